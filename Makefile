@@ -1,0 +1,61 @@
+# What a newcomer types. `make demo` and `make test` need Rust, Python 3.10 or later, and a C compiler.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+# Where `make install` puts the binary.
+BINDIR ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+BINARY := build/propeller-proxy
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):/usr/sbin
+
+.PHONY: all install demo test test-rust test-python lint bench clean help
+
+all: ## build the release binary, build/propeller-proxy
+	cargo build --release --locked -p propeller-proxy-daemon
+	install -D -m 755 target/release/propeller-proxy $(BINARY)
+
+install: all ## install it into ~/.cargo/bin
+	install -D -m 755 $(BINARY) $(DESTDIR)$(BINDIR)/propeller-proxy
+
+demo: all ## deliver modules between embedded parts; needs no server
+	$(BINARY) demo
+
+test: test-rust test-python ## run all tests; installs the servers they need
+
+test-rust:
+	scripts/install-test-tools
+	cargo test --locked
+
+test-python: all extension
+	pytest
+
+lint: extension ## check formatting, lints, licences and types
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny --locked check bans licenses sources
+	ruff check
+	ruff format --check
+	mypy
+	python -m mypy.stubtest propeller_proxy
+
+bench: all ## measure on real servers; prints a table
+	scripts/install-test-tools
+	cargo bench --locked -p propeller-proxy-daemon
+
+clean: ## remove everything that was built
+	cargo clean
+	rm -rf build $(VENV)
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: extension
+# The Python package, built from this tree into the virtual environment.
+extension: $(VENV)/installed
+	maturin develop --locked --quiet > /dev/null
+
+$(VENV)/installed: pyproject.toml
+	scripts/install-test-tools
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --group dev
+	touch $@

@@ -1,0 +1,220 @@
+//! `propeller-proxy demo`: the main job with nothing to install.
+//!
+//! One process runs an embedded broker and registry on free loopback ports, the real proxy between them, and a proplet
+//! that asks for modules and assembles them as devices do.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use propeller_proxy::blob::Digest;
+use propeller_proxy::config::{Config, LogLevel};
+use propeller_proxy::embedded::broker::{Access, Broker};
+use propeller_proxy::embedded::layout::{Layout, Shape};
+use propeller_proxy::embedded::proplet::{Proplet, TASK_TIMEOUT};
+use propeller_proxy::embedded::registry::Registry;
+use propeller_proxy::embedded::sample;
+use propeller_proxy::service::Service;
+use propeller_proxy::topic;
+use propeller_proxy::wasm::is_wasm;
+
+use crate::{exit, logging, shutdown};
+
+/// The size of the larger built-in module, bytes.
+const LARGE_MODULE: usize = 5_000_000;
+const DOMAIN: &str = "demo";
+const CHANNEL: &str = "demo";
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  propeller-proxy demo
+  propeller-proxy demo --wasm target/app.wasm
+  propeller-proxy demo --keep")]
+pub(crate) struct Options {
+    /// Deliver this WebAssembly file as well
+    #[arg(long, value_name = "FILE")]
+    wasm: Option<PathBuf>,
+    /// Leave everything running afterwards, and print commands to try
+    #[arg(long)]
+    keep: bool,
+}
+
+/// A module to be delivered.
+struct Module {
+    repository: String,
+    bytes: Vec<u8>,
+}
+
+/// One row of the table.
+struct Delivery {
+    app_name: String,
+    size: usize,
+    total_chunks: u64,
+    duration: Duration,
+    verified: bool,
+}
+
+pub(crate) async fn run(options: Options) -> u8 {
+    let modules = match modules(options.wasm.as_deref()) {
+        Ok(modules) => modules,
+        Err(message) => return exit::fail(exit::FAILURE, &message, None),
+    };
+    logging::start(LogLevel::Warn);
+    match demonstrate(modules, options.keep).await {
+        Ok(true) => exit::SUCCESS,
+        Ok(false) => exit::fail(exit::FAILURE, "not every module arrived as it was pushed", None),
+        Err(error) => exit::fail(exit::FAILURE, &error.to_string(), None),
+    }
+}
+
+/// Runs the whole demo; tells whether every module arrived and was verified.
+async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn std::error::Error>> {
+    let stop = shutdown::on_signal()?;
+    let folder = tempfile::tempdir()?;
+    let layout = Layout::create(folder.path())?;
+    let broker = Broker::start(Access::Anonymous).await?;
+    let registry = Registry::start(folder.path()).await?;
+    eprintln!("MQTT broker at {}, OCI registry at http://{}", broker.address(), registry.host());
+
+    let config = Config::load(|name| {
+        let value = match name {
+            "PROXY_MQTT_ADDRESS" => broker.address(),
+            "PROXY_REGISTRY_URL" => registry.host(),
+            "PROXY_DOMAIN_ID" => DOMAIN.into(),
+            "PROXY_CHANNEL_ID" => CHANNEL.into(),
+            _ => return None,
+        };
+        Some(OsString::from(value))
+    })?;
+    let (mqtt, channel) = (config.mqtt.clone(), config.channel.clone());
+    let service = Service::new(config)?;
+    let mut ready = service.ready();
+    let stop_service = stop.child_token();
+    let mut running = tokio::spawn({
+        let (service, stop) = (service, stop_service.clone());
+        async move { service.run(stop).await }
+    });
+    tokio::select! {
+        ended = &mut running => ended??,
+        ready = ready.wait_for(|ready| *ready) => drop(ready?),
+    }
+    let proplet = Proplet::connect(&mqtt, &channel, topic::Layout::Plain).await?;
+
+    let mut deliveries = Vec::new();
+    for Module { repository, bytes } in &modules {
+        let pushed = layout.push(repository, "1.0", bytes, Shape::WasmToOci)?;
+        let app_name = format!("{}/{repository}:1.0", registry.host());
+        tokio::select! {
+            () = stop.cancelled() => break,
+            delivery = deliver(&proplet, app_name, &pushed.layer) => deliveries.push(delivery),
+        }
+    }
+    println!("{}", table(&deliveries));
+    let verified = deliveries.len() == modules.len() && deliveries.iter().all(|delivery| delivery.verified);
+
+    if keep && !stop.is_cancelled() {
+        print_commands(&broker, &registry, &deliveries);
+        stop.cancelled().await;
+    }
+    proplet.close().await;
+    stop_service.cancel();
+    running.await??;
+    registry.stop().await;
+    broker.stop().await;
+    Ok(verified || (keep && stop.is_cancelled()))
+}
+
+/// Asks for one module as a device does, shows its progress, and checks what arrived.
+async fn deliver(proplet: &Proplet, app_name: String, digest: &str) -> Delivery {
+    let style =
+        ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} chunks").unwrap_or(ProgressStyle::default_bar());
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+    bar.set_message(app_name.clone());
+    if bar.is_hidden() {
+        eprintln!("requesting {app_name}");
+    }
+    let begin = Instant::now();
+    let module = proplet
+        .request_with(&app_name, |chunks, total_chunks| {
+            if total_chunks > 0 {
+                bar.set_length(total_chunks);
+                bar.set_position(chunks);
+            }
+        })
+        .await;
+    let duration = begin.elapsed();
+    bar.finish_and_clear();
+    match &module {
+        Some(bytes) => eprintln!("assembled {app_name} ({} bytes)", bytes.len()),
+        None => eprintln!("{app_name} did not arrive within {} s", TASK_TIMEOUT.as_secs()),
+    }
+    let verified = module.as_ref().is_some_and(|bytes| Digest::of(bytes).to_string() == digest);
+    Delivery {
+        app_name,
+        size: module.map_or(0, |bytes| bytes.len()),
+        total_chunks: bar.length().unwrap_or(0),
+        duration,
+        verified,
+    }
+}
+
+fn modules(file: Option<&Path>) -> Result<Vec<Module>, String> {
+    let mut modules = vec![
+        Module { repository: "add".into(), bytes: sample::ADD.to_vec() },
+        Module { repository: "five-megabytes".into(), bytes: sample::noise(LARGE_MODULE, 1) },
+    ];
+    if let Some(file) = file {
+        let bytes = fs::read(file).map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+        if !is_wasm(&bytes) {
+            return Err(format!("{} is not a WebAssembly binary", file.display()));
+        }
+        modules.push(Module { repository: format!("your/{}", repository_name(file)), bytes });
+    }
+    Ok(modules)
+}
+
+/// A file's name as a repository may be called: lower-case letters and digits with single hyphens between.
+fn repository_name(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let words: Vec<_> = stem.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    if words.is_empty() { "module".into() } else { words.join("-") }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "figures for people")]
+fn table(deliveries: &[Delivery]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(["module", "size", "chunks", "seconds", "MB/s", "digest"]);
+    for Delivery { app_name, size, total_chunks, duration, verified } in deliveries {
+        let seconds = duration.as_secs_f64();
+        table.add_row([
+            app_name.clone(),
+            size.to_string(),
+            total_chunks.to_string(),
+            format!("{seconds:.3}"),
+            format!("{:.1}", *size as f64 / 1e6 / seconds),
+            if *verified { "verified" } else { "WRONG" }.into(),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1).take(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn print_commands(broker: &Broker, registry: &Registry, deliveries: &[Delivery]) {
+    let (port, host) = (broker.port(), registry.host());
+    let app_name = deliveries.first().map_or("add", |delivery| &delivery.app_name);
+    println!(
+        "
+Everything keeps running; press Ctrl-C to stop. Things to try in another terminal:
+
+  mosquitto_sub -p {port} -v -t 'm/{DOMAIN}/c/{CHANNEL}/registry/server'
+  mosquitto_pub -p {port} -q 2 -t 'm/{DOMAIN}/c/{CHANNEL}/registry/proplet' -m '{{\"app_name\": \"{app_name}\"}}'
+  curl http://{host}/v2/_catalog"
+    );
+}

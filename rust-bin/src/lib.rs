@@ -1,0 +1,62 @@
+//! The daemon and its command line; one file a subcommand.
+//!
+//! It is a library so that the binary and the console command of the Python wheel are the same program.
+
+mod demo;
+mod exit;
+mod logging;
+mod run;
+mod shutdown;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+pub use self::exit::{BROKER_REFUSED, CONFIGURATION, FAILURE, SUCCESS};
+
+const ABOUT: &str = "Deliver WebAssembly modules from OCI registries to edge devices over MQTT";
+const LONG_ABOUT: &str = "\
+Deliver WebAssembly modules from OCI registries to edge devices over MQTT.
+
+Without a command it runs the service, configured by environment variables: PROXY_REGISTRY_URL, PROXY_DOMAIN_ID,
+PROXY_CHANNEL_ID, PROXY_MQTT_ADDRESS and others; see the README.";
+
+#[derive(Debug, Parser)]
+#[command(name = "propeller-proxy", version, about = ABOUT, long_about = LONG_ABOUT, after_help = exit::HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service until SIGTERM or SIGINT (the default).
+    Run,
+    /// Deliver modules between parts inside this process; nothing has to be installed.
+    Demo(demo::Options),
+}
+
+/// Runs the command line `args`, the first of which is the program's name; returns the exit status.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too; a closed pipe is no reason to fail.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(FAILURE);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::fail(FAILURE, &format!("the async runtime cannot start: {error}"), None),
+    };
+    let status = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Run) {
+            Command::Run => run::run().await,
+            Command::Demo(options) => demo::run(options).await,
+        }
+    });
+    // What still blocks (a read from a stuck disk) must not keep the process alive.
+    runtime.shutdown_background();
+    status
+}

@@ -1,0 +1,34 @@
+//! The log on standard error: readable on a terminal, one JSON object a line elsewhere.
+
+use std::io::{self, IsTerminal};
+
+use propeller_proxy::config::LogLevel;
+use tracing::Level;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// Starts the log. The libraries below us are heard only when something is wrong: their lower levels may hold headers.
+pub(crate) fn start(level: LogLevel) {
+    let ours = match level {
+        LogLevel::Trace => Level::TRACE,
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Error => Level::ERROR,
+    };
+    let theirs = LevelFilter::from_level(ours).min(LevelFilter::WARN);
+    let targets = Targets::new()
+        .with_default(theirs)
+        .with_target("propeller_proxy", ours)
+        .with_target("propeller_proxy_daemon", ours);
+    let lines = if io::stderr().is_terminal() {
+        fmt::layer().with_writer(io::stderr).with_target(false).boxed()
+    } else {
+        fmt::layer().with_writer(io::stderr).with_ansi(false).json().flatten_event(true).boxed()
+    };
+    // A host program (the Python interpreter) may have a log already; then that one is used.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
+}

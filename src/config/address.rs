@@ -1,0 +1,202 @@
+//! Addresses of brokers and registries.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+
+use url::Host;
+
+use crate::reference::is_repository;
+
+/// Where the MQTT broker listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokerAddress {
+    /// Name or address, IPv6 without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Whether the connection is made with TLS.
+    pub tls: bool,
+}
+
+impl FromStr for BrokerAddress {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (scheme, authority) = text.split_once("://").unwrap_or(("tcp", text));
+        let (tls, default_port) = match scheme.to_ascii_lowercase().as_str() {
+            "tcp" | "mqtt" => (false, 1883),
+            "ssl" | "tls" | "mqtts" => (true, 8883),
+            _ => return Err(()),
+        };
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let (host, port) = split_authority(authority).ok_or(())?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Self { host, port: port.unwrap_or(default_port), tls })
+    }
+}
+
+impl fmt::Display for BrokerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "mqtts" } else { "mqtt" };
+        let (host, port) = (&self.host, self.port);
+        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
+    }
+}
+
+/// How a registry is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Without TLS: loopback hosts, and where the configuration says so.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+/// The registry that short names resolve against, and the prefix of their repositories.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryUrl {
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// `host[:port]` in lower case.
+    pub host: String,
+    /// Repository components put before short names, without slashes at the ends; mostly empty.
+    pub prefix: String,
+}
+
+impl FromStr for RegistryUrl {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
+            None => (None, text),
+        };
+        let (authority, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        let host = authority.to_ascii_lowercase();
+        split_authority(&host).ok_or(())?;
+        let scheme = match scheme.as_deref() {
+            Some("http") => Scheme::Http,
+            None if is_loopback(&host) => Scheme::Http,
+            Some("https") | None => Scheme::Https,
+            Some(_) => return Err(()),
+        };
+        let prefix = prefix.trim_end_matches('/').to_owned();
+        if !prefix.is_empty() && !is_repository(&prefix) {
+            return Err(());
+        }
+        Ok(Self { scheme, host, prefix })
+    }
+}
+
+impl fmt::Display for RegistryUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.host)?;
+        if self.prefix.is_empty() { Ok(()) } else { write!(f, "/{}", self.prefix) }
+    }
+}
+
+/// Whether `host[:port]` names this machine.
+#[must_use]
+pub fn is_loopback(authority: &str) -> bool {
+    let Some((host, _)) = split_authority(authority) else { return false };
+    match Host::parse(host) {
+        Ok(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Ok(Host::Ipv4(ip)) => ip.is_loopback(),
+        Ok(Host::Ipv6(ip)) => ip.is_loopback(),
+        Err(_) => false,
+    }
+}
+
+/// Splits `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address; `None` if it is none of them.
+pub(crate) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
+    if authority.parse::<Ipv6Addr>().is_ok() {
+        return Some((authority, None));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => {
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            (host, Some(port.parse().ok().filter(|&port: &u16| digits && port > 0)?))
+        }
+        _ => (authority, None),
+    };
+    let valid = match Host::parse(host).ok()? {
+        // The URL standard reads `1.2.3` or `0x7f.1` as addresses; a configuration had better say what it means.
+        Host::Ipv4(ip) => host == ip.to_string(),
+        Host::Ipv6(_) => true,
+        Host::Domain(name) => {
+            name.eq_ignore_ascii_case(host)
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+                && name.trim_end_matches('.').split('.').all(|label| !label.is_empty() && label.len() <= 63)
+        }
+    };
+    let bare_v6 = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
+    (valid && !bare_v6).then_some((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broker_addresses() {
+        for (text, expected) in [
+            ("tcp://localhost:1883", "mqtt://localhost:1883"),
+            ("mqtt://broker", "mqtt://broker:1883"),
+            ("ssl://b.example:9000", "mqtts://b.example:9000"),
+            ("tls://b.example", "mqtts://b.example:8883"),
+            ("MQTTS://b.example/", "mqtts://b.example:8883"),
+            ("10.1.2.3:1884", "mqtt://10.1.2.3:1884"),
+            ("broker", "mqtt://broker:1883"),
+            ("tcp://[::1]:1883", "mqtt://[::1]:1883"),
+            ("[fe80::1]", "mqtt://[fe80::1]:1883"),
+            ("::1", "mqtt://[::1]:1883"),
+        ] {
+            assert_eq!(text.parse::<BrokerAddress>().unwrap().to_string(), expected, "{text}");
+        }
+        for text in [
+            "",
+            "http://b:1",
+            "tcp://",
+            "tcp://:1883",
+            "b:0",
+            "b:65536",
+            "b:+1",
+            "b:x",
+            "b:",
+            "tcp://u:p@b:1883",
+            "b/path",
+            "tcp://b:1?x",
+            "[::1",
+            "::1:x",
+            "1.2.3.4.5:1",
+            "1.2.3",
+            "b b",
+            "b..c",
+            "ws://b",
+        ] {
+            assert!(text.parse::<BrokerAddress>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn registry_urls() {
+        use Scheme::{Http, Https};
+        for (text, scheme, host, prefix) in [
+            ("localhost:5000", Http, "localhost:5000", ""),
+            ("127.0.0.1:5000", Http, "127.0.0.1:5000", ""),
+            ("[::1]:5000", Http, "[::1]:5000", ""),
+            ("ghcr.io", Https, "ghcr.io", ""),
+            ("GHCR.io/acme/", Https, "ghcr.io", "acme"),
+            ("http://registry:5000", Http, "registry:5000", ""),
+            ("https://localhost:5000/a/b", Https, "localhost:5000", "a/b"),
+            ("docker.io", Https, "docker.io", ""),
+        ] {
+            let url: RegistryUrl = text.parse().unwrap();
+            assert_eq!((url.scheme, url.host.as_str(), url.prefix.as_str()), (scheme, host, prefix), "{text}");
+        }
+        for text in ["", "http://", "ftp://r", "r/UPPER", "u:p@r", "r?x=1", "r/a:b", "r/a@b", "r#f", "r:99999"] {
+            assert!(text.parse::<RegistryUrl>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! How single values are written: Go's forms where the original took them.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Largest chunk, bytes of module: in base64 it still fits the 10 MiB packet of a stock proplet.
+pub const MAX_CHUNK_SIZE: u32 = 7_800_000;
+
+/// Least severe level that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Every step.
+    Trace,
+    /// Each message and HTTP request.
+    Debug,
+    /// Each transfer.
+    Info,
+    /// What went wrong and was mended.
+    Warn,
+    /// What went wrong.
+    Error,
+}
+
+impl FromStr for LogLevel {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "trace" => Self::Trace,
+            "debug" => Self::Debug,
+            "info" => Self::Info,
+            "warn" => Self::Warn,
+            "error" => Self::Error,
+            _ => return Err(()),
+        })
+    }
+}
+
+/// Reads what Go's `strconv.ParseBool` reads.
+pub(super) fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads a positive duration as Go's `time.ParseDuration` does: decimal numbers with units, such as `1m30s` or `1.5h`.
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, after) = rest.split_at(digits);
+        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?;
+        total = total.checked_add(part)?;
+        rest = after;
+    }
+    (!total.is_zero()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_in_go() {
+        for (text, expected) in [
+            ("30s", 30_000),
+            ("1m30s", 90_000),
+            ("500ms", 500),
+            ("1.5h", 5_400_000),
+            ("2h45m", 9_900_000),
+            ("+1s", 1000),
+            (".5s", 500),
+            ("2000us", 2),
+            ("2000µs", 2),
+        ] {
+            assert_eq!(duration(text), Some(Duration::from_millis(expected)), "{text}");
+        }
+        for text in ["", "0", "0s", "-1s", "30", "s", "1 s", "1d", "1..5s", "1e3s", "99999999999999999999h", "ms500"] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn booleans_are_those_of_go() {
+        assert_eq!(boolean("TRUE"), Some(true));
+        assert_eq!(boolean("F"), Some(false));
+        for text in ["yes", "tRUE", "on", "", " true"] {
+            assert_eq!(boolean(text), None, "{text}");
+        }
+    }
+}

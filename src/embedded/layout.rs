@@ -1,0 +1,242 @@
+//! An OCI image layout directory: what the embedded registry serves; pushing is writing into it
+//! (OCI image specification, "Image Layout").
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use oci_client::annotations::ORG_OPENCONTAINERS_IMAGE_REF_NAME;
+use oci_client::manifest::{
+    ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageIndex, OciImageManifest,
+    WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE,
+};
+use serde_json::json;
+
+use crate::blob::Digest;
+use crate::reference::{is_repository, is_tag};
+
+/// How a module is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// As the tool wasm-to-oci does: an empty configuration, and a manifest that does not name its own media type.
+    WasmToOci,
+    /// As the CNCF's "Wasm OCI Artifact layout" says.
+    WasmArtifact,
+}
+
+/// What a push wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Digest of the manifest, `sha256:` and 64 hexadecimal digits.
+    pub manifest: String,
+    /// Digest of the module, likewise.
+    pub layer: String,
+}
+
+/// An image layout directory.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    dir: PathBuf,
+}
+
+impl Layout {
+    /// Makes `dir` a layout without images if it is not a layout yet. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn create(dir: impl Into<PathBuf>) -> io::Result<Self> {
+        let layout = Self { dir: dir.into() };
+        fs::create_dir_all(layout.dir.join("blobs/sha256"))?;
+        let _lock = layout.lock()?;
+        let marker = layout.dir.join("oci-layout");
+        if !marker.exists() {
+            layout.write_index(Vec::new())?;
+            layout.write(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        }
+        Ok(layout)
+    }
+
+    /// Opens the layout in `dir`.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn open(dir: impl Into<PathBuf>) -> io::Result<Self> {
+        let layout = Self { dir: dir.into() };
+        fs::metadata(layout.dir.join("oci-layout"))?;
+        Ok(layout)
+    }
+
+    /// Writes `wasm`, whatever its bytes are, as `repository:tag`. Blocks on the disk.
+    ///
+    /// As in a registry, a manifest that loses its tag to another one is still there under its digest.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if the name is not one, else what the system says.
+    pub fn push(&self, repository: &str, tag: &str, wasm: &[u8], shape: Shape) -> io::Result<Pushed> {
+        let name = format!("{repository}:{tag}");
+        if !is_repository(repository) || !is_tag(tag) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not repository:tag")));
+        }
+        let (config_type, layer_type, config) = match shape {
+            Shape::WasmToOci => (WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE, json!({})),
+            Shape::WasmArtifact => (
+                "application/vnd.wasm.config.v0+json",
+                "application/wasm",
+                json!({
+                    // A constant, so that equal modules have equal manifests.
+                    "created": "1970-01-01T00:00:00Z",
+                    "architecture": "wasm",
+                    "os": if wasm.starts_with(b"\0asm\x0d\0\x01\0") { "wasip2" } else { "wasip1" },
+                    "layerDigests": [Digest::of(wasm).to_string()],
+                }),
+            ),
+        };
+        let layer = self.write_blob(layer_type, wasm)?;
+        let manifest = OciImageManifest {
+            media_type: (shape != Shape::WasmToOci).then(|| OCI_IMAGE_MEDIA_TYPE.to_owned()),
+            config: self.write_blob(config_type, &serde_json::to_vec(&config)?)?,
+            layers: vec![layer.clone()],
+            ..OciImageManifest::default()
+        };
+        let manifest = self.write_blob(OCI_IMAGE_MEDIA_TYPE, &serde_json::to_vec(&manifest)?)?;
+        self.tag(name, &manifest)?;
+        Ok(Pushed { manifest: manifest.digest, layer: layer.digest })
+    }
+
+    /// The entries of `index.json`. Blocks on the disk.
+    pub(super) fn entries(&self) -> io::Result<Vec<ImageIndexEntry>> {
+        let index: OciImageIndex = serde_json::from_slice(&fs::read(self.index_path())?)?;
+        Ok(index.manifests)
+    }
+
+    /// Where the blob with this digest is, if there is one.
+    pub(super) fn blob_path(&self, digest: Digest) -> PathBuf {
+        self.dir.join("blobs").join(digest.to_string().replace(':', "/"))
+    }
+
+    fn tag(&self, name: String, manifest: &OciDescriptor) -> io::Result<()> {
+        let _lock = self.lock()?;
+        let mut entries = self.entries()?;
+        for entry in &mut entries {
+            if ref_name(entry) == Some(&name) {
+                entry.annotations = None;
+            }
+        }
+        entries.retain(|entry| entry.digest != manifest.digest || ref_name(entry).is_some());
+        entries.push(ImageIndexEntry {
+            media_type: manifest.media_type.clone(),
+            digest: manifest.digest.clone(),
+            size: manifest.size,
+            platform: None,
+            annotations: Some(BTreeMap::from([(ORG_OPENCONTAINERS_IMAGE_REF_NAME.to_owned(), name)])),
+            artifact_type: None,
+        });
+        self.write_index(entries)
+    }
+
+    fn write_blob(&self, media_type: &str, bytes: &[u8]) -> io::Result<OciDescriptor> {
+        let digest = Digest::of(bytes);
+        self.write(&self.blob_path(digest), bytes)?;
+        let size = i64::try_from(bytes.len()).map_err(io::Error::other)?;
+        Ok(OciDescriptor { media_type: media_type.into(), digest: digest.to_string(), size, ..Default::default() })
+    }
+
+    /// Keeps others, of this process or another, from changing the index that is about to be read and rewritten.
+    fn lock(&self) -> io::Result<File> {
+        let lock = File::open(&self.dir)?;
+        lock.lock()?;
+        Ok(lock)
+    }
+
+    fn write_index(&self, manifests: Vec<ImageIndexEntry>) -> io::Result<()> {
+        let media_type = Some(OCI_IMAGE_INDEX_MEDIA_TYPE.to_owned());
+        let index = OciImageIndex { schema_version: 2, media_type, manifests, artifact_type: None, annotations: None };
+        self.write(&self.index_path(), &serde_json::to_vec(&index)?)
+    }
+
+    /// Puts `bytes` in place by renaming, so that no reader sees a part of them.
+    fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        file.write_all(bytes)?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.dir.join("index.json")
+    }
+}
+
+/// The name of an entry, `repository:tag`.
+pub(super) fn ref_name(entry: &ImageIndexEntry) -> Option<&String> {
+    entry.annotations.as_ref()?.get(ORG_OPENCONTAINERS_IMAGE_REF_NAME)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(layout: &Layout) -> Vec<Option<String>> {
+        layout.entries().unwrap().iter().map(|entry| ref_name(entry).cloned()).collect()
+    }
+
+    #[test]
+    fn a_push_writes_module_configuration_and_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::create(dir.path()).unwrap();
+        for (shape, config_type, os) in [
+            (Shape::WasmToOci, "application/vnd.wasm.config.v1+json", None),
+            (Shape::WasmArtifact, "application/vnd.wasm.config.v0+json", Some("wasip1")),
+        ] {
+            let pushed = layout.push("acme/add", "1.0", b"\0asm\x01\0\0\0", shape).unwrap();
+            let read = |digest: &str| fs::read(layout.blob_path(digest.parse().unwrap())).unwrap();
+            assert_eq!(read(&pushed.layer), b"\0asm\x01\0\0\0");
+            let manifest: OciImageManifest = serde_json::from_slice(&read(&pushed.manifest)).unwrap();
+            assert_eq!(manifest.config.media_type, config_type);
+            assert_eq!((&manifest.layers[0].digest, manifest.layers[0].size), (&pushed.layer, 8));
+            let config: serde_json::Value = serde_json::from_slice(&read(&manifest.config.digest)).unwrap();
+            assert_eq!(config["os"].as_str(), os);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "temporary files are left");
+    }
+
+    #[test]
+    fn a_tag_that_moves_leaves_its_manifest_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::create(dir.path()).unwrap();
+        let tagged = || Some("add:1.0".to_owned());
+        let first = layout.push("add", "1.0", b"one", Shape::WasmToOci).unwrap();
+        layout.push("add", "1.0", b"two", Shape::WasmToOci).unwrap();
+        assert_eq!(names(&layout), [None, tagged()]);
+        assert_eq!(layout.push("add", "1.0", b"one", Shape::WasmToOci).unwrap(), first);
+        assert_eq!(names(&Layout::create(dir.path()).unwrap()), [None, tagged()]);
+        assert_eq!(layout.entries().unwrap()[1].digest, first.manifest);
+    }
+
+    #[test]
+    fn pushes_at_once_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for tag in 0..16 {
+                let dir = dir.path();
+                scope.spawn(move || {
+                    let layout = Layout::create(dir).unwrap();
+                    layout.push("add", &tag.to_string(), b"one", Shape::WasmArtifact).unwrap();
+                });
+            }
+        });
+        assert_eq!(names(&Layout::open(dir.path()).unwrap()).len(), 16);
+    }
+
+    #[test]
+    fn names_are_checked_and_a_folder_is_not_a_layout() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Layout::open(dir.path()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        let layout = Layout::create(dir.path()).unwrap();
+        for (repository, tag) in [("", "1"), ("Add", "1"), ("../add", "1"), ("add", ""), ("add", "1/2"), ("a:b", "1")] {
+            let error = layout.push(repository, tag, b"", Shape::WasmToOci).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{repository}:{tag}");
+        }
+    }
+}

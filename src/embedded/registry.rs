@@ -1,0 +1,250 @@
+//! A read-only OCI registry inside the process, on a loopback port: it serves an image layout directory
+//! (OCI distribution specification, "Pull" and "Content Discovery").
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tower_http::services::ServeFile;
+
+use super::layout::{Layout, ref_name};
+use crate::blob::Digest;
+
+/// How long stopping waits for answers that are being sent.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A running registry; dropping it ends it.
+pub struct Registry {
+    port: u16,
+    running: DropGuard,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Registry {
+    /// Serves the layout in `layout_dir` on a free port of 127.0.0.1; what is pushed later shows at once.
+    ///
+    /// # Errors
+    /// If the directory is not a layout or no port can be had.
+    pub async fn start(layout_dir: impl Into<PathBuf>) -> io::Result<Self> {
+        let layout = Layout::open(layout_dir)?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let port = listener.local_addr()?.port();
+        let stop = CancellationToken::new();
+        let server = axum::serve(listener, routes(layout)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        Ok(Self { port, running: stop.drop_guard(), task: tokio::spawn(server.into_future()) })
+    }
+
+    /// The TCP port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The host of its references, `127.0.0.1:port`.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Closes the port and returns when every answer that was being sent is out, after 5 s at the latest.
+    pub async fn stop(self) {
+        drop(self.running);
+        let _ = tokio::time::timeout(STOP_LIMIT, self.task).await;
+    }
+}
+
+fn routes(layout: Layout) -> Router {
+    Router::new()
+        .route("/v2/", get(async || json(StatusCode::OK, &json!({}))))
+        .route("/v2/_catalog", get(catalog))
+        .route("/v2/{*path}", get(pull))
+        .with_state(layout)
+}
+
+async fn catalog(State(layout): State<Layout>) -> Result<Response, Failure> {
+    let entries = layout.entries()?;
+    let names = entries.iter().filter_map(|entry| ref_name(entry)?.rsplit_once(':'));
+    let repositories: BTreeSet<_> = names.map(|(repository, _)| repository).collect();
+    Ok(json(StatusCode::OK, &json!({ "repositories": repositories })))
+}
+
+async fn pull(State(layout): State<Layout>, Path(path): Path<String>, request: Request) -> Result<Response, Failure> {
+    // Read from its end, because names have slashes in them.
+    let mut parts = path.rsplitn(3, '/');
+    let (Some(last), Some(kind), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(Failure::Unknown("NAME_UNKNOWN"));
+    };
+    let entries = layout.entries()?;
+    let tags: BTreeMap<_, _> = entries
+        .iter()
+        .filter_map(|entry| {
+            let (repository, tag) = ref_name(entry)?.rsplit_once(':')?;
+            (repository == name).then_some((tag, entry))
+        })
+        .collect();
+    match (kind, last) {
+        _ if tags.is_empty() => Err(Failure::Unknown("NAME_UNKNOWN")),
+        ("tags", "list") => Ok(json(StatusCode::OK, &json!({ "name": name, "tags": tags.keys().collect::<Vec<_>>() }))),
+        ("manifests", reference) => {
+            let by_digest = || entries.iter().find(|entry| entry.digest == reference);
+            let entry = tags.get(reference).copied().or_else(by_digest);
+            let entry = entry.ok_or(Failure::Unknown("MANIFEST_UNKNOWN"))?;
+            send(&layout, &entry.digest, &entry.media_type, "MANIFEST_UNKNOWN", request).await
+        }
+        ("blobs", digest) => send(&layout, digest, "application/octet-stream", "BLOB_UNKNOWN", request).await,
+        _ => Err(Failure::Unknown("NAME_UNKNOWN")),
+    }
+}
+
+/// Answers with the blob that has this digest. Only a digest that parses becomes a path.
+async fn send(
+    layout: &Layout,
+    digest: &str,
+    media_type: &str,
+    unknown: &'static str,
+    request: Request,
+) -> Result<Response, Failure> {
+    let path = layout.blob_path(digest.parse::<Digest>().map_err(|()| Failure::Unknown(unknown))?);
+    let mut response = ServeFile::new(path).try_call(request).await.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::Unknown(unknown),
+        _ => Failure::Disk(error),
+    })?;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_str(media_type).map_err(io::Error::other)?);
+    headers.insert("docker-content-digest", HeaderValue::from_str(digest).map_err(io::Error::other)?);
+    Ok(response.map(Body::new))
+}
+
+enum Failure {
+    /// With the specification's code for what there is not.
+    Unknown(&'static str),
+    Disk(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Disk(error)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (status, code, message) = match self {
+            Self::Unknown(code) => (StatusCode::NOT_FOUND, code, "the layout has nothing of this name".to_owned()),
+            Self::Disk(error) => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", error.to_string()),
+        };
+        json(status, &json!({ "errors": [{ "code": code, "message": message }] }))
+    }
+}
+
+fn json(status: StatusCode, body: &Value) -> Response {
+    (status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::super::layout::Shape;
+    use super::*;
+
+    /// Status, lower-case headers and body of one answer.
+    async fn ask(registry: &Registry, request_line: &str, header: &str) -> (u16, String, String) {
+        let mut stream = TcpStream::connect(registry.host()).await.unwrap();
+        let request = format!("{request_line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{header}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].parse().unwrap(), head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    #[tokio::test]
+    async fn it_serves_what_was_pushed() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::create(dir.path()).unwrap();
+        let registry = Registry::start(dir.path()).await.unwrap();
+        assert_eq!(ask(&registry, "GET /v2/", "").await.2, "{}");
+        assert_eq!(ask(&registry, "GET /v2/_catalog", "").await.2, r#"{"repositories":[]}"#);
+
+        let old = layout.push("acme/add", "1.0", b"0123456788", Shape::WasmArtifact).unwrap();
+        let pushed = layout.push("acme/add", "1.0", b"0123456789", Shape::WasmToOci).unwrap();
+        assert_eq!(ask(&registry, "GET /v2/_catalog", "").await.2, r#"{"repositories":["acme/add"]}"#);
+        let tags = ask(&registry, "GET /v2/acme/add/tags/list", "").await.2;
+        assert_eq!(tags, r#"{"name":"acme/add","tags":["1.0"]}"#);
+
+        let (status, head, manifest) = ask(&registry, "GET /v2/acme/add/manifests/1.0", "").await;
+        assert_eq!((status, Digest::of(manifest.as_bytes()).to_string()), (200, pushed.manifest.clone()));
+        assert!(head.contains("content-type: application/vnd.oci.image.manifest.v1+json"), "{head}");
+        assert!(head.contains(&format!("docker-content-digest: {}", pushed.manifest)), "{head}");
+        for digest in [old.manifest, pushed.manifest] {
+            assert_eq!(ask(&registry, &format!("HEAD /v2/acme/add/manifests/{digest}"), "").await.0, 200);
+        }
+
+        let blob = format!("/v2/acme/add/blobs/{}", pushed.layer);
+        assert_eq!(ask(&registry, &format!("GET {blob}"), "").await.2, "0123456789");
+        let (status, head, body) = ask(&registry, &format!("HEAD {blob}"), "").await;
+        assert_eq!((status, body.as_str(), head.contains("content-length: 10")), (200, "", true));
+        let (status, _, body) = ask(&registry, &format!("GET {blob}"), "Range: bytes=4-\r\n").await;
+        assert_eq!((status, body.as_str()), (206, "456789"));
+        assert_eq!(ask(&registry, &format!("GET {blob}"), "Range: bytes=10-\r\n").await.0, 416);
+    }
+
+    #[tokio::test]
+    async fn it_has_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        Layout::create(dir.path()).unwrap().push("acme/add", "1.0", b"one", Shape::WasmToOci).unwrap();
+        let registry = Registry::start(dir.path()).await.unwrap();
+        let zeros = "0".repeat(64);
+        for (path, code) in [
+            ("acme/sub/tags/list", "NAME_UNKNOWN"),
+            ("acme/tags/list", "NAME_UNKNOWN"),
+            ("../../oci-layout", "NAME_UNKNOWN"),
+            ("acme/add/referrers/1.0", "NAME_UNKNOWN"),
+            ("acme/add/manifests/2.0", "MANIFEST_UNKNOWN"),
+            (&format!("acme/add/manifests/sha256:{zeros}"), "MANIFEST_UNKNOWN"),
+            (&format!("acme/add/blobs/sha256:{zeros}"), "BLOB_UNKNOWN"),
+            (&format!("acme/add/blobs/sha512:{zeros}{zeros}"), "BLOB_UNKNOWN"),
+            ("acme/add/blobs/sha256:..%2F..%2Foci-layout", "NAME_UNKNOWN"),
+            ("acme/add/blobs/..", "BLOB_UNKNOWN"),
+        ] {
+            let (status, _, body) = ask(&registry, &format!("GET /v2/{path}"), "").await;
+            assert!((status, body.contains(code)) == (404, true), "{path}: {status} {body}");
+        }
+        assert_eq!(ask(&registry, "GET /etc/passwd", "").await.0, 404);
+        assert_eq!(ask(&registry, "POST /v2/acme/add/blobs/uploads/", "").await.0, 405);
+        assert_eq!(ask(&registry, "PUT /v2/acme/add/manifests/1.0", "").await.0, 405);
+    }
+
+    #[tokio::test]
+    async fn stopping_and_dropping_close_the_port() {
+        let dir = tempfile::tempdir().unwrap();
+        Layout::create(dir.path()).unwrap();
+        let registry = Registry::start(dir.path()).await.unwrap();
+        // Idle, and so no reason to wait.
+        let mut idle = TcpStream::connect(registry.host()).await.unwrap();
+        let host = registry.host();
+        registry.stop().await;
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+        assert!(TcpStream::connect(&host).await.is_err());
+
+        let registry = Registry::start(dir.path()).await.unwrap();
+        let mut idle = TcpStream::connect(registry.host()).await.unwrap();
+        drop(registry);
+        assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+    }
+}

@@ -1,0 +1,49 @@
+//! Deliver WebAssembly modules from OCI registries to edge devices over MQTT.
+//!
+//! This is the core of propeller-proxy; the daemon in `rust-bin/` and the Python package in `python/` are made of it. It
+//! knows no command line and no Python.
+//!
+//! # Guided tour
+//!
+//! A device publishes `{"app_name": "localhost:5000/add:1.0"}`. The tour follows it, and [`service`] is where the steps
+//! come together: its `Service::deliver` is the whole path as one function, from top to bottom.
+//!
+//! 1. [`config`] told the proxy its broker, channel and registry when it started.
+//! 2. [`link`] is the connection to the broker: it receives the request, and knows the [`topic`]s by which devices ask
+//!    and are answered.
+//! 3. [`request`] reads the message: what is the module called?
+//! 4. [`reference`] makes an OCI reference of the name: registry, repository, tag or digest.
+//! 5. [`policy`] decides whether a request may reach that registry.
+//! 6. [`registry`] asks the registry, shows credentials if it must, reads the manifest and finds the layer that is the
+//!    module.
+//! 7. [`blob`] takes the bytes to disk and hashes them on the way; only what has the right size and SHA-256 becomes a
+//!    [`blob::Blob`]. [`wasm`] looks at its preamble.
+//! 8. [`chunk`] plans how the module is cut.
+//! 9. [`delivery`] sends it: the [`delivery::schedule`] says which chunk of which transfer is next, and lets further
+//!    requests for the same module join; the [`delivery::courier`] reads that chunk, has [`wire`] write the message, and
+//!    sees it acknowledged over the [`link`].
+//!
+//! What goes wrong on the way is an [`error::Error`], which says on whose side and what to do. [`tls`] is the one TLS
+//! configuration of both sides.
+//!
+//! With the feature `embedded`, the module `embedded` has a broker, a registry and a proplet inside the process, for the
+//! demo, tests and fixtures.
+
+pub mod blob;
+pub mod chunk;
+pub mod config;
+pub mod delivery;
+#[cfg(feature = "embedded")]
+pub mod embedded;
+pub mod error;
+pub mod link;
+pub mod policy;
+pub mod reference;
+pub mod registry;
+pub mod request;
+pub mod service;
+mod sync;
+pub mod tls;
+pub mod topic;
+pub mod wasm;
+pub mod wire;

@@ -1,0 +1,67 @@
+//! A device's request for a module.
+
+use serde_json::{Map, Value};
+
+use crate::error::Error;
+
+/// Largest request that is read, bytes.
+pub const MAX_REQUEST_SIZE: usize = 4096;
+
+/// What a device sends on a request topic: JSON `{"app_name": "<reference>"}`. Further fields are ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The module's OCI reference, kept as it came: the answers repeat it byte for byte.
+    pub app_name: String,
+}
+
+impl Request {
+    /// Reads the payload of a message.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`] if it is too large, not such an object, or names nothing.
+    pub fn parse(payload: &[u8]) -> Result<Self, Error> {
+        let bad = |reason: String| Error::BadRequest { reason };
+        if payload.len() > MAX_REQUEST_SIZE {
+            return Err(bad(format!("it has {} bytes, more than {MAX_REQUEST_SIZE}", payload.len())));
+        }
+        let mut object: Map<String, Value> = serde_json::from_slice(payload).map_err(|error| bad(error.to_string()))?;
+        match object.remove("app_name") {
+            Some(Value::String(app_name)) if !app_name.is_empty() => Ok(Self { app_name }),
+            Some(Value::String(_)) => Err(bad("app_name is empty".into())),
+            Some(_) => Err(bad("app_name is not a string".into())),
+            None => Err(bad("app_name is missing".into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_keeps_its_name_and_ignores_other_fields() {
+        let request = Request::parse(br#"{"app_name": "a\u00e9\"b", "task": 7}"#).unwrap();
+        assert_eq!(request.app_name, "aé\"b");
+    }
+
+    #[test]
+    fn anything_else_is_a_bad_request() {
+        let long = format!(r#"{{"app_name": "{}"}}"#, "a".repeat(MAX_REQUEST_SIZE));
+        let payloads: [&[u8]; 10] = [
+            b"",
+            b"add",
+            b"{}",
+            b"[]",
+            br#"["add"]"#,
+            br#"{"app_name": 3}"#,
+            br#"{"app_name": null}"#,
+            br#"{"app_name": ""}"#,
+            b"{\"app_name\": \"\xff\"}",
+            long.as_bytes(),
+        ];
+        for payload in payloads {
+            let error = Request::parse(payload).unwrap_err();
+            assert_eq!(error.code(), "bad-request", "{}", String::from_utf8_lossy(payload));
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The preamble of a WebAssembly binary.
+
+use crate::blob::{Blob, disk_error};
+use crate::error::Error;
+
+/// The first bytes of a core module (WebAssembly specification 5.5.16: magic and version 1).
+pub const MODULE_PREAMBLE: [u8; 8] = *b"\0asm\x01\0\0\0";
+/// The first bytes of a component (component model binary format: version 13, layer 1).
+pub const COMPONENT_PREAMBLE: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+
+/// Whether `start` begins a core module or a component.
+#[must_use]
+pub fn is_wasm(start: &[u8]) -> bool {
+    start.starts_with(&MODULE_PREAMBLE) || start.starts_with(&COMPONENT_PREAMBLE)
+}
+
+/// Checks that a blob is a WebAssembly binary.
+///
+/// # Errors
+/// [`Error::NotWasm`] if it starts otherwise, [`Error::Disk`] if it cannot be read.
+pub fn check(blob: &Blob) -> Result<(), Error> {
+    let mut buffer = [0; 8];
+    let start = &mut buffer[..blob.size().min(8) as usize];
+    blob.read_at(start, 0).map_err(disk_error)?;
+    if is_wasm(start) {
+        return Ok(());
+    }
+    let start = start.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    let start = if start.is_empty() { "nothing".into() } else { start };
+    Err(Error::NotWasm { object: blob.digest().to_string(), start })
+}

@@ -1,0 +1,108 @@
+//! The daemon as operators run it: the binary, its environment, its log, its signals.
+
+use std::{
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::watch,
+    task::JoinHandle,
+    time,
+};
+
+use super::{docker_registry::DockerRegistry, mosquitto::Mosquitto};
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_propeller-proxy");
+/// Longest wait for a line of the log or the end of the process.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub const DOMAIN: &str = "domain";
+pub const CHANNEL: &str = "channel";
+
+/// A running daemon, killed when dropped.
+pub struct Daemon {
+    process: Child,
+    log: watch::Receiver<String>,
+    _reader: JoinHandle<()>,
+}
+
+/// The environment that joins a broker and a registry.
+pub fn environment(broker: &str, registry: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("PROXY_MQTT_ADDRESS", broker.to_owned()),
+        ("PROXY_REGISTRY_URL", registry.to_owned()),
+        ("PROXY_DOMAIN_ID", DOMAIN.to_owned()),
+        ("PROXY_CHANNEL_ID", CHANNEL.to_owned()),
+    ]
+}
+
+impl Daemon {
+    /// Runs the daemon with nothing but `variables` in its environment.
+    pub fn spawn(variables: &[(&str, String)]) -> Self {
+        let mut command = Command::new(BINARY);
+        command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().expect("run the daemon");
+        let mut lines = BufReader::new(process.stderr.take().expect("its standard error")).lines();
+        let (writer, log) = watch::channel(String::new());
+        let reader = tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                writer.send_modify(|log| log.extend([&line, "\n"]));
+            }
+        });
+        Self { process, log, _reader: reader }
+    }
+
+    /// Runs the daemon and waits until it takes requests.
+    pub async fn start(variables: &[(&str, String)]) -> Self {
+        let daemon = Self::spawn(variables);
+        daemon.logged("\"subscribed\"").await;
+        daemon
+    }
+
+    /// Runs the daemon between a broker and an open registry.
+    pub async fn between(broker: &Mosquitto, registry: &DockerRegistry) -> Self {
+        Self::start(&environment(&broker.address(), registry.host())).await
+    }
+
+    /// Waits until the log holds `text`.
+    pub async fn logged(&self, text: &str) {
+        self.logged_times(text, 1).await;
+    }
+
+    /// Waits until the log holds `text` so many times.
+    pub async fn logged_times(&self, text: &str, times: usize) {
+        let mut log = self.log.clone();
+        let seen = time::timeout(DEADLINE, log.wait_for(|log| log.matches(text).count() >= times)).await;
+        assert!(matches!(seen, Ok(Ok(_))), "the log has no {text:?}:\n{}", self.log());
+    }
+
+    pub fn log(&self) -> String {
+        self.log.borrow().clone()
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub async fn signal(&self, name: &str) {
+        let id = self.process.id().expect("a running daemon").to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &id]).status().await.expect("run kill");
+        assert!(status.success(), "kill -{name} {id}");
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let status = time::timeout(DEADLINE, self.process.wait()).await;
+        status.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.log())).expect("its exit status")
+    }
+
+    /// The most memory it ever had resident, bytes (`VmHWM`).
+    pub fn peak_memory(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id().expect("a running daemon"));
+        let status = std::fs::read_to_string(path).expect("its status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
+    }
+}

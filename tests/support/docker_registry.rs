@@ -1,0 +1,123 @@
+//! The distribution project's registry, as Docker ships it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{
+    process::{self, Process},
+    push::{self, Pusher},
+    tls::Tls,
+};
+
+/// Whom a registry lets in.
+pub enum Auth<'a> {
+    None,
+    /// One user, by Basic authentication.
+    Htpasswd {
+        username: &'a str,
+        password: &'a str,
+    },
+    /// Bearers of tokens that the key of `certificate` (PEM) signed, to be had at the URL `realm`.
+    Token {
+        realm: &'a str,
+        service: &'a str,
+        issuer: &'a str,
+        certificate: &'a str,
+    },
+}
+
+/// A registry on 127.0.0.1 with its storage in a scratch directory, killed when dropped.
+pub struct DockerRegistry {
+    _process: Process,
+    host: String,
+    scheme: &'static str,
+    pusher: Pusher,
+    _directory: TempDir,
+}
+
+impl DockerRegistry {
+    /// Starts a registry that lets everyone pull and push over plain HTTP.
+    pub async fn start() -> Self {
+        Self::with(Auth::None, None).await
+    }
+
+    /// Starts a registry.
+    pub async fn with(auth: Auth<'_>, tls: Option<&Tls>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the registry");
+        let path = directory.path();
+        let mut config = json!({
+            "version": "0.1",
+            "storage": { "filesystem": { "rootdirectory": path.join("storage") }, "delete": { "enabled": true } },
+            "http": { "secret": "of the tests" },
+            "auth": auth_config(&auth, &directory).await,
+        });
+        if let Some(tls) = tls {
+            let (certificate, key) = tls.write(path);
+            config["http"]["tls"] = json!({ "certificate": certificate, "key": key });
+        }
+        let file = path.join("config.yml");
+        let start = |port: u16| {
+            let mut config = config.clone();
+            config["http"]["addr"] = format!("127.0.0.1:{port}").into();
+            // Every JSON text is YAML.
+            fs::write(&file, config.to_string()).expect("write the registry's configuration");
+            let mut command = process::command("docker-registry");
+            command.arg("serve").arg(&file);
+            command
+        };
+        let (process, port) = Process::on_free_port(start, &path.join("registry.log"), "listening on").await;
+
+        let host = format!("127.0.0.1:{port}");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut pusher = Pusher::new(&format!("{scheme}://{host}"), (&auth).into());
+        if let Some(tls) = tls {
+            pusher = pusher.trusting(&tls.certificate);
+        }
+        Self { _process: process, host, scheme, pusher, _directory: directory }
+    }
+
+    /// Returns `127.0.0.1:PORT`, as in references.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the base URL, without a slash at the end.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.host)
+    }
+
+    /// Returns someone who may push here, unless the registry asks for tokens.
+    pub fn pusher(&self) -> &Pusher {
+        &self.pusher
+    }
+}
+
+impl From<&Auth<'_>> for push::Auth {
+    fn from(auth: &Auth<'_>) -> Self {
+        match *auth {
+            Auth::Htpasswd { username, password } => {
+                Self::Basic { username: username.to_owned(), password: password.to_owned() }
+            }
+            Auth::None | Auth::Token { .. } => Self::None,
+        }
+    }
+}
+
+async fn auth_config(auth: &Auth<'_>, directory: &TempDir) -> Value {
+    match *auth {
+        Auth::None => json!({}),
+        Auth::Htpasswd { username, password } => {
+            let path = directory.path().join("htpasswd");
+            let made = process::command("htpasswd").args(["-Bbn", username, password]).output().await;
+            fs::write(&path, made.expect("run htpasswd").stdout).expect("write the registry's user");
+            json!({ "htpasswd": { "realm": "tests", "path": path } })
+        }
+        Auth::Token { realm, service, issuer, certificate } => {
+            let path = directory.path().join("issuer.pem");
+            fs::write(&path, certificate).expect("write the issuer's certificate");
+            json!({ "token": { "realm": realm, "service": service, "issuer": issuer, "rootcertbundle": path } })
+        }
+    }
+}

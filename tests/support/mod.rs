@@ -1,0 +1,52 @@
+//! Real servers, broken servers and made-up modules for the integration tests.
+#![allow(dead_code, reason = "each test uses its own part")]
+
+pub mod daemon;
+pub mod docker_registry;
+pub mod faulty_registry;
+pub mod mosquitto;
+pub mod process;
+pub mod proplet;
+pub mod push;
+pub mod relay;
+pub mod tls;
+pub mod token_service;
+
+use std::{
+    net::TcpListener,
+    process::id,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use bytes::Bytes;
+use propeller_proxy::embedded::sample;
+use propeller_proxy::wasm::MODULE_PREAMBLE;
+use sha2::{Digest as _, Sha256};
+
+/// Returns a TCP port of 127.0.0.1 that is free now and that no other caller in this process gets.
+///
+/// It lies below the range from which the kernel takes ports for outgoing connections, so that a server which was
+/// killed finds it free when it comes back.
+pub fn free_port() -> u16 {
+    const FIRST: u32 = 10_000;
+    const PORTS: u32 = 22_000;
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let start = id().wrapping_mul(617);
+        let offset = start.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
+        let port = u16::try_from(FIRST + offset).expect("a port below 32,000");
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Returns `sha256:` and the hexadecimal SHA-256 digest of `bytes`.
+pub fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{:x}", Bytes::copy_from_slice(&Sha256::digest(bytes)))
+}
+
+/// Returns a valid Wasm core module of exactly `size` bytes: 8, or at least 15.
+pub fn wasm_of_size(size: usize) -> Bytes {
+    if size == MODULE_PREAMBLE.len() { Bytes::from_static(&MODULE_PREAMBLE) } else { sample::noise(size, 0).into() }
+}
