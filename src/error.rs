@@ -182,6 +182,29 @@ pub enum Side {
     Local,
 }
 
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "request",
+            Self::Resolve => "resolve",
+            Self::Fetch => "fetch",
+            Self::Publish => "publish",
+            Self::Connect => "connect",
+        })
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "request",
+            Self::Registry => "registry",
+            Self::Broker => "broker",
+            Self::Local => "proxy",
+        })
+    }
+}
+
 impl Error {
     /// A stable name for programs, listed in `docs/errors.md`.
     #[must_use]

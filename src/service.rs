@@ -202,8 +202,8 @@ impl Service {
 fn report(error: &Error, topic: &str) {
     error!(
         code = error.code(),
-        stage = ?error.stage(),
-        side = ?error.side(),
+        stage = %error.stage(),
+        side = %error.side(),
         retryable = error.retryable(),
         topic,
         hint = error.hint(),

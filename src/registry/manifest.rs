@@ -41,9 +41,10 @@ pub(super) fn wasm_layer(reference: &Reference, manifest: &[u8]) -> Result<Descr
     }
 }
 
-/// Whether a layer's type says that the module would have to be unpacked or decrypted first.
+/// Whether a layer's type says that the module would have to be unpacked or decrypted first. A plain tar type does not:
+/// it is what `oras push` gives any file whose type it is not told.
 fn is_wrapped(media_type: &str) -> bool {
-    ["tar", "zip", "zstd", "+par", "encrypted"].iter().any(|form| media_type.contains(form))
+    ["zip", "zstd", "+par", "encrypted"].iter().any(|form| media_type.contains(form))
 }
 
 fn descriptor(layer: &OciDescriptor) -> Result<Descriptor, String> {
@@ -88,6 +89,7 @@ mod tests {
             &[(WASM, 7)][..],
             &[("application/wasm", 7)],
             &[("application/octet-stream", 7)],
+            &[("application/vnd.oci.image.layer.v1.tar", 7)],
             &[("text/plain", 1), (WASM, 7), ("application/json", 2)],
         ] {
             assert_eq!(select(layers).unwrap().size, 7, "{layers:?}");

@@ -1,6 +1,7 @@
 """The walk-through of the original project's README, on other ports and in other folders."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ MODULE = bytes.fromhex(
     "0a 09 01 07 00 20 00 20 01 6a 0b"  # code: local 0, local 1, i32.add
 )
 CHUNK_SIZE = 16
-TOTAL_CHUNKS = 3
+TOTAL_CHUNKS = math.ceil(len(MODULE) / CHUNK_SIZE)
 
 THING, DEVICE = ("proxy-thing", "proxy-key"), ("device-thing", "device-key")
 PUBLISHER = ("publisher", "registry password")
