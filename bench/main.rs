@@ -16,6 +16,8 @@ use support::wasm_of_size;
 
 /// Sizes of module, bytes.
 const SIZES: [usize; 4] = [1_000, 5_000_000, 100_000_000, 500_000_000];
+/// Most memory that a daemon may ever have resident, bytes, whatever the size of the module.
+const MEMORY_LIMIT: u64 = 40 << 20;
 
 #[tokio::main]
 async fn main() {
@@ -38,6 +40,8 @@ async fn main() {
         let seconds = begin.elapsed().as_secs_f64();
         assert!(assembled.as_deref() == Some(&module[..]), "{size} bytes did not arrive:\n{}", daemon.log());
         daemon.logged("\"delivered\"").await;
+        let peak = daemon.peak_memory();
+        assert!(peak <= MEMORY_LIMIT, "{size} bytes took {} KiB", peak / 1024);
         #[allow(clippy::cast_precision_loss, reason = "figures for people")]
         let rate = size as f64 / 1e6 / seconds;
         table.add_row([
@@ -45,7 +49,7 @@ async fn main() {
             proplet.tally().stored.to_string(),
             format!("{seconds:.3}"),
             format!("{rate:.1}"),
-            (daemon.peak_memory() / 1024).to_string(),
+            (peak / 1024).to_string(),
         ]);
     }
     for column in table.column_iter_mut() {

@@ -9,6 +9,7 @@ mod settings;
 mod values;
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -36,7 +37,7 @@ pub struct Config {
     /// What the registry is told when it asks who we are.
     pub registry_credentials: Credentials,
     /// Bytes of module in one chunk.
-    pub chunk_size: u32,
+    pub chunk_size: NonZeroU32,
 }
 
 /// How to reach the broker.

@@ -6,8 +6,9 @@ mod buffers;
 pub mod courier;
 pub mod schedule;
 
-/// Transfers that may be open at once, fetching or sending. Requests beyond them are turned away.
-pub const MAX_TRANSFERS: usize = 1024;
+/// Transfers that may be open at once, fetching or sending; requests beyond them are turned away. Each holds a file, of
+/// which a process often may have no more than 1,024.
+pub const MAX_TRANSFERS: usize = 512;
 /// Fetches from registries at once.
 pub const MAX_FETCHES: usize = 8;
 /// Bytes of messages on their way to the broker, not yet acknowledged, above which no further one is sent. One message

@@ -28,10 +28,12 @@ const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(10);
 const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(150);
 /// Wait after a refusal, which does not go away by itself within milliseconds.
 const REFUSED_DELAY: Duration = Duration::from_secs(5);
+/// How long a connection lasts that ends an outage.
+const STABLE_TIME: Duration = Duration::from_secs(5);
 /// How often a broker that stays away is mentioned in the log.
 const REMINDER_INTERVAL: Duration = Duration::from_secs(10);
-/// How long unfinished packets may take when the link is closed.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long unfinished packets may take when the link is closed, and how long leaving may take then.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(750);
 
 /// What a link is made for.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub struct LinkOptions {
     pub client_id: String,
     /// Topics to be subscribed to.
     pub subscriptions: Vec<String>,
-    /// Largest packet that is received, bytes. A larger one ends the connection, and the link makes a new one.
+    /// Largest packet that is received, bytes. A larger one ends the connection, and the link makes a new one. Retained messages are not handed on.
     pub max_incoming: usize,
     /// Largest packet that is sent, bytes.
     pub max_outgoing: usize,
@@ -62,9 +64,16 @@ pub enum Acknowledgement {
 pub struct Publisher {
     client: AsyncClient,
     qos: QoS,
+    subscribed: watch::Receiver<bool>,
 }
 
 impl Publisher {
+    /// Waits until the link is up. What is published before would stand in the way of its subscription.
+    pub async fn ready(&self) {
+        // The other end is gone when the link is closed, which publishing tells.
+        let _ = self.subscribed.clone().wait_for(|subscribed| *subscribed).await;
+    }
+
     /// Queues `payload` on `topic`, not retained, and returns the wait for its acknowledgement.
     ///
     /// Waits itself only while [`MAX_IN_FLIGHT_MESSAGES`] are queued.
@@ -118,13 +127,16 @@ impl Link {
             qos,
             subscriptions: options.subscriptions,
             subscribed: subscribed_sender,
+            was_subscribed: false,
             outage: Outage::default(),
             on_message,
         };
         let mut network = rumqttc::NetworkOptions::new();
-        network.set_connection_timeout(mqtt.timeout.as_secs().saturating_add(1)).set_tcp_nodelay(true);
+        network
+            .set_connection_timeout(mqtt.timeout.as_secs().saturating_add(u64::from(mqtt.timeout.subsec_nanos() > 0)))
+            .set_tcp_nodelay(true);
         let task = tokio::spawn(driver.run(event_loop, network, stop.clone()));
-        Ok(Self { publisher: Publisher { client, qos }, subscribed, stop, task })
+        Ok(Self { publisher: Publisher { client, qos, subscribed: subscribed.clone() }, subscribed, stop, task })
     }
 
     /// What publishes over this link.
@@ -192,15 +204,18 @@ struct Driver<F> {
     qos: QoS,
     subscriptions: Vec<String>,
     subscribed: watch::Sender<bool>,
+    was_subscribed: bool,
     outage: Outage,
     on_message: F,
 }
 
-/// How long the broker has been away.
+/// How long the broker has been away, or how lately it was.
 #[derive(Debug, Default)]
 struct Outage {
     attempts: u32,
     mentioned: Option<Instant>,
+    /// When the broker took us back; if it lets us go again soon, that is the same outage.
+    ended: Option<Instant>,
 }
 
 impl<F: FnMut(&str, Bytes)> Driver<F> {
@@ -211,37 +226,60 @@ impl<F: FnMut(&str, Bytes)> Driver<F> {
         stop: CancellationToken,
     ) -> Result<(), Error> {
         event_loop.set_network_options(network);
-        let mut was_subscribed = false;
         loop {
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => return self.disconnect(event_loop).await,
                 event = event_loop.poll() => event,
             };
-            let refusal = match event {
-                Ok(Event::Incoming(packet)) => self.incoming(packet).err(),
-                Ok(Event::Outgoing(_)) => None,
-                Err(error) => {
-                    self.subscribed.send_replace(false);
-                    let refusal = self.refusal(&error);
-                    self.mention(&error);
-                    let delay = if refusal.is_some() { REFUSED_DELAY } else { self.outage.delay() };
-                    if refusal.is_none() || was_subscribed {
-                        tokio::select! {
-                            () = stop.cancelled() => return Ok(()),
-                            () = tokio::time::sleep(delay) => {}
-                        }
+            let delay = match event {
+                Ok(Event::Outgoing(_)) => continue,
+                Ok(Event::Incoming(packet)) => match self.incoming(packet) {
+                    Ok(()) => continue,
+                    Err(refusal) => {
+                        // Ends the connection, which is of no use without the subscription.
+                        event_loop.clean();
+                        self.refused(refusal)?
                     }
-                    refusal
+                },
+                Err(error) => {
+                    // What was read before the end of the connection would be lost with the session.
+                    let read: Vec<_> = event_loop.state.events.drain(..).collect();
+                    for event in read {
+                        self.take_message(event);
+                    }
+                    match self.refusal(&error) {
+                        Some(refusal) => self.refused(refusal)?,
+                        None => self.outage.begin_or_continue(&self.address, &error),
+                    }
                 }
             };
-            was_subscribed |= *self.subscribed.borrow();
-            match refusal {
-                Some(refusal) if was_subscribed => error!(code = refusal.code(), hint = refusal.hint(), "{refusal}"),
-                Some(refusal) => return Err(refusal),
-                None => {}
+            self.subscribed.send_replace(false);
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(delay) => {}
             }
         }
+    }
+
+    /// Hands on what was received.
+    fn take_message(&mut self, event: Event) {
+        // A retained message is what somebody asked at some time, not a request now (MQTT 3.1.1, section 3.3.1.3).
+        if let Event::Incoming(Packet::Publish(publish)) = event
+            && !publish.retain
+            && let Ok(topic) = std::str::from_utf8(&publish.topic)
+        {
+            (self.on_message)(topic, publish.payload);
+        }
+    }
+
+    /// A refusal ends a link that was never up; one that was tries again after the delay that is returned.
+    fn refused(&self, refusal: Error) -> Result<Duration, Error> {
+        if !self.was_subscribed {
+            return Err(refusal);
+        }
+        error!(code = refusal.code(), hint = refusal.hint(), "{refusal}");
+        Ok(REFUSED_DELAY)
     }
 
     /// Handles one packet.
@@ -268,19 +306,16 @@ impl<F: FnMut(&str, Bytes)> Driver<F> {
                     let detail = format!("no permission to subscribe to {}", refused.join(" and "));
                     return Err(Error::BrokerRefused { object: self.address.to_string(), detail });
                 }
-                self.outage = Outage::default();
                 info!(broker = %self.address, topics = ?self.subscriptions, "subscribed");
+                self.outage.end();
+                self.was_subscribed = true;
                 self.subscribed.send_replace(true);
                 Ok(())
             }
-            Packet::Publish(publish) => {
-                // Topics that are not UTF-8 are none that we subscribed to.
-                if let Ok(topic) = std::str::from_utf8(&publish.topic) {
-                    (self.on_message)(topic, publish.payload);
-                }
+            packet => {
+                self.take_message(Event::Incoming(packet));
                 Ok(())
             }
-            _ => Ok(()),
         }
     }
 
@@ -297,16 +332,6 @@ impl<F: FnMut(&str, Bytes)> Driver<F> {
         Some(Error::BrokerRefused { object: self.address.to_string(), detail: detail.into() })
     }
 
-    /// Logs an outage when it begins and now and then.
-    fn mention(&mut self, error: &ConnectionError) {
-        let attempts = self.outage.attempts;
-        if self.outage.mentioned.is_none_or(|mentioned| mentioned.elapsed() >= REMINDER_INTERVAL) {
-            self.outage.mentioned = Some(Instant::now());
-            warn!(broker = %self.address, %error, attempts, "no connection to the broker; trying again");
-        }
-        self.outage.attempts += 1;
-    }
-
     async fn disconnect(self, mut event_loop: EventLoop) -> Result<(), Error> {
         if *self.subscribed.borrow() && self.client.try_disconnect_with_timeout(CLOSE_TIMEOUT).is_ok() {
             let until_closed = async { while event_loop.poll().await.is_ok() {} };
@@ -318,7 +343,21 @@ impl<F: FnMut(&str, Bytes)> Driver<F> {
 }
 
 impl Outage {
-    fn delay(&self) -> Duration {
-        MAX_RECONNECT_DELAY.min(MIN_RECONNECT_DELAY * 2_u32.saturating_pow(self.attempts.min(8)))
+    /// Logs an outage when it begins and now and then; returns the wait before the next attempt.
+    fn begin_or_continue(&mut self, address: &BrokerAddress, error: &ConnectionError) -> Duration {
+        if self.ended.take().is_some_and(|ended| ended.elapsed() >= STABLE_TIME) {
+            *self = Self::default();
+        }
+        let attempts = self.attempts;
+        if self.mentioned.is_none_or(|mentioned| mentioned.elapsed() >= REMINDER_INTERVAL) {
+            self.mentioned = Some(Instant::now());
+            warn!(broker = %address, %error, attempts, "no connection to the broker; trying again");
+        }
+        self.attempts += 1;
+        MAX_RECONNECT_DELAY.min(MIN_RECONNECT_DELAY * 2_u32.saturating_pow(attempts.min(8)))
+    }
+
+    fn end(&mut self) {
+        self.ended = Some(Instant::now());
     }
 }

@@ -5,7 +5,7 @@ mod manifest;
 mod transport;
 
 use reqwest::header::HeaderValue;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response, StatusCode, Url};
 
 use crate::blob::{Blob, Descriptor, Digest, Spool};
 use crate::config::{Config, Credentials, RegistryUrl, Scheme, is_loopback};
@@ -34,7 +34,7 @@ impl Registry {
     /// [`Error::Setup`] if the HTTP client cannot be made.
     pub fn new(config: &Config) -> Result<Self, Error> {
         Ok(Self {
-            http: transport::client()?,
+            http: transport::client(is_loopback(&config.registry_url.host))?,
             url: config.registry_url.clone(),
             credentials: config.registry_credentials.clone(),
         })
@@ -116,10 +116,13 @@ impl Repository<'_> {
         let Reference { repository, .. } = self.reference;
         let scheme = self.registry.scheme_for(self.reference);
         let url = format!("{scheme}://{}/v2/{repository}/{object}", self.reference.api_host());
-        let mut response = self.send(&url, accept).await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
+        let url =
+            Url::parse(&url).map_err(|error| Error::RegistryUnreachable { object: url, detail: error.to_string() })?;
+        let mut response = self.send(url.clone(), accept).await?;
+        // A challenge from where the registry redirected to is not the registry's, and gets no credentials.
+        if response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == url.origin() {
             self.authorization = Some(auth::answer(self.registry, self.reference, response).await?);
-            response = self.send(&url, accept).await?;
+            response = self.send(url, accept).await?;
         }
         if response.status().is_success() {
             Ok(response)
@@ -128,7 +131,7 @@ impl Repository<'_> {
         }
     }
 
-    async fn send(&self, url: &str, accept: &str) -> Result<Response, Error> {
+    async fn send(&self, url: Url, accept: &str) -> Result<Response, Error> {
         let mut request = self.registry.http.get(url).header("accept", accept);
         if let Some(authorization) = &self.authorization {
             request = request.header("authorization", authorization);

@@ -1,6 +1,5 @@
 //! The service: takes requests from the channel and delivers modules.
 
-use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,9 +8,9 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
-use crate::blob::Digest;
+use crate::blob::{Blob, Digest};
 use crate::chunk::ChunkPlan;
 use crate::config::Config;
 use crate::delivery::courier::{Courier, Sent};
@@ -27,11 +26,13 @@ use crate::topic::Layout;
 use crate::{wasm, wire};
 
 /// Requests that may wait between the link and the service.
-const REQUEST_QUEUE: usize = MAX_TRANSFERS;
-/// Largest packet that devices may send us, bytes; operators bound messages at the broker.
-const MAX_INCOMING_PACKET: usize = 1 << 20;
+const REQUEST_QUEUE: usize = 1024;
+/// Largest packet that devices may send us, bytes: more than the brokers that have a limit let through.
+const MAX_INCOMING_PACKET: usize = 4 << 20;
 /// Bytes around the payload of a packet: topic and header.
 const PACKET_OVERHEAD: usize = 64 << 10;
+/// How long finding and fetching one module may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long open deliveries may go on when the service is stopped.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -39,7 +40,6 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Service {
     config: Config,
-    chunk_size: NonZeroU32,
     policy: Policy,
     registry: Registry,
     fetches: Semaphore,
@@ -65,7 +65,6 @@ impl Service {
     /// [`Error::Setup`] if the HTTP client cannot be made.
     pub fn new(config: Config) -> Result<Arc<Self>, Error> {
         Ok(Arc::new(Self {
-            chunk_size: NonZeroU32::new(config.chunk_size).unwrap_or(NonZeroU32::MIN),
             policy: Policy::new(&config.registry_url),
             registry: Registry::new(&config)?,
             fetches: Semaphore::new(MAX_FETCHES),
@@ -86,18 +85,29 @@ impl Service {
         let reference = Reference::parse(&key.app_name, &self.config.registry_url)?;
         self.policy.permit(&reference)?;
 
-        let fetching = self.fetches.acquire().await;
-        let mut repository = self.registry.repository(&reference);
-        let layer = repository.resolve().await?;
-        let blob = repository.fetch(layer).await?;
-        drop(fetching);
+        let blob = self.fetch(&reference).await?;
         wasm::check(&blob)?;
 
-        let plan = ChunkPlan::new(blob.size(), self.chunk_size);
+        let plan = ChunkPlan::new(blob.size(), self.config.chunk_size);
         let (digest, size) = (blob.digest(), blob.size());
         info!(app_name = &*key.app_name, %digest, size, total_chunks = plan.total_chunks(), "verified");
         let sent = self.courier.send(id, key, blob, plan).await?;
         Ok(Delivered { digest, size, sent })
+    }
+
+    /// Finds the module and brings it to disk, verified, when there is a place among the fetches.
+    async fn fetch(&self, reference: &Reference) -> Result<Blob, Error> {
+        let _place = self.fetches.acquire().await;
+        let fetch = async {
+            let mut repository = self.registry.repository(reference);
+            let layer = repository.resolve().await?;
+            info!(%reference, digest = %layer.digest, size = layer.size, media_type = layer.media_type, "fetching");
+            repository.fetch(layer).await
+        };
+        tokio::time::timeout(FETCH_TIMEOUT, fetch).await.unwrap_or_else(|_| {
+            let detail = format!("the fetch took longer than {} s", FETCH_TIMEOUT.as_secs());
+            Err(Error::RegistryUnreachable { object: reference.to_string(), detail })
+        })
     }
 
     /// Serves requests until `stop`; then finishes what it can within two seconds and disconnects.
@@ -113,28 +123,27 @@ impl Service {
         let publisher = link.publisher();
         let mut courier = pin!(self.courier.run(&publisher));
         let mut deliveries = JoinSet::new();
+        let halt = CancellationToken::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 end = link.ended() => return end,
-                () = &mut courier => {}
+                () = &mut courier => return link.ended().await,
                 Ok(()) = subscribed.changed() => drop(self.ready.send_replace(*subscribed.borrow_and_update())),
                 Some(key) = requests.recv() => if let Some(id) = self.admit(&key) {
-                    deliveries.spawn(Arc::clone(self).carry_out(id, key));
+                    deliveries.spawn(Arc::clone(self).carry_out(id, key, halt.clone()));
                 },
                 Some(_) = deliveries.join_next() => {}
             }
         }
         info!(open_transfers = deliveries.len(), "stopping");
-        let drained = tokio::select! {
-            () = courier => false,
-            () = async { while deliveries.join_next().await.is_some() {} } => true,
-            () = tokio::time::sleep(DRAIN_TIMEOUT) => false,
-        };
-        if !drained {
-            warn!(open_transfers = deliveries.len(), "stopped before these were done");
+        tokio::select! {
+            () = courier => {}
+            () = finished(&mut deliveries) => {}
+            () = tokio::time::sleep(DRAIN_TIMEOUT) => {}
         }
-        deliveries.shutdown().await;
+        halt.cancel();
+        finished(&mut deliveries).await;
         link.close().await;
         self.ready.send_replace(false);
         Ok(())
@@ -147,7 +156,7 @@ impl Service {
             client_id: instance_id.clone(),
             subscriptions: Layout::ALL.map(|layout| channel.request_topic(layout)).to_vec(),
             max_incoming: MAX_INCOMING_PACKET,
-            max_outgoing: wire::max_message_size(*chunk_size) + PACKET_OVERHEAD,
+            max_outgoing: wire::max_message_size(chunk_size.get()) + PACKET_OVERHEAD,
         };
         let channel = channel.clone();
         Link::open(mqtt, options, move |topic: &str, payload: Bytes| {
@@ -182,20 +191,38 @@ impl Service {
         }
     }
 
-    /// Delivers, and tells how it went.
-    async fn carry_out(self: Arc<Self>, id: TransferId, key: TransferKey) {
+    /// Delivers until `halt`, and tells how it went.
+    async fn carry_out(self: Arc<Self>, id: TransferId, key: TransferKey, halt: CancellationToken) {
         let (begin, app_name, topic) = (Instant::now(), Arc::clone(&key.app_name), Arc::clone(&key.topic));
-        match self.deliver(id, key).await {
+        let _open = Open { courier: &self.courier, id };
+        let result = tokio::select! {
+            result = self.deliver(id, key) => result,
+            () = halt.cancelled() => Err(Error::Stopping { app_name: app_name.to_string() }),
+        };
+        match result {
             Ok(Delivered { digest, size, sent: Sent { requests, total_chunks, sent_chunks } }) => {
                 let seconds = begin.elapsed().as_secs_f64();
                 info!(app_name = &*app_name, %digest, size, total_chunks, sent_chunks, requests, seconds, "delivered");
             }
-            Err(error) => {
-                self.courier.abandon(id);
-                report(&error, &topic);
-            }
+            Err(error) => report(&error, &topic),
         }
     }
+}
+
+/// An open transfer, given up when its delivery ends, in whatever way: nothing may join it then.
+struct Open<'a> {
+    courier: &'a Courier,
+    id: TransferId,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.courier.abandon(self.id);
+    }
+}
+
+async fn finished(deliveries: &mut JoinSet<()>) {
+    while deliveries.join_next().await.is_some() {}
 }
 
 /// Logs a failure with everything that a reader needs.

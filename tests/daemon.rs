@@ -1,11 +1,21 @@
 //! The daemon as a process: its start, its signals, its exit status.
 
+use std::sync::Arc;
+
+use propeller_proxy::topic::Layout;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
 use crate::support::daemon::{Daemon, environment};
 use crate::support::docker_registry::DockerRegistry;
+use crate::support::faulty_registry::{Fault, FaultyRegistry};
 use crate::support::mosquitto::{Mosquitto, Options};
 use crate::support::proplet::{connect, connect_as};
+use crate::support::relay::{Relay, UNLIMITED};
+use crate::support::tls::Tls;
 use crate::support::{free_port, wasm_of_size};
-use propeller_proxy::topic::Layout;
 
 #[tokio::test]
 async fn signals_end_it_in_good_order() {
@@ -26,7 +36,8 @@ async fn a_transfer_is_finished_before_the_end() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let module = wasm_of_size(10_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
-    let mut daemon = Daemon::between(&mosquitto, &registry).await;
+    let (relay, mut daemon) = behind_relay(&mosquitto, &registry).await;
+    relay.limit(20_000_000, UNLIMITED);
     let proplet = connect(&mosquitto).await;
     let stop = async {
         daemon.logged("\"verified\"").await;
@@ -35,6 +46,41 @@ async fn a_transfer_is_finished_before_the_end() {
     let (assembled, ()) = tokio::join!(proplet.request("add"), stop);
     assert!(assembled.as_deref() == Some(&module[..]), "{}", daemon.log());
     assert_eq!(daemon.ended().await.code(), Some(0));
+    assert!(daemon.log().contains("\"stopping\",\"open_transfers\":1"), "{}", daemon.log());
+}
+
+/// A broker that has stopped reading, in the middle of a transfer, does not hold it up.
+#[tokio::test]
+async fn a_signal_while_the_broker_hangs_ends_it_too() {
+    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
+    registry.pusher().wasm("add", "latest", wasm_of_size(20_000_000)).await;
+    let (relay, mut daemon) = behind_relay(&mosquitto, &registry).await;
+    relay.limit(5_000_000, UNLIMITED);
+    connect(&mosquitto).await.ask("add").await;
+    daemon.logged("\"verified\"").await;
+    relay.stall(true);
+    daemon.signal("TERM").await;
+    assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
+    daemon.logged("\"code\":\"stopping\"").await;
+}
+
+/// Nor does a registry that drips.
+#[tokio::test]
+async fn a_signal_during_a_fetch_ends_it_too() {
+    let mosquitto = Mosquitto::start().await;
+    let registry = FaultyRegistry::start(wasm_of_size(1000), [Fault::Slow]).await;
+    let mut daemon = Daemon::start(&environment(&mosquitto.address(), registry.host())).await;
+    connect(&mosquitto).await.ask("add").await;
+    daemon.logged("\"fetching\"").await;
+    daemon.signal("TERM").await;
+    assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
+    daemon.logged("\"code\":\"stopping\"").await;
+}
+
+async fn behind_relay(mosquitto: &Mosquitto, registry: &DockerRegistry) -> (Relay, Daemon) {
+    let relay = Relay::start(format!("127.0.0.1:{}", mosquitto.port())).await;
+    let daemon = Daemon::start(&environment(&format!("tcp://127.0.0.1:{}", relay.port()), registry.host())).await;
+    (relay, daemon)
 }
 
 #[tokio::test]
@@ -79,6 +125,81 @@ async fn it_gives_the_broker_its_credentials_and_says_so_if_they_are_refused() {
         refused.logged("hint: check PROXY_CLIENT_ID and PROXY_CLIENT_KEY").await;
         assert!(!refused.log().contains("canary"), "{}", refused.log());
     }
+}
+
+/// A broker that answers subscriptions with these return codes, one connection after the other. It closes a connection
+/// whose subscription it granted when it is told to, and the last one never.
+async fn scripted_broker(codes: &'static [u8], close: Arc<Notify>) -> (String, JoinHandle<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("tcp://{}", listener.local_addr().expect("its address"));
+    let task = tokio::spawn(async move {
+        let mut packet = [0; 256];
+        for (index, code) in codes.iter().enumerate() {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            assert!(stream.read(&mut packet).await.expect("CONNECT") > 0);
+            stream.write_all(&[0x20, 2, 0, 0]).await.expect("send CONNACK");
+            assert!(stream.read(&mut packet).await.expect("SUBSCRIBE") > 4);
+            stream.write_all(&[0x90, 4, packet[2], packet[3], *code, *code]).await.expect("send SUBACK");
+            if index + 1 == codes.len() {
+                return stream;
+            }
+            if *code == REFUSED {
+                assert_eq!(stream.read(&mut packet).await.unwrap_or(0), 0, "the link goes on without a subscription");
+            } else {
+                close.notified().await;
+            }
+        }
+        unreachable!("the last connection returns")
+    });
+    (address, task)
+}
+
+const REFUSED: u8 = 0x80;
+
+#[tokio::test]
+async fn a_subscription_refused_at_the_start_ends_it() {
+    let (address, _broker) = scripted_broker(&[REFUSED], Arc::default()).await;
+    let mut daemon = Daemon::spawn(&environment(&address, "localhost:5000"));
+    assert_eq!(daemon.ended().await.code(), Some(77), "{}", daemon.log());
+    daemon.logged("no permission to subscribe to m/domain/c/channel/messages/registry/proplet and").await;
+}
+
+/// A broker whose permissions are not loaded yet when it is back does not leave us deaf.
+#[tokio::test]
+async fn a_subscription_refused_later_is_tried_again() {
+    let close = Arc::new(Notify::new());
+    let (address, broker) = scripted_broker(&[2, REFUSED, 2], Arc::clone(&close)).await;
+    let daemon = Daemon::start(&environment(&address, "localhost:5000")).await;
+    close.notify_one();
+    daemon.logged("\"code\":\"broker-refused\"").await;
+    daemon.logged_times("\"subscribed\"", 2).await;
+    broker.await.expect("the broker's script");
+}
+
+#[tokio::test]
+async fn a_broker_with_tls_is_trusted_by_the_roots_of_the_system() {
+    let tls = Tls::self_signed();
+    let mosquitto = Mosquitto::with(Options { tls: Some(&tls), ..Options::default() }).await;
+    let folder = tempfile::tempdir().expect("a folder for the certificate");
+    let (certificate, _) = tls.write(folder.path());
+    let address = mosquitto.address();
+    assert!(address.starts_with("ssl://"));
+
+    let mut variables = environment(&address, "localhost:5000");
+    let stranger = Daemon::spawn(&variables);
+    stranger.logged("no connection to the broker").await;
+    stranger.logged("UnknownIssuer").await;
+
+    variables.push(("SSL_CERT_FILE", certificate.display().to_string()));
+    Daemon::start(&variables).await;
+}
+
+#[tokio::test]
+async fn a_broker_may_have_an_ipv6_address() {
+    let port = free_port();
+    let line = format!("listener {port} ::1\n");
+    let _mosquitto = Mosquitto::with(Options { lines: &line, ..Options::default() }).await;
+    Daemon::start(&environment(&format!("tcp://[::1]:{port}"), "localhost:5000")).await;
 }
 
 /// The memory for a large module is that of the window in flight, not that of the module.

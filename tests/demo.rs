@@ -38,6 +38,14 @@ async fn it_delivers_a_file_of_ours() {
     );
 }
 
+/// Its registry is on this machine, and no proxy stands between.
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_not_asked() {
+    let mut command = Command::new(BINARY);
+    command.arg("demo").env_clear().env("HTTP_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9");
+    assert!(command.output().await.expect("run the demo").status.success());
+}
+
 #[tokio::test]
 async fn it_refuses_what_is_no_module() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -109,9 +109,11 @@ async fn a_static_token_is_given_as_it_is() {
     let mut variables = environment(&mosquitto.address(), registry.host());
     variables.push(("PROXY_AUTHENTICATE", "1".into()));
     variables.push(("PROXY_REGISTRY_TOKEN", "static-token".into()));
-    let _daemon = Daemon::start(&variables).await;
+    variables.push(("PROXY_LOG_LEVEL", "trace".into()));
+    let daemon = Daemon::start(&variables).await;
     assert!(connect(&mosquitto).await.request("add").await.as_deref() == Some(&module[..]));
     assert!(registry.credentials().iter().all(|given| given == "Bearer static-token"));
+    assert!(!daemon.log().contains("static-token"), "{}", daemon.log());
 }
 
 #[tokio::test]
@@ -197,9 +199,27 @@ async fn tokens_that_cannot_be_used_are_refused_and_credentials_go_nowhere_else(
     ] {
         let registry = FaultyRegistry::guarded(module.clone(), [fault.clone(), fault.clone()], Guard::Bearer).await;
         let mut variables = environment(&mosquitto.address(), registry.host());
-        with_credentials(&mut variables, "ada", "lovelace");
+        variables.push(("PROXY_LOG_LEVEL", "trace".into()));
+        with_credentials(&mut variables, "ada", "canary-password");
         let daemon = Daemon::start(&variables).await;
         assert_refused(&mosquitto, &daemon, "add", code).await;
+        assert!(!daemon.log().contains("canary"), "{}", daemon.log());
     }
     assert!(trap.seen().is_empty(), "credentials went to a foreign token service");
+}
+
+/// Where the registry redirects to without TLS, inside the operator's network perhaps, nothing is asked.
+#[tokio::test]
+async fn redirects_to_another_host_without_tls_are_refused() {
+    let mosquitto = Mosquitto::start().await;
+    let module = wasm_of_size(1000);
+    let trap = FaultyRegistry::guarded(module.clone(), [], Guard::Bearer).await;
+    let fault = Fault::RedirectTo(trap.blob_url());
+    let registry = FaultyRegistry::guarded(module, [fault.clone(), fault], Guard::Basic).await;
+    let mut variables = environment(&mosquitto.address(), registry.host());
+    with_credentials(&mut variables, "ada", "lovelace");
+    let daemon = Daemon::start(&variables).await;
+    assert_refused(&mosquitto, &daemon, "add", "registry-unreachable").await;
+    assert!(daemon.log().contains("redirected to another host without TLS"), "{}", daemon.log());
+    assert!(trap.seen().is_empty(), "the redirect was followed");
 }

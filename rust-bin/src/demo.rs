@@ -67,7 +67,7 @@ pub(crate) async fn run(options: Options) -> u8 {
     logging::start(LogLevel::Warn);
     match demonstrate(modules, options.keep).await {
         Ok(true) => exit::SUCCESS,
-        Ok(false) => exit::fail(exit::FAILURE, "not every module arrived as it was pushed", None),
+        Ok(false) => exit::fail(exit::FAILURE, "not every module arrived, or not as it was pushed", None),
         Err(error) => exit::fail(exit::FAILURE, &error.to_string(), None),
     }
 }
@@ -100,7 +100,7 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
         async move { service.run(stop).await }
     });
     tokio::select! {
-        ended = &mut running => ended??,
+        ended = &mut running => return ended?.map(|()| false).map_err(Into::into),
         ready = ready.wait_for(|ready| *ready) => drop(ready?),
     }
     let proplet = Proplet::connect(&mqtt, &channel, topic::Layout::Plain).await?;
@@ -126,7 +126,7 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
     running.await??;
     registry.stop().await;
     broker.stop().await;
-    Ok(verified || (keep && stop.is_cancelled()))
+    Ok(verified)
 }
 
 /// Asks for one module as a device does, shows its progress, and checks what arrived.

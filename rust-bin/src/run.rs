@@ -23,7 +23,7 @@ pub(crate) async fn run() -> u8 {
         domain_id = config.channel.domain,
         channel_id = config.channel.id,
         registry = %config.registry_url,
-        chunk_size = config.chunk_size,
+        chunk_size = config.chunk_size.get(),
         qos = config.mqtt.qos,
         "starting"
     );

@@ -1,7 +1,7 @@
 //! Addresses of brokers and registries.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use url::Host;
@@ -30,6 +30,9 @@ impl FromStr for BrokerAddress {
             _ => return Err(()),
         };
         let authority = authority.strip_suffix('/').unwrap_or(authority);
+        if authority.parse::<Ipv6Addr>().is_ok() {
+            return Ok(Self { host: authority.to_owned(), port: default_port, tls });
+        }
         let (host, port) = split_authority(authority).ok_or(())?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self { host, port: port.unwrap_or(default_port), tls })
@@ -108,11 +111,8 @@ pub fn is_loopback(authority: &str) -> bool {
     }
 }
 
-/// Splits `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address; `None` if it is none of them.
+/// Splits `host`, `host:port`, `[v6]` or `[v6]:port`; `None` if it is none of them.
 pub(crate) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
-    if authority.parse::<Ipv6Addr>().is_ok() {
-        return Some((authority, None));
-    }
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => {
             let digits = port.bytes().all(|byte| byte.is_ascii_digit());
@@ -130,8 +130,7 @@ pub(crate) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
                 && name.trim_end_matches('.').split('.').all(|label| !label.is_empty() && label.len() <= 63)
         }
     };
-    let bare_v6 = host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6());
-    (valid && !bare_v6).then_some((host, port))
+    valid.then_some((host, port))
 }
 
 #[cfg(test)]
@@ -195,7 +194,9 @@ mod tests {
             let url: RegistryUrl = text.parse().unwrap();
             assert_eq!((url.scheme, url.host.as_str(), url.prefix.as_str()), (scheme, host, prefix), "{text}");
         }
-        for text in ["", "http://", "ftp://r", "r/UPPER", "u:p@r", "r?x=1", "r/a:b", "r/a@b", "r#f", "r:99999"] {
+        for text in
+            ["", "http://", "ftp://r", "r/UPPER", "u:p@r", "r?x=1", "r/a:b", "r/a@b", "r#f", "r:99999", "::1", "[::1"]
+        {
             assert!(text.parse::<RegistryUrl>().is_err(), "{text}");
         }
     }

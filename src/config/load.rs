@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroU32;
 
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -106,8 +107,9 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
         reader.pair(&settings::REGISTRY_USERNAME, &settings::REGISTRY_PASSWORD);
         reader.usable_credentials();
     }
-    let chunk_size = reader
-        .required(&settings::CHUNK_SIZE, |text| text.parse().ok().filter(|size| (1..=MAX_CHUNK_SIZE).contains(size)));
+    let chunk_size = reader.required(&settings::CHUNK_SIZE, |text| {
+        text.parse().ok().filter(|size: &NonZeroU32| size.get() <= MAX_CHUNK_SIZE)
+    });
 
     let credentials = match (authenticate, username, password, token) {
         (Some(true), Some(username), Some(password), _) => Credentials::Basic { username, password },
@@ -175,7 +177,7 @@ impl Reader {
         let &Given { name, ref value } = self.given.get(setting.names[0])?.as_ref()?;
         let parsed = parse(value);
         if parsed.is_none() {
-            let given = if setting.secret { "set to something else".into() } else { format!("{value:?}") };
+            let given = if setting.secret { "set to something else".into() } else { shown(value) };
             self.problems.push(Problem::Bad { name, given, accepts: setting.accepts.into() });
         }
         parsed
@@ -213,5 +215,16 @@ impl Reader {
                 accepts: "PROXY_REGISTRY_USERNAME and PROXY_REGISTRY_PASSWORD, or PROXY_REGISTRY_TOKEN".into(),
             });
         }
+    }
+}
+
+/// A value as a message shows it; what may be a user name and password in a URL is left out.
+fn shown(value: &str) -> String {
+    match value.rsplit_once('@') {
+        Some((before, after)) => {
+            let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
+            format!("\"{}***@{}\"", scheme.escape_debug(), after.escape_debug())
+        }
+        None => format!("{value:?}"),
     }
 }

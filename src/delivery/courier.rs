@@ -21,7 +21,7 @@ use crate::sync::lock;
 use crate::wire::Encoder;
 
 /// How often the progress of a transfer is logged.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What it took to cover all requests of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Courier {
         finished.await.unwrap_or(Err(Error::Stopping { app_name }))
     }
 
-    /// Gives up a transfer whose module cannot be had.
+    /// Gives a transfer up, if it is still open.
     pub fn abandon(&self, id: TransferId) {
         self.schedule().abandon(id);
     }
@@ -118,7 +118,7 @@ impl Courier {
                         Acknowledgement::LinkClosed => return,
                     }
                 }
-                turn = self.next_turn(), if room => match turn.load.message(turn.index, &self.buffers).await {
+                turn = self.next_turn(publisher), if room => match turn.load.message(turn.index, &self.buffers).await {
                     Ok(message) => {
                         let size = message.len();
                         in_flight_bytes += size;
@@ -134,8 +134,9 @@ impl Courier {
         }
     }
 
-    async fn next_turn(&self) -> Turn<Arc<Outgoing>> {
+    async fn next_turn(&self, publisher: &Publisher) -> Turn<Arc<Outgoing>> {
         loop {
+            publisher.ready().await;
             // Bound to a name so that the schedule is not locked across the wait.
             let turn = self.schedule().next_turn();
             match turn {

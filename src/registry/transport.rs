@@ -18,9 +18,11 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Redirects that are followed: registries answer for blobs with their CDN.
 const MAX_REDIRECTS: usize = 3;
 
-/// The HTTP client. It drops `Authorization` where a redirect leads to another host or port.
-pub(super) fn client() -> Result<Client, Error> {
-    Client::builder()
+/// The HTTP client. It drops `Authorization` where a redirect leads to another host or port. A registry on this machine
+/// is spoken to directly, whatever proxy the environment names.
+pub(super) fn client(loopback: bool) -> Result<Client, Error> {
+    let builder = if loopback { Client::builder().no_proxy() } else { Client::builder() };
+    builder
         .tls_backend_preconfigured(crate::tls::client_config(&[b"h2", b"http/1.1"])?)
         .user_agent(concat!("propeller-proxy/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
@@ -30,11 +32,12 @@ pub(super) fn client() -> Result<Client, Error> {
         .map_err(|error| Error::Setup { object: "HTTP client".into(), detail: causes(&error) })
 }
 
+/// Follows a registry within itself, and to another host by https only: a request must not be led to what listens inside
+/// the operator's network.
 fn redirect(attempt: Attempt) -> reqwest::redirect::Action {
-    let leaves_tls =
-        attempt.url().scheme() != "https" && attempt.previous().first().is_some_and(|first| first.scheme() == "https");
-    if leaves_tls {
-        attempt.error("redirected from https to http")
+    let stays = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
+    if !stays && attempt.url().scheme() != "https" {
+        attempt.error("redirected to another host without TLS")
     } else if attempt.previous().len() > MAX_REDIRECTS {
         attempt.error("redirected too often")
     } else {

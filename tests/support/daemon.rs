@@ -17,8 +17,10 @@ use super::{docker_registry::DockerRegistry, mosquitto::Mosquitto};
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_propeller-proxy");
-/// Longest wait for a line of the log or the end of the process.
+/// Longest wait for a line of the log.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// Within what a daemon ends, whatever it is doing.
+const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 pub const DOMAIN: &str = "domain";
 pub const CHANNEL: &str = "channel";
@@ -92,9 +94,9 @@ impl Daemon {
         assert!(status.success(), "kill -{name} {id}");
     }
 
-    /// Waits for its end.
+    /// Waits for its end, which after a signal comes within [`STOP_DEADLINE`].
     pub async fn ended(&mut self) -> ExitStatus {
-        let status = time::timeout(DEADLINE, self.process.wait()).await;
+        let status = time::timeout(STOP_DEADLINE, self.process.wait()).await;
         status.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.log())).expect("its exit status")
     }
 
