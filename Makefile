@@ -31,6 +31,7 @@ test-python: all extension
 lint: extension ## check formatting, lints, licences and types
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p propeller-proxy-daemon --no-default-features -- -D warnings
 	cargo deny --locked check bans licenses sources
 	ruff check
 	ruff format --check

@@ -2,6 +2,7 @@
 //!
 //! It is a library so that the binary and the console command of the Python wheel are the same program.
 
+#[cfg(feature = "embedded")]
 mod demo;
 mod exit;
 mod logging;
@@ -32,6 +33,7 @@ struct Cli {
 enum Command {
     /// Run the service until SIGTERM or SIGINT (the default).
     Run,
+    #[cfg(feature = "embedded")]
     /// Deliver modules between parts inside this process; nothing has to be installed.
     Demo(demo::Options),
 }
@@ -53,6 +55,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let status = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Run) {
             Command::Run => run::run().await,
+            #[cfg(feature = "embedded")]
             Command::Demo(options) => demo::run(options).await,
         }
     });
