@@ -13,7 +13,6 @@ use crate::support::docker_registry::DockerRegistry;
 use crate::support::faulty_registry::{Fault, FaultyRegistry};
 use crate::support::mosquitto::{Mosquitto, Options};
 use crate::support::proplet::{connect, connect_as};
-use crate::support::relay::{Relay, UNLIMITED};
 use crate::support::tls::Tls;
 use crate::support::{free_port, wasm_of_size};
 
@@ -36,8 +35,7 @@ async fn a_transfer_is_finished_before_the_end() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let module = wasm_of_size(10_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
-    let (relay, mut daemon) = behind_relay(&mosquitto, &registry).await;
-    relay.limit(20_000_000, UNLIMITED);
+    let (_relay, mut daemon) = Daemon::behind_relay(&mosquitto, &registry, 20_000_000).await;
     let proplet = connect(&mosquitto).await;
     let stop = async {
         daemon.logged("\"verified\"").await;
@@ -54,8 +52,7 @@ async fn a_transfer_is_finished_before_the_end() {
 async fn a_signal_while_the_broker_hangs_ends_it_too() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     registry.pusher().wasm("add", "latest", wasm_of_size(20_000_000)).await;
-    let (relay, mut daemon) = behind_relay(&mosquitto, &registry).await;
-    relay.limit(5_000_000, UNLIMITED);
+    let (relay, mut daemon) = Daemon::behind_relay(&mosquitto, &registry, 5_000_000).await;
     connect(&mosquitto).await.ask("add").await;
     daemon.logged("\"verified\"").await;
     relay.stall(true);
@@ -75,12 +72,6 @@ async fn a_signal_during_a_fetch_ends_it_too() {
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
     daemon.logged("\"code\":\"stopping\"").await;
-}
-
-async fn behind_relay(mosquitto: &Mosquitto, registry: &DockerRegistry) -> (Relay, Daemon) {
-    let relay = Relay::start(format!("127.0.0.1:{}", mosquitto.port())).await;
-    let daemon = Daemon::start(&environment(&format!("tcp://127.0.0.1:{}", relay.port()), registry.host())).await;
-    (relay, daemon)
 }
 
 #[tokio::test]

@@ -13,7 +13,11 @@ use tokio::{
     time,
 };
 
-use super::{docker_registry::DockerRegistry, mosquitto::Mosquitto};
+use super::{
+    docker_registry::DockerRegistry,
+    mosquitto::Mosquitto,
+    relay::{Relay, UNLIMITED},
+};
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_propeller-proxy");
@@ -29,7 +33,7 @@ pub const CHANNEL: &str = "channel";
 pub struct Daemon {
     process: Child,
     log: watch::Receiver<String>,
-    _reader: JoinHandle<()>,
+    reader: JoinHandle<()>,
 }
 
 /// The environment that joins a broker and a registry.
@@ -56,7 +60,7 @@ impl Daemon {
                 writer.send_modify(|log| log.extend([&line, "\n"]));
             }
         });
-        Self { process, log, _reader: reader }
+        Self { process, log, reader }
     }
 
     /// Runs the daemon and waits until it takes requests.
@@ -69,6 +73,14 @@ impl Daemon {
     /// Runs the daemon between a broker and an open registry.
     pub async fn between(broker: &Mosquitto, registry: &DockerRegistry) -> Self {
         Self::start(&environment(&broker.address(), registry.host())).await
+    }
+
+    /// Runs the daemon with a relay before the broker that takes so many bytes a second from it.
+    pub async fn behind_relay(mosquitto: &Mosquitto, registry: &DockerRegistry, up: u32) -> (Relay, Self) {
+        let relay = Relay::start(format!("127.0.0.1:{}", mosquitto.port())).await;
+        relay.limit(up, UNLIMITED);
+        let address = format!("tcp://127.0.0.1:{}", relay.port());
+        (relay, Self::start(&environment(&address, registry.host())).await)
     }
 
     /// Waits until the log holds `text`.
@@ -94,10 +106,15 @@ impl Daemon {
         assert!(status.success(), "kill -{name} {id}");
     }
 
-    /// Waits for its end, which after a signal comes within [`STOP_DEADLINE`].
+    /// Waits for its end, which after a signal comes within [`STOP_DEADLINE`], and for the last line of its log.
     pub async fn ended(&mut self) -> ExitStatus {
-        let status = time::timeout(STOP_DEADLINE, self.process.wait()).await;
-        status.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.log())).expect("its exit status")
+        let end = async {
+            let status = self.process.wait().await.expect("its exit status");
+            (&mut self.reader).await.expect("its log to the end");
+            status
+        };
+        let status = time::timeout(STOP_DEADLINE, end).await;
+        status.unwrap_or_else(|_| panic!("the daemon did not end:\n{}", self.log()))
     }
 
     /// The most memory it ever had resident, bytes (`VmHWM`).
