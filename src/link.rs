@@ -42,7 +42,7 @@ pub struct LinkOptions {
     pub client_id: String,
     /// Topics to be subscribed to.
     pub subscriptions: Vec<String>,
-    /// Largest packet that is received, bytes. A larger one ends the connection, and the link makes a new one. Retained messages are not handed on.
+    /// Largest packet that is received, bytes. A larger one ends the connection, and the link makes a new one.
     pub max_incoming: usize,
     /// Largest packet that is sent, bytes.
     pub max_outgoing: usize,
@@ -100,8 +100,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts connecting. `on_message` gets the topic and payload of what arrives; it runs between packets and must not
-    /// wait for anything.
+    /// Starts connecting. `on_message` gets the topic and payload of what arrives, but for retained messages; it runs
+    /// between packets and must not wait for anything.
     ///
     /// # Errors
     /// [`Error::Setup`] if the options or TLS cannot be used.

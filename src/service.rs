@@ -194,11 +194,13 @@ impl Service {
     /// Delivers until `halt`, and tells how it went.
     async fn carry_out(self: Arc<Self>, id: TransferId, key: TransferKey, halt: CancellationToken) {
         let (begin, app_name, topic) = (Instant::now(), Arc::clone(&key.app_name), Arc::clone(&key.topic));
-        let _open = Open { courier: &self.courier, id };
+        let open = Open { courier: &self.courier, id };
         let result = tokio::select! {
             result = self.deliver(id, key) => result,
             () = halt.cancelled() => Err(Error::Stopping { app_name: app_name.to_string() }),
         };
+        // Before the report: who asks after it must not join what has failed.
+        drop(open);
         match result {
             Ok(Delivered { digest, size, sent: Sent { requests, total_chunks, sent_chunks } }) => {
                 let seconds = begin.elapsed().as_secs_f64();

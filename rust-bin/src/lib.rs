@@ -23,7 +23,8 @@ Without a command it runs the service, configured by environment variables: PROX
 PROXY_CHANNEL_ID, PROXY_MQTT_ADDRESS and others; see the README.";
 
 #[derive(Debug, Parser)]
-#[command(name = "propeller-proxy", bin_name = "propeller-proxy", version, about = ABOUT, long_about = LONG_ABOUT, after_help = exit::HELP)]
+#[command(name = "propeller-proxy", bin_name = "propeller-proxy", version)]
+#[command(about = ABOUT, long_about = LONG_ABOUT, after_help = exit::HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
