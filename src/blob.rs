@@ -1,24 +1,23 @@
-//! Verified blobs: bytes become a [`Blob`] only by passing their size and digest check while they are spooled to disk.
+//! Verified blobs: bytes on disk become a [`Blob`] only by passing their size and digest check.
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use crate::error::Error;
 
-/// Pieces of a body that wait to be written to the spool; each is one read from the network, some tens of KiB.
-const SPOOL_QUEUE: usize = 2;
+/// Bytes that are read from a file at once.
+const BUFFER_SIZE: usize = 128 << 10;
 
 /// A SHA-256 digest, written `sha256:` and 64 hexadecimal digits (OCI image specification, "Digests").
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Digest([u8; 32]);
 
 impl Digest {
@@ -26,6 +25,43 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// The digest of what `reader` reads to its end.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn of_reader(reader: impl Read) -> io::Result<Self> {
+        let mut hasher = Hasher::default();
+        io::copy(&mut io::BufReader::with_capacity(BUFFER_SIZE, reader), &mut hasher)?;
+        Ok(hasher.digest())
+    }
+
+    /// Its 64 hexadecimal digits.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        self.to_string().split_off("sha256:".len())
+    }
+}
+
+/// A digest that is being computed.
+#[derive(Default)]
+pub(crate) struct Hasher(Sha256);
+
+impl Hasher {
+    pub(crate) fn digest(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -57,6 +93,20 @@ impl fmt::Display for Digest {
     }
 }
 
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map_err(|()| "not a SHA-256 digest")
+    }
+}
+
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -74,7 +124,8 @@ pub struct Descriptor {
     pub media_type: String,
 }
 
-/// A blob on disk whose size and digest matched its descriptor. Its file has no name and goes with the last clone.
+/// A blob on disk whose size and digest were checked. It can be read until its last clone is gone, whatever becomes of
+/// its name.
 #[derive(Debug, Clone)]
 pub struct Blob {
     file: Arc<File>,
@@ -83,6 +134,11 @@ pub struct Blob {
 }
 
 impl Blob {
+    /// Bytes that were checked to be these.
+    pub(crate) fn verified(file: File, digest: Digest, size: u64) -> Self {
+        Self { file: Arc::new(file), digest, size }
+    }
+
     /// Its digest.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -102,114 +158,37 @@ impl Blob {
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
     }
-}
 
-/// A blob on its way to disk, hashed as it is written.
-pub struct Spool {
-    expected: Descriptor,
-    received: u64,
-    pieces: mpsc::Sender<Bytes>,
-    writer: JoinHandle<io::Result<(File, Digest)>>,
-}
+    /// The error of not being able to read it.
+    pub(crate) fn unreadable(&self, source: io::Error) -> Error {
+        Error::Disk { object: self.digest.to_string(), source: Arc::new(source) }
+    }
 
-impl Spool {
-    /// Opens a spool in the system's folder for temporary files.
+    /// Reads it from its beginning. Blocks on the disk.
     #[must_use]
-    pub fn open(expected: Descriptor) -> Self {
-        let (pieces, mut queue) = mpsc::channel::<Bytes>(SPOOL_QUEUE);
-        let writer = tokio::task::spawn_blocking(move || {
-            let mut file = tempfile::tempfile()?;
-            let mut hasher = Sha256::new();
-            while let Some(piece) = queue.blocking_recv() {
-                hasher.update(&piece);
-                file.write_all(&piece)?;
-            }
-            Ok((file, Digest(hasher.finalize().into())))
-        });
-        Self { expected, received: 0, pieces, writer }
-    }
-
-    /// Appends `piece`.
-    ///
-    /// # Errors
-    /// [`Error::SizeMismatch`] as soon as there are more bytes than the descriptor says. What the disk says comes from
-    /// [`Spool::verify`].
-    pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
-        self.received += piece.len() as u64;
-        if self.received > self.expected.size {
-            return Err(self.size_mismatch());
-        }
-        // The writer is gone only after an error, which `verify` returns.
-        let _ = self.pieces.send(piece).await;
-        Ok(())
-    }
-
-    /// Ends the spool; its bytes are a blob if they are what the descriptor says.
-    ///
-    /// # Errors
-    /// [`Error::Disk`], [`Error::SizeMismatch`] and [`Error::DigestMismatch`].
-    pub async fn verify(self) -> Result<Blob, Error> {
-        let Self { ref expected, received, .. } = self;
-        let (size, object) = (expected.size, expected.digest);
-        let mismatch = (received != size).then(|| self.size_mismatch());
-        drop(self.pieces);
-        let written = self.writer.await.map_err(io::Error::other).and_then(|result| result);
-        let (file, digest) = written.map_err(disk_error)?;
-        if let Some(mismatch) = mismatch {
-            return Err(mismatch);
-        }
-        if digest != object {
-            return Err(Error::DigestMismatch { object: object.to_string(), actual: digest.to_string() });
-        }
-        Ok(Blob { file: Arc::new(file), digest, size })
-    }
-
-    fn size_mismatch(&self) -> Error {
-        let Descriptor { digest, size, .. } = &self.expected;
-        Error::SizeMismatch { object: digest.to_string(), expected: *size, actual: self.received }
+    pub fn reader(&self) -> BlobReader {
+        BlobReader { blob: self.clone(), offset: 0 }
     }
 }
 
-/// An error of the spool, with the folder it is in.
-pub(crate) fn disk_error(source: io::Error) -> Error {
-    Error::Disk { object: std::env::temp_dir().display().to_string(), source }
+/// A place in a blob.
+#[derive(Debug)]
+pub struct BlobReader {
+    blob: Blob,
+    offset: u64,
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.blob.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn descriptor(bytes: &[u8]) -> Descriptor {
-        Descriptor { digest: Digest::of(bytes), size: bytes.len() as u64, media_type: "application/wasm".into() }
-    }
-
-    async fn spool(expected: Descriptor, pieces: &[&'static [u8]]) -> Result<Blob, Error> {
-        let mut spool = Spool::open(expected);
-        for piece in pieces {
-            spool.write(Bytes::from_static(piece)).await?;
-        }
-        spool.verify().await
-    }
-
-    #[tokio::test]
-    async fn bytes_that_match_their_descriptor_are_a_blob() {
-        let blob = spool(descriptor(b"hello world"), &[b"hello", b" ", b"world"]).await.unwrap();
-        let mut word = [0; 5];
-        blob.read_at(&mut word, 6).unwrap();
-        assert_eq!((&word, blob.size()), (b"world", 11));
-        assert!(blob.read_at(&mut word, 7).is_err());
-    }
-
-    #[tokio::test]
-    async fn other_bytes_are_not() {
-        for (pieces, code) in [
-            (&[b"hello".as_slice()][..], "size-mismatch"),
-            (&[b"hello", b" world!"], "size-mismatch"),
-            (&[b"hello", b" World"], "digest-mismatch"),
-        ] {
-            assert_eq!(spool(descriptor(b"hello world"), pieces).await.unwrap_err().code(), code);
-        }
-    }
 
     #[test]
     fn digests_are_written_in_lower_case_hexadecimal() {

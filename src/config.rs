@@ -4,12 +4,16 @@
 //! map), and reports every problem at once.
 
 mod address;
+pub(crate) mod docker;
 mod load;
+mod pem;
+mod registry;
 mod settings;
 mod values;
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -17,8 +21,9 @@ use secrecy::SecretString;
 pub(crate) use self::address::split_authority;
 pub use self::address::{BrokerAddress, RegistryUrl, Scheme, is_loopback};
 pub use self::load::{ConfigError, Problem};
+pub use self::registry::{ClientIdentity, Credentials, Mirror, Permission, RegistryConfig, Repositories, TokenService};
 pub use self::settings::{SETTINGS, Setting};
-pub use self::values::{LogLevel, MAX_CHUNK_SIZE};
+pub use self::values::{LogLevel, MAX_CHUNK_SIZE, PullPolicy};
 use crate::topic::Channel;
 
 /// Everything the service needs to know, checked.
@@ -32,10 +37,10 @@ pub struct Config {
     pub mqtt: MqttConfig,
     /// The channel that is served.
     pub channel: Channel,
-    /// The registry that short names resolve against.
-    pub registry_url: RegistryUrl,
-    /// What the registry is told when it asks who we are.
-    pub registry_credentials: Credentials,
+    /// Where modules come from, and by which rules.
+    pub registry: RegistryConfig,
+    /// Where they are kept.
+    pub store: StoreConfig,
     /// Bytes of module in one chunk.
     pub chunk_size: NonZeroU32,
 }
@@ -62,20 +67,15 @@ pub struct Login {
     pub password: SecretString,
 }
 
-/// Credentials for a registry.
+/// Where blobs are kept.
 #[derive(Debug, Clone)]
-pub enum Credentials {
-    /// None: public repositories only.
-    Anonymous,
-    /// A user name and password, given to the registry (Basic) or to its token service (Bearer).
-    Basic {
-        /// The user name.
-        username: String,
-        /// The password or access token that stands for it.
-        password: SecretString,
-    },
-    /// A bearer token that the registry takes as it is.
-    Token(SecretString),
+pub struct StoreConfig {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Whether the operator named it; else a temporary one will do where it cannot be used.
+    pub named: bool,
+    /// The disk space that it may take, bytes.
+    pub limit: u64,
 }
 
 impl Config {

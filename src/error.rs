@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
 /// Why a module was not delivered.
 ///
 /// `Display` gives one line; [`Error::hint`] says what to do about it where there is something to do. No variant ever
 /// holds a credential.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The message on a request topic is not a request.
@@ -29,8 +31,10 @@ pub enum Error {
     Denied {
         /// The reference or address that was refused.
         object: String,
-        /// The rule that refuses it.
+        /// Why it is.
         reason: String,
+        /// The rule that refuses it.
+        refusal: Refusal,
     },
     /// More requests are waiting than [`crate::delivery::MAX_TRANSFERS`].
     #[error("{app_name} was turned away: {limit} transfers are already open")]
@@ -45,19 +49,45 @@ pub enum Error {
     UnknownImage {
         /// The reference asked for.
         reference: String,
-        /// The registry's own words, preceded by a colon, or nothing.
+        /// What the registry says, or we say of it, preceded by a colon; or nothing.
         detail: Detail,
     },
     /// The registry or its token service refused the credentials, or wants some.
-    #[error("{reference} is refused to these credentials{detail}")]
+    #[error("the registry refuses {reference}{detail}")]
     Unauthorized {
         /// The reference asked for.
         reference: String,
-        /// The registry's own words, preceded by a colon, or nothing.
+        /// What the registry says, or we say of it, preceded by a colon; or nothing.
         detail: Detail,
     },
+    /// The credentials for a registry cannot be had.
+    #[error("no credentials: {object} {detail}")]
+    Credentials {
+        /// The docker configuration file or the credential helper.
+        object: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The store does not have it, and the registry is not to be asked.
+    #[error("{object} is not in the store, and no registry is to be asked")]
+    NotCached {
+        /// The tag or digest.
+        object: String,
+    },
+    /// Nobody has signed the manifest.
+    #[error("{reference} is not signed")]
+    Unsigned {
+        /// The reference asked for.
+        reference: String,
+    },
+    /// The manifest has signatures, but none that is about it and by a configured key.
+    #[error("{reference} is signed by none of the configured keys")]
+    BadSignature {
+        /// The reference asked for.
+        reference: String,
+    },
     /// No answer came from the registry.
-    #[error("{object} did not answer: {detail}")]
+    #[error("no complete answer from {object}: {detail}")]
     RegistryUnreachable {
         /// The URL without its query.
         object: String,
@@ -65,7 +95,7 @@ pub enum Error {
         detail: String,
     },
     /// The registry answered something that the distribution specification does not allow here.
-    #[error("{object} answered unusably: {detail}")]
+    #[error("unusable answer from {object}: {detail}")]
     RegistryAnswer {
         /// The URL without its query.
         object: String,
@@ -80,12 +110,12 @@ pub enum Error {
         /// What was found instead.
         reason: String,
     },
-    /// Several layers may be the module.
-    #[error("{reference} has {} layers that may be the module: {}", candidates.len(), candidates.join(", "))]
+    /// Several manifests, layers or files may be the module.
+    #[error("{reference} has several that may be the module: {}", candidates.join(", "))]
     Ambiguous {
         /// The reference asked for.
         reference: String,
-        /// Media type and digest of each candidate.
+        /// Platform, title or path of the candidates, as far as they are listed.
         candidates: Vec<String>,
     },
     /// An answer or a module is larger than its bound.
@@ -107,7 +137,7 @@ pub enum Error {
         actual: u64,
     },
     /// The bytes that came do not have the digest that was asked for.
-    #[error("{object} arrived as {actual}")]
+    #[error("{object} was asked for, but what came is {actual}")]
     DigestMismatch {
         /// The digest that was asked for.
         object: String,
@@ -122,13 +152,13 @@ pub enum Error {
         /// Its first bytes in hexadecimal.
         start: String,
     },
-    /// The spool could not be written or read.
-    #[error("spool in {object} failed: {source}")]
+    /// The store could not be written or read.
+    #[error("disk error at {object}: {source}")]
     Disk {
         /// The folder or file.
         object: String,
         /// What the system says.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The broker refused the connection or a subscription.
     #[error("broker {object} refused: {detail}")]
@@ -161,7 +191,7 @@ pub enum Stage {
     Request,
     /// Finding the module behind the reference.
     Resolve,
-    /// Bringing its bytes to the spool and checking them.
+    /// Bringing its bytes to the store and checking them.
     Fetch,
     /// Publishing its chunks.
     Publish,
@@ -205,110 +235,92 @@ impl fmt::Display for Side {
     }
 }
 
+/// The rule by which something was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// Requests may not name this repository.
+    Registry,
+    /// The operator did not name this host, and it has no public address.
+    Address,
+    /// The registry and this token service are no known pair.
+    TokenService,
+    /// It leads from https to http.
+    Downgrade,
+}
+
+macro_rules! classes {
+    ($($variant:ident: $code:literal, $stage:ident, $side:ident, retryable: $retryable:literal;)*) => {
+        impl Error {
+            /// Every code there is, in the order of the documentation.
+            pub const CODES: &[&str] = &[$($code),*];
+
+            fn class(&self) -> (&'static str, Stage, Side, bool) {
+                match self {
+                    $(Self::$variant { .. } => ($code, Stage::$stage, Side::$side, $retryable),)*
+                }
+            }
+        }
+    };
+}
+
+classes! {
+    BadRequest: "bad-request", Request, Request, retryable: false;
+    BadReference: "bad-reference", Request, Request, retryable: false;
+    Denied: "denied", Request, Request, retryable: false;
+    Overloaded: "overloaded", Request, Local, retryable: true;
+    UnknownImage: "unknown-image", Resolve, Registry, retryable: false;
+    Unauthorized: "unauthorized", Resolve, Registry, retryable: false;
+    Credentials: "credentials", Resolve, Local, retryable: true;
+    NotCached: "not-cached", Resolve, Local, retryable: false;
+    Unsigned: "unsigned", Resolve, Registry, retryable: false;
+    BadSignature: "bad-signature", Resolve, Registry, retryable: false;
+    RegistryUnreachable: "registry-unreachable", Fetch, Registry, retryable: true;
+    RegistryAnswer: "registry-answer", Fetch, Registry, retryable: true;
+    Unsupported: "unsupported", Resolve, Registry, retryable: false;
+    Ambiguous: "ambiguous", Resolve, Registry, retryable: false;
+    TooLarge: "too-large", Fetch, Registry, retryable: false;
+    SizeMismatch: "size-mismatch", Fetch, Registry, retryable: true;
+    DigestMismatch: "digest-mismatch", Fetch, Registry, retryable: true;
+    NotWasm: "not-wasm", Fetch, Registry, retryable: false;
+    Disk: "disk", Fetch, Local, retryable: true;
+    BrokerRefused: "broker-refused", Connect, Broker, retryable: false;
+    Setup: "setup", Connect, Local, retryable: false;
+    Stopping: "stopping", Publish, Local, retryable: true;
+}
+
 impl Error {
+    /// An error of the disk, with the folder it is about.
+    pub(crate) fn disk(folder: &Path, source: io::Error) -> Self {
+        Self::Disk { object: folder.display().to_string(), source: Arc::new(source) }
+    }
+
     /// A stable name for programs, listed in `docs/errors.md`.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::BadRequest { .. } => "bad-request",
-            Self::BadReference { .. } => "bad-reference",
-            Self::Denied { .. } => "denied",
-            Self::Overloaded { .. } => "overloaded",
-            Self::UnknownImage { .. } => "unknown-image",
-            Self::Unauthorized { .. } => "unauthorized",
-            Self::RegistryUnreachable { .. } => "registry-unreachable",
-            Self::RegistryAnswer { .. } => "registry-answer",
-            Self::Unsupported { .. } => "unsupported",
-            Self::Ambiguous { .. } => "ambiguous",
-            Self::TooLarge { .. } => "too-large",
-            Self::SizeMismatch { .. } => "size-mismatch",
-            Self::DigestMismatch { .. } => "digest-mismatch",
-            Self::NotWasm { .. } => "not-wasm",
-            Self::Disk { .. } => "disk",
-            Self::BrokerRefused { .. } => "broker-refused",
-            Self::Setup { .. } => "setup",
-            Self::Stopping { .. } => "stopping",
-        }
+        self.class().0
     }
-
-    /// Every code there is, in the order of the documentation.
-    pub const CODES: &[&str] = &[
-        "bad-request",
-        "bad-reference",
-        "denied",
-        "overloaded",
-        "unknown-image",
-        "unauthorized",
-        "registry-unreachable",
-        "registry-answer",
-        "unsupported",
-        "ambiguous",
-        "too-large",
-        "size-mismatch",
-        "digest-mismatch",
-        "not-wasm",
-        "disk",
-        "broker-refused",
-        "setup",
-        "stopping",
-    ];
 
     /// Where in the delivery it arose.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        match self {
-            Self::BadRequest { .. } | Self::BadReference { .. } | Self::Denied { .. } | Self::Overloaded { .. } => {
-                Stage::Request
-            }
-            Self::UnknownImage { .. }
-            | Self::Unauthorized { .. }
-            | Self::Unsupported { .. }
-            | Self::Ambiguous { .. } => Stage::Resolve,
-            Self::RegistryUnreachable { .. }
-            | Self::RegistryAnswer { .. }
-            | Self::TooLarge { .. }
-            | Self::SizeMismatch { .. }
-            | Self::DigestMismatch { .. }
-            | Self::NotWasm { .. }
-            | Self::Disk { .. } => Stage::Fetch,
-            Self::Stopping { .. } => Stage::Publish,
-            Self::BrokerRefused { .. } | Self::Setup { .. } => Stage::Connect,
-        }
+        if self.registry_led_there() { Stage::Fetch } else { self.class().1 }
     }
 
     /// Whose side it is on.
     #[must_use]
     pub fn side(&self) -> Side {
-        match self {
-            Self::BadRequest { .. } | Self::BadReference { .. } | Self::Denied { .. } => Side::Request,
-            Self::UnknownImage { .. }
-            | Self::Unauthorized { .. }
-            | Self::RegistryUnreachable { .. }
-            | Self::RegistryAnswer { .. }
-            | Self::Unsupported { .. }
-            | Self::Ambiguous { .. }
-            | Self::TooLarge { .. }
-            | Self::SizeMismatch { .. }
-            | Self::DigestMismatch { .. }
-            | Self::NotWasm { .. } => Side::Registry,
-            Self::BrokerRefused { .. } => Side::Broker,
-            Self::Overloaded { .. } | Self::Disk { .. } | Self::Setup { .. } | Self::Stopping { .. } => Side::Local,
-        }
+        if self.registry_led_there() { Side::Registry } else { self.class().2 }
+    }
+
+    /// Whether it was the registry that led to what is not permitted, not the request.
+    fn registry_led_there(&self) -> bool {
+        matches!(self, Self::Denied { refusal: Refusal::TokenService | Refusal::Downgrade | Refusal::Address, .. })
     }
 
     /// Whether asking again later, with nothing changed, may succeed.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Overloaded { .. }
-                | Self::RegistryUnreachable { .. }
-                | Self::RegistryAnswer { .. }
-                | Self::SizeMismatch { .. }
-                | Self::DigestMismatch { .. }
-                | Self::Disk { .. }
-                | Self::Stopping { .. }
-        )
+        self.class().3
     }
 
     /// What the reader of the message can do, if there is something.
@@ -316,32 +328,48 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::BadRequest { .. } => r#"a request is the JSON object {"app_name": "<OCI reference>"}"#,
-            Self::BadReference { .. } => "a reference is [host[:port]/]repository[:tag][@sha256:digest]",
-            Self::Denied { .. } => "requests reach the registry of PROXY_REGISTRY_URL only",
+            Self::BadReference { .. } => "a reference is [oci://][host[:port]/]repository[:tag][@sha256:digest][#path]",
+            Self::Denied { refusal, .. } => match refusal {
+                Refusal::Registry => "PROXY_REGISTRY_ALLOW lists what requests may name beside PROXY_REGISTRY_URL",
+                Refusal::Address => "list its host and port in PROXY_REGISTRY_ALLOW if the proxy may reach it",
+                Refusal::TokenService => {
+                    "list the pair in PROXY_REGISTRY_TOKEN_SERVICES if this service is to be trusted"
+                }
+                Refusal::Downgrade => {
+                    "only a registry that PROXY_REGISTRY_URL or PROXY_REGISTRY_ALLOW names with http:// may lead to http"
+                }
+            },
             Self::Overloaded { .. } => "ask again when some transfers are done",
             Self::UnknownImage { .. } => {
                 "check the repository and the tag; some registries also say this for private ones"
             }
             Self::Unauthorized { .. } => {
-                "set PROXY_AUTHENTICATE=true and PROXY_REGISTRY_USERNAME with PROXY_REGISTRY_PASSWORD, or PROXY_REGISTRY_TOKEN"
+                "set PROXY_AUTHENTICATE=true and PROXY_REGISTRY_USERNAME with PROXY_REGISTRY_PASSWORD, or PROXY_REGISTRY_AUTH_FILE"
             }
+            Self::Credentials { .. } => {
+                "check PROXY_REGISTRY_AUTH_FILE or DOCKER_CONFIG, and the helpers that it names"
+            }
+            Self::NotCached { .. } => "PROXY_PULL_POLICY=never serves only what was fetched before",
+            Self::Unsigned { .. } => "sign it by cosign with the private key that belongs to PROXY_VERIFY_KEY",
+            Self::BadSignature { .. } => "PROXY_VERIFY_KEY has the keys of which one must have signed this digest",
+            Self::TooLarge { .. } => "PROXY_MAX_MODULE_SIZE bounds modules; manifests and tokens have fixed bounds",
             Self::RegistryUnreachable { .. } => {
-                "check PROXY_REGISTRY_URL, and http:// before it if the registry has no TLS"
+                "check the host, PROXY_REGISTRY_CA_CERT if its authority is private, and http:// before it if it has no TLS"
             }
-            Self::Ambiguous { .. } => "push the module as the only layer",
+            Self::Ambiguous { .. } => {
+                "name one: #title or #path after the reference, or a manifest of an index by its digest"
+            }
             Self::SizeMismatch { .. } | Self::DigestMismatch { .. } => {
                 "the registry's copy is damaged or was tampered with"
             }
             Self::NotWasm { .. } => "push the output of the compiler, not an archive or source",
-            Self::Disk { .. } => "check the free space and permissions of the folder; TMPDIR moves it",
+            Self::Disk { .. } => "check the free space and permissions of the folder; PROXY_CACHE_DIR names another",
             Self::BrokerRefused { .. } => {
                 "check PROXY_CLIENT_ID and PROXY_CLIENT_KEY, and what the broker permits them on this channel"
             }
-            Self::RegistryAnswer { .. }
-            | Self::Unsupported { .. }
-            | Self::TooLarge { .. }
-            | Self::Setup { .. }
-            | Self::Stopping { .. } => return None,
+            Self::RegistryAnswer { .. } | Self::Unsupported { .. } | Self::Setup { .. } | Self::Stopping { .. } => {
+                return None;
+            }
         })
     }
 }
@@ -357,9 +385,13 @@ impl Detail {
     /// Keeps what can safely be printed of `words`.
     #[must_use]
     pub fn new(words: &str) -> Self {
-        let printable = words.chars().map(|c| if c.is_control() { ' ' } else { c });
-        Self(printable.take(Self::MAX_CHARS).collect::<String>().trim().to_owned())
+        Self(printable(words, Self::MAX_CHARS).trim().to_owned())
     }
+}
+
+/// What a log can hold of a text from elsewhere: no control characters, and no more than so many characters.
+pub(crate) fn printable(text: &str, max_chars: usize) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max_chars).collect()
 }
 
 impl fmt::Display for Detail {

@@ -14,10 +14,11 @@
 //! 3. [`request`] reads the message: what is the module called?
 //! 4. [`reference`] makes an OCI reference of the name: registry, repository, tag or digest.
 //! 5. [`policy`] decides whether a request may reach that registry.
-//! 6. [`registry`] asks the registry, shows credentials if it must, reads the manifest and finds the layer that is the
-//!    module.
-//! 7. [`blob`] takes the bytes to disk and hashes them on the way; only what has the right size and SHA-256 becomes a
-//!    [`blob::Blob`]. [`wasm`] looks at its preamble.
+//! 6. [`pull`] gets the module; its `Pull::module` tells how. It asks the [`registry`] (or its mirrors) what the reference
+//!    means, shows credentials if it must, reads the `manifest`, checks its `signature`, and finds the layer.
+//! 7. The [`store`] has what was fetched before. Everything else goes there: it is hashed on the way, and only what has the
+//!    right size and SHA-256 becomes a [`blob::Blob`]. If the layer is an `archive`, the module is taken out. [`wasm`] looks
+//!    at its preamble.
 //! 8. [`chunk`] plans how the module is cut.
 //! 9. [`delivery`] sends it: the [`delivery::schedule`] says which chunk of which transfer is next, and lets further
 //!    requests for the same module join; the [`delivery::courier`] reads that chunk, has [`wire`] write the message, and
@@ -29,6 +30,7 @@
 //! With the feature `embedded`, the module `embedded` has a broker, a registry and a proplet inside the process, for the
 //! demo, tests and fixtures.
 
+mod archive;
 pub mod blob;
 pub mod chunk;
 pub mod config;
@@ -37,11 +39,16 @@ pub mod delivery;
 pub mod embedded;
 pub mod error;
 pub mod link;
+mod manifest;
 pub mod policy;
+pub mod pull;
+mod recent;
 pub mod reference;
 pub mod registry;
 pub mod request;
 pub mod service;
+mod signature;
+pub mod store;
 mod sync;
 pub mod tls;
 pub mod topic;

@@ -191,7 +191,7 @@ fn mqtt_options(mqtt: &MqttConfig, options: &LinkOptions) -> Result<MqttOptions,
             .set_credentials(login.username.clone(), secrecy::ExposeSecret::expose_secret(&login.password).to_owned());
     }
     if *tls {
-        let config = crate::tls::client_config(&[])?;
+        let config = crate::tls::client_config(crate::tls::roots(&[])?, &[], None)?;
         mqtt_options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(config))));
     }
     Ok(mqtt_options)

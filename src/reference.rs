@@ -2,16 +2,19 @@
 
 use std::fmt;
 
+use url::Host;
+
 use crate::blob::Digest;
-use crate::config::RegistryUrl;
+use crate::config::{RegistryUrl, is_loopback, split_authority};
 use crate::error::Error;
 
 /// Longest reference that is accepted, bytes.
 pub const MAX_REFERENCE_SIZE: usize = 512;
 
-const DOCKER_HUB: &str = "docker.io";
+pub(crate) const DOCKER_HUB: &str = "docker.io";
 
-/// A module's place: registry, repository, and tag or digest (OCI distribution specification, "Pulling manifests").
+/// A module's place: registry, repository, and tag or digest (OCI distribution specification, "Pulling manifests"); and
+/// which of several modules, if there are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
     /// `host[:port]` in lower case.
@@ -20,6 +23,8 @@ pub struct Reference {
     pub repository: String,
     /// What is asked for in the repository.
     pub version: Version,
+    /// The module's path in an archive, or the title or digest of its layer.
+    pub selector: Option<String>,
 }
 
 /// A tag or a digest; where a reference has both, the digest decides.
@@ -32,7 +37,7 @@ pub enum Version {
 }
 
 impl Reference {
-    /// Reads `[oci://][host[:port]/]repository[:tag][@digest]`.
+    /// Reads `[oci://][host[:port]/]repository[:tag][@digest][#selector]`.
     ///
     /// A name whose first component is no host (it has no dot, no colon and is not `localhost`) is looked up at
     /// `default`; on Docker Hub a bare name lies in `library`. Without tag and digest the tag is `latest`.
@@ -48,12 +53,16 @@ impl Reference {
             return Err(bad(&format!("it has {} bytes, more than {MAX_REFERENCE_SIZE}", app_name.len())));
         }
         let name = app_name.strip_prefix("oci://").unwrap_or(app_name);
+        let (name, selector) = name.split_once('#').map_or((name, None), |(name, selector)| (name, Some(selector)));
+        if selector.is_some_and(|selector| selector.is_empty() || selector.contains(char::is_control)) {
+            return Err(bad("what follows # is not a path or title"));
+        }
         let (registry, path) = match name.split_once('/') {
-            Some((host, path)) if names_host(host) => (canonical_host(host), path.to_owned()),
-            _ if default.prefix.is_empty() => (canonical_host(&default.host), name.to_owned()),
-            _ => (canonical_host(&default.host), format!("{}/{name}", default.prefix)),
+            Some((host, path)) if names_host(host) => (default.same_or(canonical_host(host)), path.to_owned()),
+            _ if default.prefix.is_empty() => (default.host.clone(), name.to_owned()),
+            _ => (default.host.clone(), format!("{}/{name}", default.prefix)),
         };
-        if crate::config::split_authority(&registry).is_none() {
+        if split_authority(&registry).is_none() {
             return Err(bad("its host is not host[:port]"));
         }
         let (path, digest) = path.split_once('@').map_or((&*path, None), |(path, digest)| (path, Some(digest)));
@@ -64,33 +73,24 @@ impl Reference {
         if !tag.is_none_or(is_tag) {
             return Err(bad("its tag is not 1 to 128 letters, digits, dots, hyphens and underscores"));
         }
-        let repository = if registry == DOCKER_HUB && !repository.contains('/') {
-            format!("library/{repository}")
-        } else {
-            repository.to_owned()
-        };
+        let repository = full_repository(&registry, repository);
         let version = match digest.map(str::parse) {
             Some(Ok(digest)) => Version::Digest(digest),
             Some(Err(())) => return Err(bad("its digest is not sha256: and 64 hexadecimal digits")),
             None => Version::Tag(tag.unwrap_or("latest").to_owned()),
         };
-        Ok(Self { registry, repository, version })
-    }
-
-    /// The host that serves this registry's API.
-    #[must_use]
-    pub fn api_host(&self) -> &str {
-        if self.registry == DOCKER_HUB { "registry-1.docker.io" } else { &self.registry }
+        Ok(Self { registry, repository, version, selector: selector.map(str::to_owned) })
     }
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { registry, repository, version } = self;
+        let Self { registry, repository, version, selector } = self;
         match version {
-            Version::Tag(tag) => write!(f, "{registry}/{repository}:{tag}"),
-            Version::Digest(digest) => write!(f, "{registry}/{repository}@{digest}"),
+            Version::Tag(tag) => write!(f, "{registry}/{repository}:{tag}")?,
+            Version::Digest(digest) => write!(f, "{registry}/{repository}@{digest}")?,
         }
+        selector.as_ref().map_or(Ok(()), |selector| write!(f, "#{selector}"))
     }
 }
 
@@ -130,11 +130,36 @@ fn names_host(component: &str) -> bool {
     component.contains(['.', ':']) || component == "localhost"
 }
 
-/// Lower case, and one name for Docker Hub.
-pub(crate) fn canonical_host(host: &str) -> String {
-    match host.to_ascii_lowercase().as_str() {
+/// One spelling for each host: lower case, addresses and ports as numbers are written, no dot at the end, one name for
+/// Docker Hub, and no port that goes without saying.
+pub(crate) fn canonical_host(authority: &str) -> String {
+    let authority = spelled(authority);
+    let host = if is_loopback(&authority) { &authority } else { authority.strip_suffix(":443").unwrap_or(&authority) };
+    match host {
         "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
         host => host.to_owned(),
+    }
+}
+
+/// A host and port in one spelling; what is none stays as it is.
+pub(crate) fn spelled(authority: &str) -> String {
+    let lower = authority.to_ascii_lowercase();
+    let Some((host, port)) = split_authority(&lower) else { return lower };
+    let Ok(host) = Host::parse(host.trim_end_matches('.')) else { return lower };
+    port.map_or(host.to_string(), |port| format!("{host}:{port}"))
+}
+
+/// The host that serves a registry's API.
+pub(crate) fn api_host(registry: &str) -> &str {
+    if registry == DOCKER_HUB { "registry-1.docker.io" } else { registry }
+}
+
+/// A repository's whole name: on Docker Hub a bare name lies in `library`.
+pub(crate) fn full_repository(registry: &str, repository: &str) -> String {
+    if registry == DOCKER_HUB && !repository.contains('/') {
+        format!("library/{repository}")
+    } else {
+        repository.to_owned()
     }
 }
 
@@ -158,6 +183,13 @@ mod tests {
             ("localhost:5000", "[::1]:5000/add", "[::1]:5000/add:latest"),
             ("ghcr.io/acme", "add", "ghcr.io/acme/add:latest"),
             ("docker.io", "add", "docker.io/library/add:latest"),
+            ("ghcr.io", "ghcr.io:443/add", "ghcr.io/add:latest"),
+            ("localhost:5000", "ghcr.io.:0443/add", "ghcr.io/add:latest"),
+            ("localhost:5000", "localhost:05000/add", "localhost:5000/add:latest"),
+            ("[::1]:5000", "[0:0::1]:5000/add", "[::1]:5000/add:latest"),
+            ("http://registry", "registry:80/add", "registry/add:latest"),
+            ("http://registry:443", "registry:443/add", "registry:443/add:latest"),
+            ("localhost:5000", "add:1.0#dir/add.wasm", "localhost:5000/add:1.0#dir/add.wasm"),
         ] {
             let reference = Reference::parse(app_name, &default.parse().unwrap()).unwrap();
             assert_eq!(reference.to_string(), expected, "{app_name}");
@@ -205,6 +237,8 @@ mod tests {
             "u:p@host.example/add",
             "add\n",
             "../add",
+            "add#",
+            "add#a\u{7}",
             short_digest,
             &other_digest,
             &long,

@@ -1,141 +1,342 @@
-//! Pulling from an OCI registry (OCI distribution specification, "Pull").
+//! Pulling from OCI registries (OCI distribution specification, "Pull").
 
 mod auth;
-mod manifest;
+mod credentials;
+mod dial;
+mod proxies;
+mod retry;
 mod transport;
 
-use reqwest::header::HeaderValue;
-use reqwest::{Client, Response, StatusCode, Url};
+use std::time::{Duration, Instant};
 
-use crate::blob::{Blob, Descriptor, Digest, Spool};
-use crate::config::{Config, Credentials, RegistryUrl, Scheme, is_loopback};
-use crate::error::Error;
-use crate::reference::{Reference, Version};
+use bytes::Bytes;
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::{Method, Response, StatusCode, Url};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use self::auth::{Authorizations, Challenge, fingerprint};
+use self::credentials::Keychain;
+use self::retry::{Failure, Patience, retrying};
+use self::transport::{Body, Call, Transport, shown};
+use crate::blob::{Blob, Descriptor, Digest};
+use crate::config::{Credentials, Mirror, RegistryConfig, Scheme};
+use crate::delivery::MAX_FETCHES;
+use crate::error::{Detail, Error};
+use crate::manifest::{self, Manifest};
+use crate::policy::Policy;
+use crate::recent::Recent;
+use crate::reference::{Reference, api_host};
+use crate::store::{Scope, Spool};
 
 /// Largest manifest that is read, bytes (the size that the distribution specification obliges registries to take).
 pub const MAX_MANIFEST_SIZE: u64 = 4 << 20;
 /// Largest token or error body that is read, bytes.
 pub const MAX_ANSWER_SIZE: u64 = 64 << 10;
-/// Largest module that is fetched, bytes.
-pub const MAX_MODULE_SIZE: u64 = 2 << 30;
+/// How long a mirror that did not answer is left alone.
+const MIRROR_REST: Duration = Duration::from_secs(30);
 
 /// The client of all registries.
 #[derive(Debug)]
 pub struct Registry {
-    http: Client,
-    url: RegistryUrl,
+    transport: Transport,
+    policy: Policy,
+    keychain: Keychain,
+    authorizations: Authorizations,
+    mirrors: Vec<Mirror>,
+    /// Mirrors that did not answer, and rest for a while.
+    away: Recent<String, ()>,
+    /// The registry that is shown the client certificate, and its digest.
+    certificate: Option<(String, Digest)>,
+    /// Manifests that are asked for at once.
+    lookups: Semaphore,
+    /// Blobs that are downloaded at once. Apart from the lookups, so that slow downloads do not stop what is stored.
+    downloads: Semaphore,
+}
+
+/// Where a repository is to be had: the registry itself, or a mirror.
+#[derive(Debug)]
+struct Endpoint {
+    /// `host[:port]` as references have it.
+    host: String,
+    scheme: Scheme,
+    /// The repository there.
+    repository: String,
     credentials: Credentials,
+    mirror: bool,
+}
+
+impl Endpoint {
+    /// The URL of an object such as `blobs/sha256:…`.
+    fn url(&self, object: &str) -> Result<Url, Error> {
+        let url = format!("{}://{}/v2/{}/{object}", self.scheme, api_host(&self.host), self.repository);
+        Url::parse(&url).map_err(|error| Error::RegistryUnreachable { object: url, detail: error.to_string() })
+    }
 }
 
 impl Registry {
-    /// A client with the registry and credentials of `config`.
+    /// A client that keeps to `policy`.
     ///
     /// # Errors
-    /// [`Error::Setup`] if the HTTP client cannot be made.
-    pub fn new(config: &Config) -> Result<Self, Error> {
+    /// [`Error::Setup`] if certificates, keys or HTTP proxies are unusable.
+    pub fn new(config: &RegistryConfig, policy: Policy) -> Result<Self, Error> {
         Ok(Self {
-            http: transport::client(is_loopback(&config.registry_url.host))?,
-            url: config.registry_url.clone(),
-            credentials: config.registry_credentials.clone(),
+            transport: Transport::new(config, policy.clone())?,
+            policy,
+            keychain: Keychain::new(config),
+            authorizations: Authorizations::default(),
+            mirrors: config.mirrors.clone(),
+            away: Recent::new(config.mirrors.len()),
+            certificate: config.client_identity.as_ref().map(|identity| (config.url.host.clone(), identity.digest())),
+            lookups: Semaphore::new(MAX_FETCHES),
+            downloads: Semaphore::new(MAX_FETCHES),
         })
     }
 
     /// The repository that `reference` lies in, not yet asked anything.
-    #[must_use]
-    pub fn repository<'a>(&'a self, reference: &'a Reference) -> Repository<'a> {
-        Repository { registry: self, reference, authorization: None }
-    }
-
-    /// Credentials of the configuration belong to its registry and to no other.
-    fn credentials_for(&self, reference: &Reference) -> &Credentials {
-        if reference.registry == crate::reference::canonical_host(&self.url.host) {
-            &self.credentials
-        } else {
-            &Credentials::Anonymous
+    ///
+    /// # Errors
+    /// [`Error::Credentials`] if the docker configuration file or a helper fails.
+    pub async fn repository<'a>(&'a self, reference: &'a Reference) -> Result<Repository<'a>, Error> {
+        let Reference { registry, repository, .. } = reference;
+        let mut mirrors = Vec::new();
+        for Mirror { url, .. } in self.mirrors.iter().filter(|mirror| mirror.registry == *registry) {
+            let repository = [url.prefix.as_str(), repository].join("/").trim_start_matches('/').to_owned();
+            let credentials = self.keychain.find(&url.host, &repository).await?;
+            let (host, scheme) = (url.host.clone(), url.scheme);
+            mirrors.push(Endpoint { host, scheme, repository, credentials, mirror: true });
         }
-    }
-
-    fn scheme_for(&self, reference: &Reference) -> &'static str {
-        let plain = if reference.registry == self.url.host {
-            self.url.scheme == Scheme::Http
-        } else {
-            is_loopback(&reference.registry)
+        let origin = Endpoint {
+            host: registry.clone(),
+            scheme: self.policy.scheme(registry),
+            repository: repository.clone(),
+            credentials: self.keychain.find(registry, repository).await?,
+            mirror: false,
         };
-        if plain { "http" } else { "https" }
+        Ok(Repository { registry: self, reference, mirrors, origin })
     }
 }
 
-/// A repository of a registry, with the authorization that it granted.
+/// A repository of a registry, and of its mirrors.
 #[derive(Debug)]
 pub struct Repository<'a> {
     registry: &'a Registry,
     reference: &'a Reference,
-    authorization: Option<HeaderValue>,
+    /// In the order in which they are asked.
+    mirrors: Vec<Endpoint>,
+    origin: Endpoint,
 }
 
 impl Repository<'_> {
-    /// Finds the module behind the reference: fetches its manifest and takes out the layer.
-    ///
-    /// # Errors
-    /// Those of the stages resolve and fetch; [`Error::DigestMismatch`] if a manifest asked for by digest is another.
-    pub async fn resolve(&mut self) -> Result<Descriptor, Error> {
-        let version = match &self.reference.version {
-            Version::Tag(tag) => tag.clone(),
-            Version::Digest(digest) => digest.to_string(),
+    /// Tells apart what is fetched from other registries or under other credentials.
+    #[must_use]
+    pub fn identity(&self) -> Vec<u8> {
+        let identity = |Endpoint { host, scheme, credentials, .. }: &Endpoint| {
+            let certificate = self.registry.certificate.as_ref().filter(|(owner, _)| owner == host);
+            format!("{scheme}://{host} {} {certificate:?}\n", fingerprint(credentials))
         };
-        let response = self.get(&format!("manifests/{version}"), manifest::ACCEPT).await?;
-        let body = transport::read_bounded(response, MAX_MANIFEST_SIZE).await?;
-        if let Version::Digest(digest) = self.reference.version {
-            let actual = Digest::of(&body);
-            if actual != digest {
-                return Err(Error::DigestMismatch { object: digest.to_string(), actual: actual.to_string() });
-            }
-        }
-        let layer = manifest::wasm_layer(self.reference, &body)?;
-        if layer.size > MAX_MODULE_SIZE {
-            return Err(Error::TooLarge { object: self.reference.to_string(), limit: MAX_MODULE_SIZE });
-        }
-        Ok(layer)
+        self.mirrors.iter().chain([&self.origin]).map(identity).collect::<String>().into_bytes()
     }
 
-    /// Brings the bytes of `layer` to disk, and checks them on the way.
+    /// Asks which digest a tag or digest has now, perhaps still `known`, without fetching anything; `None` if the
+    /// registry does not say.
+    ///
+    /// # Errors
+    /// Those of the stages resolve and fetch.
+    pub async fn head(&self, version: &str, known: Digest) -> Result<Option<Digest>, Error> {
+        self.first(|endpoint| async move {
+            let url = endpoint.url(&format!("manifests/{version}"))?;
+            let call = Call::new(Method::HEAD, url).accept(manifest::ACCEPT).if_none_match(known);
+            let response = retrying(endpoint.mirror, || async {
+                let _permit = self.registry.lookups.acquire().await;
+                self.try_ask(endpoint, &call).await
+            });
+            let response = response.await?;
+            let unchanged = response.status() == StatusCode::NOT_MODIFIED;
+            Ok(if unchanged { Some(known) } else { content_digest(&response) })
+        })
+        .await
+    }
+
+    /// Fetches the manifest of a tag or digest.
+    ///
+    /// # Errors
+    /// Those of the stages resolve and fetch; [`Error::DigestMismatch`] if it is not the one that was asked for, or that
+    /// the registry says it is.
+    pub async fn manifest(&self, version: &str) -> Result<Bytes, Error> {
+        self.first(|endpoint| async move {
+            let (said, body) = self.document(endpoint, &format!("manifests/{version}")).await?;
+            let (expected, actual) = (version.parse().ok().or(said), Digest::of(&body));
+            match expected.filter(|expected| *expected != actual) {
+                Some(expected) => {
+                    Err(Error::DigestMismatch { object: expected.to_string(), actual: actual.to_string() })
+                }
+                None => Ok(body),
+            }
+        })
+        .await
+    }
+
+    /// Fetches the list of what refers to the manifest `digest` (OCI distribution specification, "Listing Referrers").
+    ///
+    /// # Errors
+    /// Those of the stages resolve and fetch; [`Error::UnknownImage`] where the registry has no such lists.
+    pub async fn referrers(&self, digest: Digest) -> Result<Bytes, Error> {
+        self.first(|endpoint| async move {
+            let (_, list) = self.document(endpoint, &format!("referrers/{digest}")).await?;
+            // A mirror may well have the list and not what is in it.
+            let empty =
+                matches!(manifest::parse(self.reference, &list), Ok(Manifest::Index(index)) if index.is_empty());
+            if endpoint.mirror && empty {
+                return Err(Error::UnknownImage { reference: self.reference.to_string(), detail: Detail::default() });
+            }
+            Ok(list)
+        })
+        .await
+    }
+
+    /// Brings the bytes of a blob to `scope`, and checks them on the way.
     ///
     /// # Errors
     /// Those of the stage fetch.
-    pub async fn fetch(&mut self, layer: Descriptor) -> Result<Blob, Error> {
-        let mut response = self.get(&format!("blobs/{}", layer.digest), "*/*").await?;
-        let mut spool = Spool::open(layer);
-        while let Some(piece) = response.chunk().await.map_err(transport::unreachable)? {
+    pub async fn fetch(&self, blob: &Descriptor, scope: &Scope) -> Result<Blob, Error> {
+        self.first(|endpoint| async move {
+            let mut spool = scope.spool(blob.clone()).await?;
+            match self.download(endpoint, blob, &mut spool).await {
+                Ok(()) => spool.commit().await,
+                Err(error) => {
+                    spool.discard().await;
+                    Err(error)
+                }
+            }
+        })
+        .await
+    }
+
+    /// The answer of the first mirror that has one, else the registry's own.
+    async fn first<'a, T, F>(&'a self, ask: impl Fn(&'a Endpoint) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let away = &self.registry.away;
+        for mirror in self.mirrors.iter().filter(|mirror| away.get(&mirror.host).is_none()) {
+            match ask(mirror).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => {
+                    warn!(mirror = mirror.host, code = error.code(), "the mirror does not help: {error}");
+                    if matches!(error, Error::RegistryUnreachable { .. }) {
+                        away.insert(mirror.host.clone(), (), Instant::now() + MIRROR_REST);
+                    }
+                }
+            }
+        }
+        ask(&self.origin).await
+    }
+
+    /// Downloads a blob, from where it broke off if it does.
+    async fn download(&self, endpoint: &Endpoint, blob: &Descriptor, spool: &mut Spool) -> Result<(), Error> {
+        let call = Call::new(Method::GET, endpoint.url(&format!("blobs/{}", blob.digest))?);
+        let (mut patience, mut furthest) = (Patience::new(endpoint.mirror), 0);
+        while let Err(failure) = self.download_rest(endpoint, &call, blob, spool).await {
+            if spool.received() > furthest {
+                furthest = spool.received();
+                patience.progressed();
+            }
+            patience.wait(failure).await?;
+        }
+        Ok(())
+    }
+
+    /// Downloads what the spool does not have yet. Where the registry ignores the range, or answers with another, the
+    /// spool begins again.
+    async fn download_rest(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        blob: &Descriptor,
+        spool: &mut Spool,
+    ) -> Result<(), Failure> {
+        let _permit = self.registry.downloads.acquire().await;
+        let offset = spool.received();
+        if offset == blob.size && offset > 0 {
+            return Ok(());
+        }
+        let response = self.try_ask(endpoint, &call.clone().starting_at(offset)).await?;
+        match response.status() {
+            _ if offset == 0 => {}
+            StatusCode::PARTIAL_CONTENT if continues(&response, offset, blob.size) => {}
+            StatusCode::OK => spool.restart().await?,
+            status => {
+                spool.restart().await?;
+                let detail = format!("{status} is not the range from byte {offset}");
+                let error = Error::RegistryAnswer { object: shown(response.url()), detail };
+                return Err(Failure::Transient(error, None));
+            }
+        }
+        let coming = response.content_length().map(|length| spool.received().saturating_add(length));
+        if let Some(actual) = coming.filter(|size| *size != blob.size) {
+            return Err(spool.size_mismatch(actual).into());
+        }
+        let mut body = Body::new(response, u64::MAX);
+        while let Some(piece) = body.next().await? {
             spool.write(piece).await?;
         }
-        spool.verify().await
+        Ok(())
     }
 
-    /// Asks for an object of this repository, with authorization if the registry wants it.
-    async fn get(&mut self, object: &str, accept: &str) -> Result<Response, Error> {
-        let Reference { repository, .. } = self.reference;
-        let scheme = self.registry.scheme_for(self.reference);
-        let url = format!("{scheme}://{}/v2/{repository}/{object}", self.reference.api_host());
-        let url =
-            Url::parse(&url).map_err(|error| Error::RegistryUnreachable { object: url, detail: error.to_string() })?;
-        let mut response = self.send(url.clone(), accept).await?;
+    /// Reads the document at `path` in the repository; with the digest that the registry says it has.
+    async fn document(&self, endpoint: &Endpoint, path: &str) -> Result<(Option<Digest>, Bytes), Error> {
+        let call = Call::new(Method::GET, endpoint.url(path)?).accept(manifest::ACCEPT);
+        retrying(endpoint.mirror, || async {
+            let _permit = self.registry.lookups.acquire().await;
+            let response = self.try_ask(endpoint, &call).await?;
+            let digest = content_digest(&response);
+            Ok((digest, Body::new(response, MAX_MANIFEST_SIZE).whole().await?.into()))
+        })
+        .await
+    }
+
+    /// Asks once, with authorization if the registry wants it.
+    async fn try_ask(&self, endpoint: &Endpoint, call: &Call) -> Result<Response, Failure> {
+        let Registry { transport, authorizations, .. } = self.registry;
+        let response = transport.send(call, authorizations.get(endpoint).as_ref()).await?;
         // A challenge from where the registry redirected to is not the registry's, and gets no credentials.
-        if response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == url.origin() {
-            self.authorization = Some(auth::answer(self.registry, self.reference, response).await?);
-            response = self.send(url, accept).await?;
+        if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != call.url.origin() {
+            return self.checked(call, response).await;
         }
-        if response.status().is_success() {
-            Ok(response)
-        } else {
-            Err(transport::refusal(self.reference, response).await)
+        authorizations.forget(endpoint);
+        let authorization = Challenge { repository: self, endpoint }.answer(response).await?;
+        let response = transport.send(call, Some(&authorization)).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            authorizations.forget(endpoint);
         }
+        self.checked(call, response).await
     }
 
-    async fn send(&self, url: Url, accept: &str) -> Result<Response, Error> {
-        let mut request = self.registry.http.get(url).header("accept", accept);
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
+    /// Lets pass the answers of a registry that does no ranges or no HEAD: it can be asked otherwise.
+    async fn checked(&self, call: &Call, response: Response) -> Result<Response, Failure> {
+        let otherwise = match response.status() {
+            StatusCode::RANGE_NOT_SATISFIABLE => call.headers.contains_key(RANGE),
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => call.method == Method::HEAD,
+            _ => false,
+        };
+        if otherwise {
+            return Ok(response);
         }
-        request.send().await.map_err(transport::unreachable)
+        transport::success(self.reference, response).await
     }
+}
+
+/// The digest that the registry says the manifest has.
+fn content_digest(response: &Response) -> Option<Digest> {
+    response.headers().get("docker-content-digest")?.to_str().ok()?.parse().ok()
+}
+
+/// Whether a partial answer is the rest from `offset` (RFC 9110, section 14.4).
+fn continues(response: &Response, offset: u64, size: u64) -> bool {
+    let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let Some((range, total)) = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('/')) else {
+        return false;
+    };
+    range == format!("{offset}-{}", size.saturating_sub(1)) && (total == "*" || total == size.to_string())
 }

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-use crate::blob::{Blob, Digest};
+use crate::blob::Digest;
 use crate::chunk::ChunkPlan;
 use crate::config::Config;
+use crate::delivery::MAX_TRANSFERS;
 use crate::delivery::courier::{Courier, Sent};
 use crate::delivery::schedule::{Admission, TransferId, TransferKey};
-use crate::delivery::{MAX_FETCHES, MAX_TRANSFERS};
 use crate::error::Error;
 use crate::link::{Link, LinkOptions};
 use crate::policy::Policy;
+use crate::pull::Puller;
 use crate::reference::Reference;
-use crate::registry::Registry;
 use crate::request::Request;
 use crate::topic::Layout;
 use crate::{wasm, wire};
@@ -31,8 +31,6 @@ const REQUEST_QUEUE: usize = 1024;
 const MAX_INCOMING_PACKET: usize = 4 << 20;
 /// Bytes around the payload of a packet: topic and header.
 const PACKET_OVERHEAD: usize = 64 << 10;
-/// How long finding and fetching one module may take.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long open deliveries may go on when the service is stopped.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -41,8 +39,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Service {
     config: Config,
     policy: Policy,
-    registry: Registry,
-    fetches: Semaphore,
+    puller: Puller,
     courier: Courier,
     ready: watch::Sender<bool>,
 }
@@ -62,12 +59,12 @@ impl Service {
     /// A service that is not connected yet.
     ///
     /// # Errors
-    /// [`Error::Setup`] if the HTTP client cannot be made.
+    /// [`Error::Setup`] if the HTTP client cannot be made, [`Error::Disk`] if the store cannot be opened.
     pub fn new(config: Config) -> Result<Arc<Self>, Error> {
+        let policy = Policy::new(&config.registry);
         Ok(Arc::new(Self {
-            policy: Policy::new(&config.registry_url),
-            registry: Registry::new(&config)?,
-            fetches: Semaphore::new(MAX_FETCHES),
+            puller: Puller::new(&config, policy.clone())?,
+            policy,
             courier: Courier::default(),
             ready: watch::Sender::new(false),
             config,
@@ -82,10 +79,10 @@ impl Service {
 
     /// The path of a module, from a device's request to the broker's acknowledgement of its last chunk.
     async fn deliver(&self, id: TransferId, key: TransferKey) -> Result<Delivered, Error> {
-        let reference = Reference::parse(&key.app_name, &self.config.registry_url)?;
+        let reference = Reference::parse(&key.app_name, &self.config.registry.url)?;
         self.policy.permit(&reference)?;
 
-        let blob = self.fetch(&reference).await?;
+        let blob = self.puller.pull(&reference).await?;
         wasm::check(&blob)?;
 
         let plan = ChunkPlan::new(blob.size(), self.config.chunk_size);
@@ -93,21 +90,6 @@ impl Service {
         info!(app_name = &*key.app_name, %digest, size, total_chunks = plan.total_chunks(), "verified");
         let sent = self.courier.send(id, key, blob, plan).await?;
         Ok(Delivered { digest, size, sent })
-    }
-
-    /// Finds the module and brings it to disk, verified, when there is a place among the fetches.
-    async fn fetch(&self, reference: &Reference) -> Result<Blob, Error> {
-        let _place = self.fetches.acquire().await;
-        let fetch = async {
-            let mut repository = self.registry.repository(reference);
-            let layer = repository.resolve().await?;
-            info!(%reference, digest = %layer.digest, size = layer.size, media_type = layer.media_type, "fetching");
-            repository.fetch(layer).await
-        };
-        tokio::time::timeout(FETCH_TIMEOUT, fetch).await.unwrap_or_else(|_| {
-            let detail = format!("the fetch took longer than {} s", FETCH_TIMEOUT.as_secs());
-            Err(Error::RegistryUnreachable { object: reference.to_string(), detail })
-        })
     }
 
     /// Serves requests until `stop`; then finishes what it can within two seconds and disconnects.

@@ -1,6 +1,6 @@
 //! The preamble of a WebAssembly binary.
 
-use crate::blob::{Blob, disk_error};
+use crate::blob::Blob;
 use crate::error::Error;
 
 /// The first bytes of a core module (WebAssembly specification 5.5.16: magic and version 1).
@@ -21,7 +21,7 @@ pub fn is_wasm(start: &[u8]) -> bool {
 pub fn check(blob: &Blob) -> Result<(), Error> {
     let mut buffer = [0; 8];
     let start = &mut buffer[..blob.size().min(8) as usize];
-    blob.read_at(start, 0).map_err(disk_error)?;
+    blob.read_at(start, 0).map_err(|source| blob.unreadable(source))?;
     if is_wasm(start) {
         return Ok(());
     }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
 use std::time::Duration;
 
-use propeller_proxy::config::{Config, ConfigError, Credentials, LogLevel, SETTINGS, Scheme};
+use propeller_proxy::config::{Config, ConfigError, Credentials, LogLevel, PullPolicy, SETTINGS, Scheme};
 use secrecy::ExposeSecret as _;
 
 use crate::support::daemon::Daemon;
@@ -33,8 +35,14 @@ fn defaults() {
     assert_eq!(config.mqtt.timeout, Duration::from_secs(30));
     assert_eq!(config.mqtt.qos, 2);
     assert!(config.mqtt.login.is_none());
-    assert!(matches!(config.registry_credentials, Credentials::Anonymous));
+    assert!(matches!(config.registry.credentials, Credentials::Anonymous));
     assert_eq!(config.chunk_size.get(), 512_000);
+    let registry = &config.registry;
+    assert!(registry.allow.is_empty() && registry.token_services.is_empty() && registry.mirrors.is_empty());
+    assert!(registry.auth_file.is_none() && registry.client_identity.is_none() && registry.verify_keys.is_empty());
+    assert_eq!(registry.pull_policy, PullPolicy::IfNotPresent);
+    assert_eq!((registry.tag_ttl, registry.fetch_timeout), (Duration::ZERO, Duration::from_secs(300)));
+    assert_eq!((registry.max_module_size, config.store.limit), (1 << 30, 1 << 30));
 }
 
 /// Each row: variables, and what the configuration then is.
@@ -65,24 +73,44 @@ fn every_variable_and_alias_is_read() {
         }),
         (&[("PROXY_CLIENT_ID", ""), ("PROXY_CLIENT_KEY", "")], |config| config.mqtt.login.is_none()),
         (&[("PROXY_REGISTRY_URL", "http://registry:5000/acme")], |config| {
-            config.registry_url.scheme == Scheme::Http && config.registry_url.to_string() == "registry:5000/acme"
+            config.registry.url.scheme == Scheme::Http && config.registry.url.to_string() == "registry:5000/acme"
         }),
         (&[("PROXY_REGISTRY_USERNAME", "ada"), ("PROXY_REGISTRY_PASSWORD", "pw")], |config| {
-            matches!(config.registry_credentials, Credentials::Anonymous)
+            matches!(config.registry.credentials, Credentials::Anonymous)
         }),
         (
             &[("PROXY_AUTHENTICATE", "TRUE"), ("PROXY_REGISTRY_USERNAME", "ada"), ("PROXY_REGISTRY_PASSWORD", "007")],
-            |config| match &config.registry_credentials {
+            |config| match &config.registry.credentials {
                 Credentials::Basic { username, password } => username == "ada" && password.expose_secret() == "007",
                 _ => false,
             },
         ),
         (&[("PROXY_AUTHENTICATE", "t"), ("PROXY_REGISTRY_TOKEN", "tok")], |config| {
-            match &config.registry_credentials {
+            match &config.registry.credentials {
                 Credentials::Token(token) => token.expose_secret() == "tok",
                 _ => false,
             }
         }),
+        (&[("PROXY_AUTHENTICATE", "t"), ("PROXY_REGISTRY_IDENTITY_TOKEN", "tok")], |config| {
+            matches!(config.registry.credentials, Credentials::Identity(_))
+        }),
+        (&[("PROXY_REGISTRY_ALLOW", "ghcr.io/acme/*, *")], |config| config.registry.allow.len() == 2),
+        (&[("PROXY_REGISTRY_TOKEN_SERVICES", "r.example=auth.example")], |config| {
+            config.registry.token_services[0].host == "auth.example"
+        }),
+        (&[("PROXY_REGISTRY_MIRRORS", "docker.io=http://mirror:5000/hub,docker.io=other")], |config| {
+            config.registry.mirrors.iter().map(|mirror| mirror.url.to_string()).eq(["mirror:5000/hub", "other"])
+        }),
+        (&[("PROXY_PULL_POLICY", "Never")], |config| config.registry.pull_policy == PullPolicy::Never),
+        (&[("PROXY_TAG_TTL", "10m")], |config| config.registry.tag_ttl == Duration::from_secs(600)),
+        (&[("PROXY_TAG_TTL", "0")], |config| config.registry.tag_ttl.is_zero()),
+        (&[("PROXY_FETCH_TIMEOUT", "90s")], |config| config.registry.fetch_timeout == Duration::from_secs(90)),
+        (&[("PROXY_MAX_MODULE_SIZE", "10MiB")], |config| config.registry.max_module_size == 10 << 20),
+        (&[("PROXY_CACHE_SIZE", "0")], |config| config.store.limit == 0),
+        (&[("PROXY_CACHE_DIR", "/c"), ("HOME", "/h")], |config| config.store.folder == Path::new("/c")),
+        (&[("CACHE_DIRECTORY", "/s"), ("HOME", "/h")], |config| config.store.folder == Path::new("/s")),
+        (&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")], |config| config.store.folder == Path::new("/x/propeller-proxy")),
+        (&[], |config| config.store.folder == Path::new("/var/cache/propeller-proxy")),
         (&[("PROXY_CHUNK_SIZE", "1")], |config| config.chunk_size.get() == 1),
         (&[("PROXY_CHUNK_SIZE", "7800000")], |config| config.chunk_size.get() == 7_800_000),
     ];
@@ -101,10 +129,10 @@ fn is_login(config: &Config, username: &str, password: &str) -> bool {
 fn booleans_are_those_of_go() {
     let given = |text| load(&[("PROXY_AUTHENTICATE", text), ("PROXY_REGISTRY_TOKEN", "tok")]);
     for text in ["1", "t", "T", "TRUE", "true", "True"] {
-        assert!(matches!(given(text).unwrap().registry_credentials, Credentials::Token(_)), "{text}");
+        assert!(matches!(given(text).unwrap().registry.credentials, Credentials::Token(_)), "{text}");
     }
     for text in ["0", "f", "F", "FALSE", "false", "False", ""] {
-        assert!(matches!(given(text).unwrap().registry_credentials, Credentials::Anonymous), "{text}");
+        assert!(matches!(given(text).unwrap().registry.credentials, Credentials::Anonymous), "{text}");
     }
     for text in ["yes", "on", "tRUE", "2"] {
         assert!(given(text).is_err(), "{text}");
@@ -134,6 +162,26 @@ fn bad_values_are_named_with_what_is_accepted() {
         ("PROXY_AUTHENTICATE", "yes", "is \"yes\"; give 1, t, T, TRUE"),
         ("PROXY_AUTHENTICATE", "true", "is true without credentials; give PROXY_REGISTRY_USERNAME and"),
         ("PROXY_REGISTRY_USERNAME", "a:b", "is \"a:b\""),
+        ("PROXY_REGISTRY_AUTH_FILE", "/nowhere", ""),
+        ("PROXY_REGISTRY_ALLOW", "ghcr.io,", "is \"ghcr.io,\"; give a comma-separated list of"),
+        ("PROXY_REGISTRY_ALLOW", "ghcr.io/acme*", "is \"ghcr.io/acme*\""),
+        (
+            "PROXY_REGISTRY_TOKEN_SERVICES",
+            "auth.example",
+            "is \"auth.example\"; give a comma-separated list of registry=",
+        ),
+        ("PROXY_REGISTRY_MIRRORS", "mirror:5000", "is \"mirror:5000\"; give a comma-separated list of registry="),
+        ("PROXY_REGISTRY_CA_CERT", "/nowhere", "is \"/nowhere\"; give the path of a file with certificates in PEM"),
+        ("PROXY_REGISTRY_CLIENT_CERT", "/dev/null", "is \"/dev/null\"; give the path of a file"),
+        ("PROXY_REGISTRY_CLIENT_KEY", "/dev/null", "is \"/dev/null\"; give the path of a file"),
+        ("PROXY_VERIFY_KEY", "/dev/null", "is \"/dev/null\"; give public keys"),
+        ("PROXY_VERIFY_KEY", "-----BEGIN CERTIFICATE-----", "is a PEM text of another kind; give public keys"),
+        ("PROXY_PULL_POLICY", "sometimes", "is \"sometimes\"; give always, if-not-present or never"),
+        ("PROXY_TAG_TTL", "60", "is \"60\"; give a duration such as"),
+        ("PROXY_FETCH_TIMEOUT", "0s", "is \"0s\"; give a duration over zero"),
+        ("PROXY_MAX_MODULE_SIZE", "0", "is \"0\"; give a size over zero"),
+        ("PROXY_MAX_MODULE_SIZE", "1 gib", "is \"1 gib\""),
+        ("PROXY_CACHE_SIZE", "-1", "is \"-1\"; give a size such as"),
         ("PROXY_CHUNK_SIZE", "0", "is \"0\"; give 1 to 7800000 bytes"),
         ("PROXY_CHUNK_SIZE", "-1", "is \"-1\""),
         ("PROXY_CHUNK_SIZE", "7800001", "is \"7800001\""),
@@ -141,7 +189,7 @@ fn bad_values_are_named_with_what_is_accepted() {
     ] {
         let message = load(&[(name, value)]).err().map(|error| error.to_string()).unwrap_or_default();
         if said.is_empty() {
-            assert_eq!(message, "", "an old name beside a good new one");
+            assert_eq!(message, "", "{name}: what is not looked at cannot be wrong");
         } else {
             assert!(message.contains(&format!("{name} {said}")), "{name}={value}: {message}");
         }
@@ -211,6 +259,34 @@ fn half_a_pair_is_a_problem() {
     }
     let message = problems(&[("PROXY_AUTHENTICATE", "1"), ("PROXY_REGISTRY_USERNAME", "ada")]);
     assert!(message.contains("PROXY_REGISTRY_PASSWORD is missing"), "{message}");
+    let message = problems(&[("PROXY_REGISTRY_CLIENT_CERT", "/nowhere")]);
+    assert!(message.contains("PROXY_REGISTRY_CLIENT_KEY is missing"), "{message}");
+}
+
+#[test]
+fn the_docker_configuration_is_found_and_must_be_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let home = folder.path().join("home");
+    fs::create_dir_all(home.join(".docker")).expect("a home");
+    let (named, of_home) = (folder.path().join("config.json"), home.join(".docker/config.json"));
+    fs::write(&of_home, "{}").expect("write a file");
+    fs::write(&named, r#"{"auths": {}}"#).expect("write a file");
+    let [folder, home, file] = [folder.path(), &home, &named].map(|path| path.to_str().expect("a path in UTF-8"));
+    let authenticate = ("PROXY_AUTHENTICATE", "true");
+    let found = |variables: &[(&str, &str)]| load(&[&[authenticate], variables].concat()).unwrap().registry.auth_file;
+    assert_eq!(found(&[("PROXY_REGISTRY_AUTH_FILE", file), ("HOME", home)]), Some(named.clone()));
+    assert_eq!(found(&[("DOCKER_CONFIG", folder), ("HOME", home)]), Some(named.clone()));
+    assert_eq!(found(&[("HOME", home)]), Some(of_home));
+    assert_eq!(load(&[("PROXY_REGISTRY_AUTH_FILE", file)]).unwrap().registry.auth_file, None, "not authenticating");
+
+    fs::write(&named, "canary").expect("write a file");
+    for variable in [("PROXY_REGISTRY_AUTH_FILE", file), ("DOCKER_CONFIG", folder)] {
+        let message = problems(&[authenticate, variable]);
+        assert!(message.contains("PROXY_REGISTRY_AUTH_FILE is") && message.contains("not a docker conf"), "{message}");
+        assert!(!message.contains("canary"), "{message}");
+    }
+    let message = problems(&[authenticate, ("PROXY_REGISTRY_AUTH_FILE", "/nowhere")]);
+    assert!(message.contains("PROXY_REGISTRY_AUTH_FILE is \"/nowhere\", which cannot be read"), "{message}");
 }
 
 #[test]

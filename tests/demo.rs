@@ -6,7 +6,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::support::daemon::BINARY;
-use crate::support::wasm_of_size;
+use crate::support::{path, wasm_of_size};
 
 async fn demo(arguments: &[&str]) -> Output {
     Command::new(BINARY).arg("demo").args(arguments).env_clear().output().await.expect("run the demo")
@@ -29,7 +29,7 @@ async fn it_delivers_a_file_of_ours() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("My App.v2.wasm");
     std::fs::write(&file, wasm_of_size(700_000)).expect("write the module");
-    let output = demo(&["--wasm", file.to_str().expect("a path in UTF-8")]).await;
+    let output = demo(&["--wasm", path(&file)]).await;
     let table = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(output.status.success(), "{table}");
     assert!(
@@ -51,9 +51,7 @@ async fn it_refuses_what_is_no_module() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("text.wasm");
     std::fs::write(&file, "text").expect("write the file");
-    for (file, complaint) in
-        [(file.to_str().expect("a path"), "is not a WebAssembly binary"), ("/absent", "cannot be read")]
-    {
+    for (file, complaint) in [(path(&file), "is not a WebAssembly binary"), ("/absent", "cannot be read")] {
         let output = demo(&["--wasm", file]).await;
         assert_eq!(output.status.code(), Some(1));
         let complaints = String::from_utf8(output.stderr).expect("UTF-8");

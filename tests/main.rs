@@ -2,8 +2,17 @@
 
 mod support;
 
+mod artifacts;
+mod certificates;
 mod configuration;
+mod credentials;
 mod daemon;
 mod delivery;
 mod demo;
+mod egress;
+mod hostile;
+mod pull_policy;
 mod registries;
+mod secrets;
+mod signatures;
+mod store;

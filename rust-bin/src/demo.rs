@@ -87,6 +87,7 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
             "PROXY_REGISTRY_URL" => registry.host(),
             "PROXY_DOMAIN_ID" => DOMAIN.into(),
             "PROXY_CHANNEL_ID" => CHANNEL.into(),
+            "PROXY_CACHE_DIR" => return Some(folder.path().join("store").into()),
             _ => return None,
         };
         Some(OsString::from(value))

@@ -22,7 +22,8 @@ pub(crate) async fn run() -> u8 {
         broker = %config.mqtt.address,
         domain_id = config.channel.domain,
         channel_id = config.channel.id,
-        registry = %config.registry_url,
+        registry = %config.registry.url,
+        store = %config.store.folder.display(),
         chunk_size = config.chunk_size.get(),
         qos = config.mqtt.qos,
         "starting"

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use url::Host;
 
-use crate::reference::is_repository;
+use crate::reference::{canonical_host, is_repository, spelled};
 
 /// Where the MQTT broker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,15 @@ pub enum Scheme {
     Https,
 }
 
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}
+
 /// The registry that short names resolve against, and the prefix of their repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryUrl {
@@ -71,25 +80,45 @@ impl FromStr for RegistryUrl {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
-            None => (None, text),
-        };
-        let (authority, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        let host = authority.to_ascii_lowercase();
-        split_authority(&host).ok_or(())?;
-        let scheme = match scheme.as_deref() {
-            Some("http") => Scheme::Http,
-            None if is_loopback(&host) => Scheme::Http,
-            Some("https") | None => Scheme::Https,
-            Some(_) => return Err(()),
-        };
+        let (scheme, host, prefix) = authority(text)?;
         let prefix = prefix.trim_end_matches('/').to_owned();
         if !prefix.is_empty() && !is_repository(&prefix) {
             return Err(());
         }
         Ok(Self { scheme, host, prefix })
     }
+}
+
+impl RegistryUrl {
+    /// This registry's host if `host` means it with the port that goes without saying, else `host`.
+    pub(crate) fn same_or(&self, host: String) -> String {
+        let port = if self.scheme == Scheme::Http { ":80" } else { ":443" };
+        let same = host.strip_suffix(port) == Some(&self.host) || self.host.strip_suffix(":443") == Some(&host);
+        if same { self.host.clone() } else { host }
+    }
+}
+
+/// Splits `[scheme://]host[:port][/path]` into scheme, canonical host and path. Without a scheme it is https, but http
+/// for loopback hosts.
+pub(super) fn authority(text: &str) -> Result<(Scheme, String, &str), ()> {
+    let (scheme, rest) = match text.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
+        None => (None, text),
+    };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    split_authority(authority).ok_or(())?;
+    let scheme = match scheme.as_deref() {
+        Some("http") => Scheme::Http,
+        None if is_loopback(authority) => Scheme::Http,
+        Some("https") | None => Scheme::Https,
+        Some(_) => return Err(()),
+    };
+    let host = spelled(authority);
+    let host = match scheme {
+        Scheme::Https => canonical_host(host.strip_suffix(":443").unwrap_or(&host)),
+        Scheme::Http => host.strip_suffix(":80").map_or(host.clone(), str::to_owned),
+    };
+    Ok((scheme, host, path))
 }
 
 impl fmt::Display for RegistryUrl {
@@ -190,6 +219,8 @@ mod tests {
             ("http://registry:5000", Http, "registry:5000", ""),
             ("https://localhost:5000/a/b", Https, "localhost:5000", "a/b"),
             ("docker.io", Https, "docker.io", ""),
+            ("ghcr.io:443/acme", Https, "ghcr.io", "acme"),
+            ("http://registry:80", Http, "registry", ""),
         ] {
             let url: RegistryUrl = text.parse().unwrap();
             assert_eq!((url.scheme, url.host.as_str(), url.prefix.as_str()), (scheme, host, prefix), "{text}");

@@ -4,13 +4,19 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
 
+use rustls::RootCertStore;
 use secrecy::SecretString;
 use uuid::Uuid;
 
+use super::docker::DockerConfig;
 use super::settings::{self, SETTINGS, Setting};
-use super::values::{MAX_CHUNK_SIZE, boolean, duration};
-use super::{Config, Credentials, Login, MqttConfig};
+use super::values::{MAX_CHUNK_SIZE, boolean, duration, positive_duration, size};
+use super::{ClientIdentity, Config, Credentials, Login, MqttConfig, RegistryConfig, StoreConfig, pem};
+use crate::tls;
 use crate::topic::{Channel, is_topic_level};
 
 /// Every problem of a configuration, one line each.
@@ -87,7 +93,7 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
     let log_level = reader.required(&settings::LOG_LEVEL, |text| text.parse().ok());
     let instance_id = reader.optional(&settings::INSTANCE_ID, id).unwrap_or_else(|| Uuid::new_v4().to_string());
     let address = reader.required(&settings::MQTT_ADDRESS, |text| text.parse().ok());
-    let timeout = reader.required(&settings::MQTT_TIMEOUT, duration);
+    let timeout = reader.required(&settings::MQTT_TIMEOUT, positive_duration);
     let qos = reader.required(&settings::MQTT_QOS, |text| text.parse().ok().filter(|qos| *qos <= 2));
     let domain = reader.required(&settings::DOMAIN_ID, id);
     let channel = reader.required(&settings::CHANNEL_ID, id);
@@ -100,21 +106,43 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
         (!text.contains(|c: char| c == ':' || c.is_control())).then(|| text.to_owned())
     });
     let password = reader.optional(&settings::REGISTRY_PASSWORD, printable);
-    let token = reader.optional(&settings::REGISTRY_TOKEN, |text| {
-        text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| SecretString::from(text))
-    });
-    if authenticate == Some(true) {
+    let graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| SecretString::from(text));
+    let token = reader.optional(&settings::REGISTRY_TOKEN, graphic);
+    let identity_token = reader.optional(&settings::REGISTRY_IDENTITY_TOKEN, graphic);
+    let auth_file = if authenticate == Some(true) {
         reader.pair(&settings::REGISTRY_USERNAME, &settings::REGISTRY_PASSWORD);
-        reader.usable_credentials();
-    }
+        let file = reader.auth_file(lookup);
+        reader.usable_credentials(file.as_deref());
+        file
+    } else {
+        None
+    };
+    let allow = reader.optional(&settings::REGISTRY_ALLOW, list).unwrap_or_default();
+    let token_services = reader.optional(&settings::REGISTRY_TOKEN_SERVICES, list).unwrap_or_default();
+    let mirrors = reader.optional(&settings::REGISTRY_MIRRORS, list).unwrap_or_default();
+    let ca_certificates = reader.optional(&settings::REGISTRY_CA_CERT, pem::certificates).unwrap_or_default();
+    let chain = reader.optional(&settings::REGISTRY_CLIENT_CERT, pem::certificates);
+    let key = reader.optional(&settings::REGISTRY_CLIENT_KEY, pem::private_key);
+    reader.pair(&settings::REGISTRY_CLIENT_CERT, &settings::REGISTRY_CLIENT_KEY);
+    let client_identity = chain.zip(key).map(|(chain, key)| ClientIdentity { chain, key });
+    reader.matching(client_identity.as_ref());
+    let verify_keys = reader.optional(&settings::VERIFY_KEY, pem::public_keys).unwrap_or_default();
+    let pull_policy = reader.required(&settings::PULL_POLICY, |text| text.parse().ok());
+    let tag_ttl = reader.required(&settings::TAG_TTL, duration);
+    let fetch_timeout = reader.required(&settings::FETCH_TIMEOUT, positive_duration);
+    let max_module_size = reader.required(&settings::MAX_MODULE_SIZE, |text| size(text).filter(|size| *size > 0));
+    let folder = reader.optional(&settings::CACHE_DIR, |text| Some(PathBuf::from(text)));
+    let limit = reader.required(&settings::CACHE_SIZE, size);
     let chunk_size = reader.required(&settings::CHUNK_SIZE, |text| {
         text.parse().ok().filter(|size: &NonZeroU32| size.get() <= MAX_CHUNK_SIZE)
     });
 
-    let credentials = match (authenticate, username, password, token) {
-        (Some(true), Some(username), Some(password), _) => Credentials::Basic { username, password },
-        (Some(true), _, _, Some(token)) => Credentials::Token(token),
-        _ => Credentials::Anonymous,
+    let credentials = match (username.zip(password), token, identity_token) {
+        _ if authenticate != Some(true) => Credentials::Anonymous,
+        (Some((username, password)), ..) => Credentials::Basic { username, password },
+        (None, Some(token), _) => Credentials::Token(token),
+        (None, None, Some(token)) => Credentials::Identity(token),
+        (None, None, None) => Credentials::Anonymous,
     };
     let login = client_id.zip(client_key).map(|(username, password)| Login { username, password });
     let config = (|| {
@@ -123,8 +151,26 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
             instance_id,
             mqtt: MqttConfig { address: address?, timeout: timeout?, qos: qos?, login },
             channel: Channel { domain: domain?, id: channel? },
-            registry_url: registry_url?,
-            registry_credentials: credentials,
+            registry: RegistryConfig {
+                url: registry_url?,
+                credentials,
+                auth_file,
+                allow,
+                token_services,
+                mirrors,
+                ca_certificates,
+                client_identity,
+                verify_keys,
+                pull_policy: pull_policy?,
+                tag_ttl: tag_ttl?,
+                fetch_timeout: fetch_timeout?,
+                max_module_size: max_module_size?,
+            },
+            store: StoreConfig {
+                named: folder.is_some(),
+                folder: folder.unwrap_or_else(|| cache_folder(lookup)),
+                limit: limit?,
+            },
             chunk_size: chunk_size?,
         })
     })();
@@ -206,20 +252,84 @@ impl Reader {
         }
     }
 
-    fn usable_credentials(&mut self) {
-        let all = [&settings::REGISTRY_USERNAME, &settings::REGISTRY_PASSWORD, &settings::REGISTRY_TOKEN];
-        if all.into_iter().all(|setting| !self.is_set(setting)) {
+    /// The docker configuration file that is named, or that is where such files are.
+    fn auth_file(&mut self, lookup: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+        let setting = &settings::REGISTRY_AUTH_FILE;
+        let named = self.optional(setting, |text| Some(PathBuf::from(text)));
+        let usual = || {
+            let file = folder(lookup, &[("DOCKER_CONFIG", ""), ("HOME", ".docker")])?.join("config.json");
+            file.exists().then_some(file)
+        };
+        let file = named.or_else(usual)?;
+        match DockerConfig::read(&file) {
+            Ok(_) => Some(file),
+            Err(reason) => {
+                let given = format!("{:?}, which {reason}", file.display().to_string());
+                self.problems.push(Problem::Bad { name: setting.names[0], given, accepts: setting.accepts.into() });
+                None
+            }
+        }
+    }
+
+    /// The client certificate and its key must belong together.
+    fn matching(&mut self, identity: Option<&ClientIdentity>) {
+        let roots = Arc::new(RootCertStore::empty());
+        if identity.is_some() && tls::client_config(roots, &[], identity).is_err() {
+            self.problems.push(Problem::Bad {
+                name: settings::REGISTRY_CLIENT_KEY.names[0],
+                given: "not the key of PROXY_REGISTRY_CLIENT_CERT".into(),
+                accepts: settings::REGISTRY_CLIENT_KEY.accepts.into(),
+            });
+        }
+    }
+
+    /// Who is to authenticate must have something to do it with.
+    fn usable_credentials(&mut self, auth_file: Option<&Path>) {
+        let all = [
+            &settings::REGISTRY_USERNAME,
+            &settings::REGISTRY_PASSWORD,
+            &settings::REGISTRY_TOKEN,
+            &settings::REGISTRY_IDENTITY_TOKEN,
+            &settings::REGISTRY_AUTH_FILE,
+        ];
+        if auth_file.is_none() && all.into_iter().all(|setting| !self.is_set(setting)) {
             self.problems.push(Problem::Bad {
                 name: settings::AUTHENTICATE.names[0],
                 given: "true without credentials".into(),
-                accepts: "PROXY_REGISTRY_USERNAME and PROXY_REGISTRY_PASSWORD, or PROXY_REGISTRY_TOKEN".into(),
+                accepts: "PROXY_REGISTRY_USERNAME and PROXY_REGISTRY_PASSWORD, PROXY_REGISTRY_TOKEN, \
+                          PROXY_REGISTRY_IDENTITY_TOKEN or PROXY_REGISTRY_AUTH_FILE"
+                    .into(),
             });
         }
     }
 }
 
+/// Reads a list with commas between.
+fn list<T: FromStr>(text: &str) -> Option<Vec<T>> {
+    text.split(',').map(|item| item.trim().parse().ok()).collect()
+}
+
+/// The first folder that is given, by a variable and what comes below it.
+fn folder(lookup: &dyn Fn(&str) -> Option<OsString>, places: &[(&str, &str)]) -> Option<PathBuf> {
+    let place =
+        |(name, below): &(&str, &str)| Some(PathBuf::from(lookup(name).filter(|value| !value.is_empty())?).join(below));
+    places.iter().find_map(place)
+}
+
+/// Where the system keeps caches: systemd's, the desktop's, the user's or everybody's.
+fn cache_folder(lookup: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
+    const NAME: &str = "propeller-proxy";
+    let user = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+    folder(lookup, &[("CACHE_DIRECTORY", "")]).unwrap_or_else(|| {
+        folder(lookup, &[("XDG_CACHE_HOME", ""), ("HOME", user)]).unwrap_or_else(|| "/var/cache".into()).join(NAME)
+    })
+}
+
 /// A value as a message shows it; what may be a user name and password in a URL is left out.
 fn shown(value: &str) -> String {
+    if value.contains("-----BEGIN") {
+        return "a PEM text of another kind".into();
+    }
     match value.rsplit_once('@') {
         Some((before, after)) => {
             let scheme = before.find("://").map_or("", |end| &before[..end + 3]);

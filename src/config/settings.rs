@@ -95,27 +95,126 @@ pub(super) const AUTHENTICATE: Setting = Setting {
     names: &["PROXY_AUTHENTICATE"],
     default: Some("false"),
     accepts: "1, t, T, TRUE, true, True, 0, f, F, FALSE, false or False",
-    help: "Whether the registry is given the credentials below.",
+    help: "Whether registries are given credentials: those below, and those of the docker configuration file.",
     ..Setting::PLAIN
 };
 pub(super) const REGISTRY_USERNAME: Setting = Setting {
     names: &["PROXY_REGISTRY_USERNAME"],
     accepts: "a user name without colon and control characters",
-    help: "User name for the registry.",
+    help: "User name for the configured registry.",
     ..Setting::PLAIN
 };
 pub(super) const REGISTRY_PASSWORD: Setting = Setting {
     names: &["PROXY_REGISTRY_PASSWORD"],
     accepts: "the password that goes with the user name, without control characters",
-    help: "Password for the registry.",
+    help: "Password for the configured registry.",
     secret: true,
     ..Setting::PLAIN
 };
 pub(super) const REGISTRY_TOKEN: Setting = Setting {
     names: &["PROXY_REGISTRY_TOKEN"],
     accepts: "a bearer token: printable ASCII without spaces",
-    help: "Bearer token for the registry, used where no user name and password are given.",
+    help: "Bearer token for the configured registry, used where no user name and password are given.",
     secret: true,
+    ..Setting::PLAIN
+};
+pub(super) const REGISTRY_IDENTITY_TOKEN: Setting = Setting {
+    names: &["PROXY_REGISTRY_IDENTITY_TOKEN"],
+    accepts: "an OAuth2 refresh token: printable ASCII without spaces",
+    help: "OAuth2 refresh (identity) token, which a token service exchanges for access tokens.",
+    secret: true,
+    ..Setting::PLAIN
+};
+pub(super) const REGISTRY_AUTH_FILE: Setting = Setting {
+    names: &["PROXY_REGISTRY_AUTH_FILE"],
+    accepts: "the path of a docker configuration file in JSON",
+    help: "Docker configuration file with credentials for any number of registries; `config.json` in the folder \
+           `DOCKER_CONFIG`, or else in `~/.docker`, if not given. Read where PROXY_AUTHENTICATE is true.",
+    ..Setting::PLAIN
+};
+pub(super) const REGISTRY_ALLOW: Setting = Setting {
+    names: &["PROXY_REGISTRY_ALLOW"],
+    accepts: "a comma-separated list of [http://]host[:port][/repository or /prefix/*], or * for any public registry",
+    help: "What requests may name beside the configured registry. Entries for its own host restrict that.",
+    ..Setting::PLAIN
+};
+pub(super) const REGISTRY_TOKEN_SERVICES: Setting = Setting {
+    names: &["PROXY_REGISTRY_TOKEN_SERVICES"],
+    accepts: "a comma-separated list of registry=host[:port]",
+    help: "Token services that are trusted though they are on another host or port than their registry.",
+    ..Setting::PLAIN
+};
+pub(super) const REGISTRY_MIRRORS: Setting = Setting {
+    names: &["PROXY_REGISTRY_MIRRORS"],
+    accepts: "a comma-separated list of registry=[http://]host[:port][/prefix]",
+    help: "Mirrors of registries, asked in this order before the registry itself.",
+    ..Setting::PLAIN
+};
+pub(super) const REGISTRY_CA_CERT: Setting = Setting {
+    names: &["PROXY_REGISTRY_CA_CERT"],
+    accepts: "the path of a file with certificates in PEM",
+    help: "Certificate authorities that are trusted beside the system's, for all registries.",
+    ..Setting::PLAIN
+};
+pub(super) const REGISTRY_CLIENT_CERT: Setting = Setting {
+    names: &["PROXY_REGISTRY_CLIENT_CERT"],
+    accepts: "the path of a file with a certificate, and its chain if any, in PEM",
+    help: "Client certificate, shown to the configured registry only.",
+    ..Setting::PLAIN
+};
+pub(super) const REGISTRY_CLIENT_KEY: Setting = Setting {
+    names: &["PROXY_REGISTRY_CLIENT_KEY"],
+    accepts: "the path of a file with the certificate's private key in PEM",
+    help: "The private key of the client certificate.",
+    ..Setting::PLAIN
+};
+pub(super) const VERIFY_KEY: Setting = Setting {
+    names: &["PROXY_VERIFY_KEY"],
+    accepts: "public keys (ECDSA P-256 or P-384, Ed25519, RSA) in PEM, or a comma-separated list of paths of such files",
+    help: "Public keys; only modules with a cosign signature by one of them are delivered.",
+    ..Setting::PLAIN
+};
+pub(super) const PULL_POLICY: Setting = Setting {
+    names: &["PROXY_PULL_POLICY"],
+    default: Some("if-not-present"),
+    accepts: "always, if-not-present or never",
+    help: "`always`: the registry confirms every request. `if-not-present`: known digests come from the store, and known \
+           tags if the registry cannot be reached. `never`: the store only.",
+    ..Setting::PLAIN
+};
+pub(super) const TAG_TTL: Setting = Setting {
+    names: &["PROXY_TAG_TTL"],
+    default: Some("0s"),
+    accepts: "a duration such as 0s, 30s or 1h",
+    help: "How long the digest behind a tag is believed before the registry is asked again.",
+    ..Setting::PLAIN
+};
+pub(super) const FETCH_TIMEOUT: Setting = Setting {
+    names: &["PROXY_FETCH_TIMEOUT"],
+    default: Some("5m"),
+    accepts: "a duration over zero such as 90s or 5m",
+    help: "How long finding and fetching one module may take, waiting for its turn included.",
+    ..Setting::PLAIN
+};
+pub(super) const MAX_MODULE_SIZE: Setting = Setting {
+    names: &["PROXY_MAX_MODULE_SIZE"],
+    default: Some("1GiB"),
+    accepts: "a size over zero such as 1000000, 64KiB, 10MiB or 1GiB",
+    help: "Largest module, and largest layer before and after it is unpacked.",
+    ..Setting::PLAIN
+};
+pub(super) const CACHE_DIR: Setting = Setting {
+    names: &["PROXY_CACHE_DIR"],
+    accepts: "the path of a folder",
+    help: "The folder of the store; `propeller-proxy` in the user's or system's folder for caches if not given, or a temporary folder if \
+           that cannot be used.",
+    ..Setting::PLAIN
+};
+pub(super) const CACHE_SIZE: Setting = Setting {
+    names: &["PROXY_CACHE_SIZE"],
+    default: Some("1GiB"),
+    accepts: "a size such as 0, 64KiB, 10MiB or 1GiB",
+    help: "Disk space that the store may take; the least recently used goes first. 0 keeps nothing.",
     ..Setting::PLAIN
 };
 pub(super) const CHUNK_SIZE: Setting = Setting {
@@ -142,5 +241,20 @@ pub const SETTINGS: &[&Setting] = &[
     &REGISTRY_USERNAME,
     &REGISTRY_PASSWORD,
     &REGISTRY_TOKEN,
+    &REGISTRY_IDENTITY_TOKEN,
+    &REGISTRY_AUTH_FILE,
+    &REGISTRY_ALLOW,
+    &REGISTRY_TOKEN_SERVICES,
+    &REGISTRY_MIRRORS,
+    &REGISTRY_CA_CERT,
+    &REGISTRY_CLIENT_CERT,
+    &REGISTRY_CLIENT_KEY,
+    &VERIFY_KEY,
+    &PULL_POLICY,
+    &TAG_TTL,
+    &FETCH_TIMEOUT,
+    &MAX_MODULE_SIZE,
+    &CACHE_DIR,
+    &CACHE_SIZE,
     &CHUNK_SIZE,
 ];

@@ -45,9 +45,62 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads a positive duration as Go's `time.ParseDuration` does: decimal numbers with units, such as `1m30s` or `1.5h`.
+/// When the registry is asked, and when the store is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullPolicy {
+    /// The registry confirms every request.
+    Always,
+    /// What is known by digest comes from the store; tags, too, while the registry cannot be reached.
+    IfNotPresent,
+    /// The store only.
+    Never,
+}
+
+impl FromStr for PullPolicy {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "always" => Self::Always,
+            "if-not-present" => Self::IfNotPresent,
+            "never" => Self::Never,
+            _ => return Err(()),
+        })
+    }
+}
+
+/// Reads a number of bytes, with a unit or without.
+pub(super) fn size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: u64 = match unit.trim_start() {
+        "" | "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "kB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// Reads a positive duration.
+pub(super) fn positive_duration(text: &str) -> Option<Duration> {
+    duration(text).filter(|duration| !duration.is_zero())
+}
+
+/// Reads a duration as Go's `time.ParseDuration` does: decimal numbers with units, such as `1m30s` or `1.5h`;
+/// `0` needs no unit.
 pub(super) fn duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
     let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest.is_empty() {
+        return None;
+    }
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
@@ -67,7 +120,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         total = total.checked_add(part)?;
         rest = after;
     }
-    (!total.is_zero()).then_some(total)
+    Some(total)
 }
 
 #[cfg(test)]
@@ -89,8 +142,22 @@ mod tests {
         ] {
             assert_eq!(duration(text), Some(Duration::from_millis(expected)), "{text}");
         }
-        for text in ["", "0", "0s", "-1s", "30", "s", "1 s", "1d", "1..5s", "1e3s", "99999999999999999999h", "ms500"] {
+        assert_eq!(duration("0s"), Some(Duration::ZERO));
+        assert_eq!(positive_duration("0s"), None);
+        for text in ["", "+", "-1s", "30", "s", "1 s", "1d", "1..5s", "1e3s", "99999999999999999999h", "ms500"] {
             assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_binary_or_decimal_units() {
+        for (text, expected) in
+            [("0", 0), ("1000", 1000), ("1 B", 1), ("64KiB", 65_536), ("10MiB", 10 << 20), ("1GB", 1_000_000_000)]
+        {
+            assert_eq!(size(text), Some(expected), "{text}");
+        }
+        for text in ["", "KiB", "-1", "1.5GiB", "1K", "1 gib", "99999999999GiB", "1GiB "] {
+            assert_eq!(size(text), None, "{text}");
         }
     }
 

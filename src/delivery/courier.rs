@@ -13,7 +13,7 @@ use tracing::info;
 use super::buffers::Buffers;
 use super::schedule::{Admission, Completed, Schedule, TransferId, TransferKey, Turn};
 use super::{MAX_IN_FLIGHT_BYTES, MAX_IN_FLIGHT_MESSAGES, MAX_TRANSFERS};
-use crate::blob::{Blob, disk_error};
+use crate::blob::Blob;
 use crate::chunk::ChunkPlan;
 use crate::error::Error;
 use crate::link::{Acknowledgement, Publisher};
@@ -176,7 +176,7 @@ impl Outgoing {
             outgoing.encoder.encode(index, &data.bytes, &mut message.bytes);
             Ok(message.freeze())
         });
-        encoded.await.map_err(io::Error::other).and_then(|read| read).map_err(disk_error)
+        encoded.await.map_err(io::Error::other).flatten().map_err(|source| self.blob.unreadable(source))
     }
 
     fn finish(&self, result: Result<Sent, Error>) {

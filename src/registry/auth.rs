@@ -1,136 +1,196 @@
-//! Answering a registry's challenge (RFC 7235; distribution token authentication).
+//! Answering a registry's challenge (RFC 9110, section 11; distribution token authentication), and remembering the answer.
+
+use std::time::{Duration, Instant};
 
 use http_auth::ChallengeRef;
-use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Response, Url};
+use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Method, Response, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
+use url::form_urlencoded;
 
-use super::{MAX_ANSWER_SIZE, Registry, transport};
+use super::retry::Failure;
+use super::transport::{self, Body, Call, shown};
+use super::{Endpoint, MAX_ANSWER_SIZE, Repository};
+use crate::blob::Digest;
 use crate::config::Credentials;
-use crate::error::{Detail, Error};
-use crate::reference::Reference;
+use crate::error::{Detail, Error, Refusal};
+use crate::recent::Recent;
 
-/// Token services that are trusted though they are on another host than their registry.
-const TOKEN_HOSTS: [(&str, &str); 2] =
-    [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
+/// How long a token lasts if its service does not say (distribution token specification, "Token Response Fields").
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+/// How long an authorization is used that does not expire, or later than this.
+const MAX_LIFETIME: Duration = Duration::from_secs(3600);
+/// Authorizations that are remembered.
+const MAX_AUTHORIZATIONS: usize = 1024;
 
-/// The value of `Authorization` that answers the challenge in `response`.
-pub(super) async fn answer(
-    registry: &Registry,
-    reference: &Reference,
-    response: Response,
-) -> Result<HeaderValue, Error> {
-    let headers: Vec<String> = response
-        .headers()
-        .get_all(WWW_AUTHENTICATE)
-        .iter()
-        .filter_map(|value| value.to_str().ok().map(str::to_owned))
-        .collect();
-    let challenges: Vec<ChallengeRef<'_>> =
-        headers.iter().filter_map(|header| http_auth::parse_challenges(header).ok()).flatten().collect();
-    let offered = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme));
-    let credentials = registry.credentials_for(reference);
-    match (offered("Bearer"), offered("Basic"), credentials) {
-        (Some(_), _, Credentials::Token(token)) => header(reference, "Bearer", token.expose_secret()),
-        (Some(challenge), _, _) => fetch_token(registry, reference, response.url(), challenge).await,
-        (None, Some(_), Credentials::Basic { username, password }) => {
-            header(reference, "Basic", &basic(username, password))
-        }
-        (None, Some(_), Credentials::Token(_)) => Err(Error::Unauthorized {
-            reference: reference.to_string(),
-            detail: Detail::new("it wants a user name and password, not a token"),
-        }),
-        _ => Err(transport::refusal(reference, response).await),
+/// Values of `Authorization` that registries accepted, until they expire: per registry, repository and credentials.
+#[derive(Debug)]
+pub(super) struct Authorizations(Recent<Key, HeaderValue>);
+
+type Key = (String, String, Digest);
+
+impl Default for Authorizations {
+    fn default() -> Self {
+        Self(Recent::new(MAX_AUTHORIZATIONS))
     }
 }
 
-/// Asks the token service that the challenge names.
-async fn fetch_token(
-    registry: &Registry,
-    reference: &Reference,
-    origin: &Url,
-    challenge: &ChallengeRef<'_>,
-) -> Result<HeaderValue, Error> {
-    #[derive(Deserialize)]
-    struct Answer {
-        token: Option<SecretString>,
-        access_token: Option<SecretString>,
+impl Authorizations {
+    pub(super) fn get(&self, endpoint: &Endpoint) -> Option<HeaderValue> {
+        self.0.get(&key(endpoint))
     }
-    let parameter = |name: &str| {
-        let value = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
-        value.map(http_auth::ParamValue::to_unescaped)
+
+    pub(super) fn forget(&self, endpoint: &Endpoint) {
+        self.0.remove(&key(endpoint));
+    }
+}
+
+fn key(endpoint: &Endpoint) -> Key {
+    (endpoint.host.clone(), endpoint.repository.clone(), fingerprint(&endpoint.credentials))
+}
+
+/// Tells credentials apart without holding them.
+pub(super) fn fingerprint(credentials: &Credentials) -> Digest {
+    let (kind, name, secret) = match credentials {
+        Credentials::Anonymous => return Digest::of(&[]),
+        Credentials::Basic { username, password } => ("basic", username.as_str(), password),
+        Credentials::Token(token) => ("token", "", token),
+        Credentials::Identity(token) => ("identity", "", token),
     };
-    let unusable = |detail: String| Error::RegistryAnswer { object: transport::shown(origin), detail };
-    let realm = parameter("realm").and_then(|realm| Url::parse(&realm).ok());
-    let mut url = realm.ok_or_else(|| unusable("its challenge names no token service".into()))?;
-    if !serves_tokens_for(origin, &url) {
-        return Err(Error::Denied {
-            object: transport::shown(&url),
-            reason: format!("credentials for {} go to no token service elsewhere", reference.registry),
-        });
-    }
-    let scope = parameter("scope").unwrap_or_else(|| format!("repository:{}:pull", reference.repository));
-    let service = parameter("service");
-    url.query_pairs_mut().extend_pairs(service.iter().map(|service| ("service", service))).append_pair("scope", &scope);
-
-    let mut request = registry.http.get(url);
-    if let Credentials::Basic { username, password } = registry.credentials_for(reference) {
-        request = request.header("authorization", header(reference, "Basic", &basic(username, password))?);
-    }
-    let response = request.send().await.map_err(transport::unreachable)?;
-    if !response.status().is_success() {
-        return Err(transport::refusal(reference, response).await);
-    }
-    let body = transport::read_bounded(response, MAX_ANSWER_SIZE).await?;
-    let answer: Answer =
-        serde_json::from_slice(&body).map_err(|_| unusable("its token service answers no JSON".into()))?;
-    let token =
-        answer.token.or(answer.access_token).ok_or_else(|| unusable("its token service answers no token".into()))?;
-    header(reference, "Bearer", token.expose_secret())
+    Digest::of(format!("{kind}\0{name}\0{}", secret.expose_secret()).as_bytes())
 }
 
-/// A registry's token service is on its own host and port, or a pair that is known; it never leaves TLS.
-fn serves_tokens_for(registry: &Url, realm: &Url) -> bool {
-    let same = registry.host() == realm.host() && registry.port_or_known_default() == realm.port_or_known_default();
-    let hosts = registry.host_str().zip(realm.host_str());
-    let known = TOKEN_HOSTS.iter().any(|&pair| Some(pair) == hosts) && realm.port().is_none();
-    (same || known) && registry.scheme() == realm.scheme()
+/// A challenge of a repository at one of its endpoints.
+pub(super) struct Challenge<'a> {
+    pub(super) repository: &'a Repository<'a>,
+    pub(super) endpoint: &'a Endpoint,
+}
+
+/// A value of `Authorization`, and until when it is good.
+type Authorization = (HeaderValue, Instant);
+
+impl Challenge<'_> {
+    /// The value of `Authorization` that answers the challenge in `response`.
+    pub(super) async fn answer(&self, response: Response) -> Result<HeaderValue, Failure> {
+        let headers = response.headers().get_all(WWW_AUTHENTICATE).iter();
+        let headers: Vec<String> = headers.filter_map(|value| value.to_str().ok().map(str::to_owned)).collect();
+        let challenges: Vec<ChallengeRef<'_>> =
+            headers.iter().filter_map(|header| http_auth::parse_challenges(header).ok()).flatten().collect();
+        let offered = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme.eq_ignore_ascii_case(scheme));
+        let lasting = |header| (header, Instant::now() + MAX_LIFETIME);
+        let (header, expires) = match (offered("Bearer"), offered("Basic"), &self.endpoint.credentials) {
+            (Some(_), _, Credentials::Token(token)) => lasting(self.header("Bearer", token.expose_secret())?),
+            (Some(challenge), ..) => self.fetch_token(response.url(), challenge).await?,
+            (None, Some(_), Credentials::Basic { username, password }) => {
+                lasting(self.header("Basic", &basic(username, password))?)
+            }
+            (None, Some(_), Credentials::Token(_) | Credentials::Identity(_)) => {
+                return Err(self.unauthorized("it wants a user name and password, not a token").into());
+            }
+            _ => {
+                return Err(match transport::success(self.repository.reference, response).await {
+                    Ok(_) => self.unauthorized("it refuses and does not say what it wants").into(),
+                    Err(failure) => failure,
+                });
+            }
+        };
+        self.repository.registry.authorizations.0.insert(key(self.endpoint), header.clone(), expires);
+        Ok(header)
+    }
+
+    /// Asks the token service that the challenge names.
+    async fn fetch_token(&self, origin: &Url, challenge: &ChallengeRef<'_>) -> Result<Authorization, Failure> {
+        #[derive(Deserialize)]
+        struct Granted {
+            token: Option<SecretString>,
+            access_token: Option<SecretString>,
+            expires_in: Option<u64>,
+        }
+        let unusable = |detail: &str| Error::RegistryAnswer { object: shown(origin), detail: detail.into() };
+        let parameter = |name: &str| {
+            let value = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+            value.map(http_auth::ParamValue::to_unescaped)
+        };
+        let realm = parameter("realm").and_then(|realm| Url::parse(&realm).ok());
+        let realm = realm.ok_or_else(|| unusable("its challenge names no token service"))?;
+        if !self.repository.registry.policy.trusts_tokens_of(&self.endpoint.host, origin, &realm) {
+            return Err(Failure::Permanent(Error::Denied {
+                object: shown(&realm),
+                reason: format!(
+                    "it is not on the host and port of {}, nor a known token service of it",
+                    self.endpoint.host
+                ),
+                refusal: Refusal::TokenService,
+            }));
+        }
+        let scope = parameter("scope")
+            .filter(|scope| !scope.is_empty())
+            .unwrap_or_else(|| format!("repository:{}:pull", self.endpoint.repository));
+        let call = self.token_call(realm, parameter("service").as_deref(), &scope)?;
+
+        let body = self.ask(&call).await?;
+        let answer: Granted =
+            serde_json::from_slice(&body).map_err(|_| unusable("its token service answers no JSON"))?;
+        let token = answer.token.filter(|token| !token.expose_secret().is_empty()).or(answer.access_token);
+        let token = token.ok_or_else(|| unusable("its token service answers no token"))?;
+        let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs).min(MAX_LIFETIME);
+        // A tenth less, so that it is still good when it arrives.
+        let expires = Instant::now() + lifetime.mul_f32(0.9);
+        Ok((self.header("Bearer", token.expose_secret())?, expires))
+    }
+
+    /// A GET with the user's credentials, or an `OAuth2` POST with the refresh token.
+    fn token_call(&self, mut realm: Url, service: Option<&str>, scope: &str) -> Result<Call, Error> {
+        if let Credentials::Identity(token) = &self.endpoint.credentials {
+            let body = form_urlencoded::Serializer::new(String::new())
+                .append_pair("grant_type", "refresh_token")
+                .append_pair("client_id", "propeller-proxy")
+                .append_pair("service", service.unwrap_or_default())
+                .append_pair("scope", scope)
+                .append_pair("refresh_token", token.expose_secret())
+                .finish();
+            return Ok(Call { body: Some(body), ..Call::new(Method::POST, realm) });
+        }
+        realm.query_pairs_mut().extend_pairs(service.iter().map(|name| ("service", name))).append_pair("scope", scope);
+        let mut headers = HeaderMap::new();
+        if let Credentials::Basic { username, password } = &self.endpoint.credentials {
+            headers.insert(reqwest::header::AUTHORIZATION, self.header("Basic", &basic(username, password))?);
+        }
+        Ok(Call { headers, ..Call::new(Method::GET, realm) })
+    }
+
+    async fn ask(&self, call: &Call) -> Result<Vec<u8>, Failure> {
+        let response = self.repository.registry.transport.send_once(call, &call.url, None).await?;
+        if response.status() == StatusCode::BAD_REQUEST {
+            // How OAuth2 says that the token is not good (RFC 6749, section 5.2).
+            return Err(self.unauthorized("its token service does not take them").into());
+        }
+        let object = shown(response.url());
+        let response =
+            transport::success(self.repository.reference, response).await.map_err(|failure| match failure {
+                // It is the service that is unknown there, not the image.
+                Failure::Permanent(Error::UnknownImage { detail, .. }) => {
+                    Failure::Permanent(Error::RegistryAnswer { object, detail: format!("404 Not Found{detail}") })
+                }
+                failure => failure,
+            })?;
+        Body::new(response, MAX_ANSWER_SIZE).whole().await
+    }
+
+    /// An `Authorization` value that no log shows.
+    fn header(&self, scheme: &str, secret: &str) -> Result<HeaderValue, Error> {
+        let mut value = HeaderValue::from_str(&format!("{scheme} {secret}"))
+            .map_err(|_| self.unauthorized("the token holds characters that no header can carry"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    fn unauthorized(&self, detail: &str) -> Error {
+        Error::Unauthorized { reference: self.repository.reference.to_string(), detail: Detail::new(detail) }
+    }
 }
 
 fn basic(username: &str, password: &SecretString) -> String {
     base64_simd::STANDARD.encode_to_string(format!("{username}:{}", password.expose_secret()))
-}
-
-/// An `Authorization` value that no log shows.
-fn header(reference: &Reference, scheme: &str, secret: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_str(&format!("{scheme} {secret}")).map_err(|_| Error::Unauthorized {
-        reference: reference.to_string(),
-        detail: Detail::new("the token holds characters that no header can carry"),
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_come_from_the_registry_itself_or_a_known_pair() {
-        for (registry, realm, trusted) in [
-            ("https://r.example/v2/a", "https://r.example/token", true),
-            ("https://r.example/v2/a", "https://r.example:443/token", true),
-            ("http://localhost:5000/v2/a", "http://localhost:5000/token", true),
-            ("https://registry-1.docker.io/v2/a", "https://auth.docker.io/token", true),
-            ("https://r.example/v2/a", "https://auth.docker.io/token", false),
-            ("https://r.example/v2/a", "http://r.example:443/token", false),
-            ("https://r.example/v2/a", "https://r.example:8443/token", false),
-            ("https://r.example/v2/a", "https://evil.example/token", false),
-            ("https://registry-1.docker.io/v2/a", "https://auth.docker.io:444/token", false),
-        ] {
-            let urls = [registry, realm].map(|url| Url::parse(url).unwrap());
-            assert_eq!(serves_tokens_for(&urls[0], &urls[1]), trusted, "{registry} {realm}");
-        }
-    }
 }

@@ -74,6 +74,7 @@ def test_ctrl_c_ends_the_service(tmp_path: Path, broker: Server, registry: Serve
         "PROXY_REGISTRY_URL": f"127.0.0.1:{registry.port}",
         "PROXY_DOMAIN_ID": "domain",
         "PROXY_CHANNEL_ID": "channel",
+        "PROXY_CACHE_DIR": str(tmp_path / "store"),
     }
     with Process(CONSOLE, log=tmp_path / "proxy.log", env=env) as service:
         service.wait_for('"message":"subscribed"')

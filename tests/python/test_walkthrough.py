@@ -84,6 +84,7 @@ def test_a_device_gets_what_was_pushed(
         "PROPLET_CHANNEL_ID": CHANNEL,
         "PROXY_MQTT_ADDRESS": f"tcp://localhost:{broker.port}",
         "PROXY_CHUNK_SIZE": str(CHUNK_SIZE),
+        "HOME": str(tmp_path),
     }
     topic = f"m/{DOMAIN}/c/{CHANNEL}/{layout}"
     device = ["-h", "localhost", "-p", str(broker.port), "-u", DEVICE[0], "-P", DEVICE[1], "-q", "2"]

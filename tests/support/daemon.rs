@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -26,6 +27,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Within what a daemon ends, whatever it is doing.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Names the folder of the store.
+const STORE: &str = "PROXY_CACHE_DIR";
+
 pub const DOMAIN: &str = "domain";
 pub const CHANNEL: &str = "channel";
 
@@ -34,6 +38,7 @@ pub struct Daemon {
     process: Child,
     log: watch::Receiver<String>,
     reader: JoinHandle<()>,
+    _store: Option<TempDir>,
 }
 
 /// The environment that joins a broker and a registry.
@@ -46,11 +51,26 @@ pub fn environment(broker: &str, registry: &str) -> Vec<(&'static str, String)> 
     ]
 }
 
+/// Returns variables as [`environment`] does.
+pub fn owned<'a>(variables: &'a [(&'static str, &'a str)]) -> impl Iterator<Item = (&'static str, String)> + 'a {
+    variables.iter().map(|(name, value)| (*name, (*value).to_owned()))
+}
+
 impl Daemon {
-    /// Runs the daemon with nothing but `variables` in its environment.
+    /// Runs the daemon with nothing but `variables` in its environment, and a store of its own unless they name one.
     pub fn spawn(variables: &[(&str, String)]) -> Self {
-        let mut command = Command::new(BINARY);
-        command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
+        Self::spawn_by(Command::new(BINARY), variables)
+    }
+
+    /// Runs the daemon as [`Daemon::spawn`] does, by a command that becomes the daemon.
+    pub fn spawn_by(mut command: Command, variables: &[(&str, String)]) -> Self {
+        command.env_clear();
+        let store = variables.iter().all(|(name, _)| *name != STORE).then(|| {
+            let store = tempfile::tempdir().expect("a folder for the store");
+            command.env(STORE, store.path());
+            store
+        });
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().expect("run the daemon");
         let mut lines = BufReader::new(process.stderr.take().expect("its standard error")).lines();
@@ -60,7 +80,7 @@ impl Daemon {
                 writer.send_modify(|log| log.extend([&line, "\n"]));
             }
         });
-        Self { process, log, reader }
+        Self { process, log, reader, _store: store }
     }
 
     /// Runs the daemon and waits until it takes requests.
@@ -79,8 +99,17 @@ impl Daemon {
     pub async fn behind_relay(mosquitto: &Mosquitto, registry: &DockerRegistry, up: u32) -> (Relay, Self) {
         let relay = Relay::start(format!("127.0.0.1:{}", mosquitto.port())).await;
         relay.limit(up, UNLIMITED);
-        let address = format!("tcp://127.0.0.1:{}", relay.port());
+        let address = format!("tcp://{}", relay.host());
         (relay, Self::start(&environment(&address, registry.host())).await)
+    }
+
+    /// Runs the daemon with `variables` beside those that it needs, sees it end with `EX_CONFIG`, and returns its log.
+    pub async fn misconfigured(variables: &[(&'static str, &str)]) -> String {
+        let mut all = environment("tcp://127.0.0.1:1", "localhost:5000");
+        all.extend(owned(variables));
+        let mut daemon = Self::spawn(&all);
+        assert_eq!(daemon.ended().await.code(), Some(78), "{variables:?}: {}", daemon.log());
+        daemon.log()
     }
 
     /// Waits until the log holds `text`.
@@ -93,6 +122,21 @@ impl Daemon {
         let mut log = self.log.clone();
         let seen = time::timeout(DEADLINE, log.wait_for(|log| log.matches(text).count() >= times)).await;
         assert!(matches!(seen, Ok(Ok(_))), "the log has no {text:?}:\n{}", self.log());
+    }
+
+    /// Waits until `find` finds something in the log.
+    pub async fn finds<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+        let mut log = self.log.clone();
+        let found = async {
+            loop {
+                if let Some(found) = find(&log.borrow_and_update()) {
+                    return Some(found);
+                }
+                log.changed().await.ok()?;
+            }
+        };
+        let found = time::timeout(DEADLINE, found).await.ok().flatten();
+        found.unwrap_or_else(|| panic!("the log does not have what is looked for:\n{}", self.log()))
     }
 
     pub fn log(&self) -> String {

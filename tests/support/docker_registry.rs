@@ -1,6 +1,6 @@
 //! The distribution project's registry, as Docker ships it.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::{
     process::{self, Process},
     push::{self, Pusher},
-    tls::Tls,
+    tls::{Authority, Tls},
 };
 
 /// Whom a registry lets in.
@@ -30,7 +30,7 @@ pub enum Auth<'a> {
 
 /// A registry on 127.0.0.1 with its storage in a scratch directory, killed when dropped.
 pub struct DockerRegistry {
-    _process: Process,
+    _processes: Vec<Process>,
     host: String,
     scheme: &'static str,
     pusher: Pusher,
@@ -46,36 +46,40 @@ impl DockerRegistry {
     /// Starts a registry.
     pub async fn with(auth: Auth<'_>, tls: Option<&Tls>) -> Self {
         let directory = tempfile::tempdir().expect("a directory for the registry");
-        let path = directory.path();
-        let mut config = json!({
-            "version": "0.1",
-            "storage": { "filesystem": { "rootdirectory": path.join("storage") }, "delete": { "enabled": true } },
-            "http": { "secret": "of the tests" },
-            "auth": auth_config(&auth, &directory).await,
-        });
+        let mut config = config(directory.path());
+        config["auth"] = auth_config(&auth, &directory).await;
         if let Some(tls) = tls {
-            let (certificate, key) = tls.write(path);
-            config["http"]["tls"] = json!({ "certificate": certificate, "key": key });
+            config["http"]["tls"] = tls_config(tls, directory.path());
         }
-        let file = path.join("config.yml");
-        let start = |port: u16| {
-            let mut config = config.clone();
-            config["http"]["addr"] = format!("127.0.0.1:{port}").into();
-            // Every JSON text is YAML.
-            fs::write(&file, config.to_string()).expect("write the registry's configuration");
-            let mut command = process::command("docker-registry");
-            command.arg("serve").arg(&file);
-            command
-        };
-        let (process, port) = Process::on_free_port(start, &path.join("registry.log"), "listening on").await;
+        let (process, port) = serve(directory.path(), config).await;
 
         let host = format!("127.0.0.1:{port}");
         let scheme = if tls.is_some() { "https" } else { "http" };
         let mut pusher = Pusher::new(&format!("{scheme}://{host}"), (&auth).into());
         if let Some(tls) = tls {
-            pusher = pusher.trusting(&tls.certificate);
+            pusher = pusher.trusting(&tls.issuer);
         }
-        Self { _process: process, host, scheme, pusher, _directory: directory }
+        Self { _processes: vec![process], host, scheme, pusher, _directory: directory }
+    }
+
+    /// Starts a registry with TLS for those who hold a certificate of `authority`; its pusher has a door of his own.
+    pub async fn for_clients_of(authority: &Authority) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for the registry");
+        let path = directory.path();
+        let (back, back_port) = serve(path, config(path)).await;
+        let clients = path.join("clients.pem");
+        fs::write(&clients, authority.certificate()).expect("write the authority's certificate");
+        let mut config = config(path);
+        config["http"]["tls"] = tls_config(&authority.server(), path);
+        config["http"]["tls"]["clientcas"] = json!([clients]);
+        let (front, port) = serve(path, config).await;
+        Self {
+            _processes: vec![front, back],
+            host: format!("127.0.0.1:{port}"),
+            scheme: "https",
+            pusher: Pusher::new(&format!("http://127.0.0.1:{back_port}"), push::Auth::None),
+            _directory: directory,
+        }
     }
 
     /// Returns `127.0.0.1:PORT`, as in references.
@@ -103,6 +107,35 @@ impl From<&Auth<'_>> for push::Auth {
             Auth::None | Auth::Token { .. } => Self::None,
         }
     }
+}
+
+/// Returns the configuration of an open registry with its storage below `path`.
+fn config(path: &Path) -> Value {
+    json!({
+        "version": "0.1",
+        "storage": { "filesystem": { "rootdirectory": path.join("storage") }, "delete": { "enabled": true } },
+        "http": { "secret": "of the tests" },
+    })
+}
+
+fn tls_config(tls: &Tls, path: &Path) -> Value {
+    let (certificate, key) = tls.write(path);
+    json!({ "certificate": certificate, "key": key })
+}
+
+/// Runs a registry on a free port.
+async fn serve(path: &Path, config: Value) -> (Process, u16) {
+    let file = path.join("config.yml");
+    let start = |port: u16| {
+        let mut config = config.clone();
+        config["http"]["addr"] = format!("127.0.0.1:{port}").into();
+        // Every JSON text is YAML.
+        fs::write(&file, config.to_string()).expect("write the registry's configuration");
+        let mut command = process::command("docker-registry");
+        command.arg("serve").arg(&file);
+        command
+    };
+    Process::on_free_port(start, &path.join("registry.log"), "listening on").await
 }
 
 async fn auth_config(auth: &Auth<'_>, directory: &TempDir) -> Value {

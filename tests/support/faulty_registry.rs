@@ -1,10 +1,16 @@
 //! A registry that misbehaves on request and remembers what it was asked.
 
+mod body;
+mod fault;
+mod listener;
+
 use std::{
     collections::VecDeque,
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 use axum::{
@@ -12,80 +18,23 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{
-        HeaderMap, Method, StatusCode,
+        HeaderMap, Method, StatusCode, Uri,
         header::{
-            AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, RANGE, RETRY_AFTER,
-            WWW_AUTHENTICATE,
+            AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, PROXY_AUTHORIZATION,
+            RANGE, RETRY_AFTER, WWW_AUTHENTICATE,
         },
     },
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::TryStreamExt as _;
 use serde_json::json;
-use tokio::{net::TcpListener, task, task::JoinSet, time};
+use tokio::{net::TcpListener, task::JoinSet};
 
-use super::{digest, push};
+use self::{fault::Stage, listener::TlsListener};
+use super::{digest, push, tls::Tls};
 
-/// What goes wrong with one answer; the others are as they should be.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Fault {
-    /// Nothing: a blob is answered as it should be.
-    None,
-
-    /// The manifest names another module of the same size, which the registry has, too.
-    ManifestTampered,
-    /// The manifest never ends.
-    HugeManifest,
-    /// The manifest says that its layer is to be had at this URL, too.
-    ForeignUrls(String),
-    /// Instead of a manifest, an error with this status; with 429 goes `Retry-After: 1`.
-    Status(u16),
-
-    /// One byte of the blob is another.
-    Tampered,
-    /// The connection is cut in the middle of the blob, of whose length `Content-Length` told the truth.
-    Truncated,
-    /// The second half of the blob is missing, and the answer ends in order.
-    Short,
-    /// The blob is followed by more, without end.
-    Overlong,
-    /// The blob comes at one byte a second.
-    Slow,
-    /// The blob comes from its start, whatever range was asked for.
-    WithoutRange,
-    /// Instead of a blob, an error with this status; with 429 goes `Retry-After: 1`.
-    BlobStatus(u16),
-    /// The blob is to be had at this URL.
-    RedirectTo(String),
-
-    /// The token never ends.
-    EndlessToken,
-    /// The token holds a line break.
-    TokenWithNewline,
-    /// Tokens are to be had at this URL.
-    ForeignRealm(String),
-}
-
-/// The kind of answer that a fault spoils.
-#[derive(Clone, Copy, PartialEq)]
-enum Stage {
-    Challenge,
-    Token,
-    Manifest,
-    Blob,
-}
-
-impl Fault {
-    fn stage(&self) -> Stage {
-        match self {
-            Self::ForeignRealm(_) => Stage::Challenge,
-            Self::EndlessToken | Self::TokenWithNewline => Stage::Token,
-            Self::ManifestTampered | Self::HugeManifest | Self::ForeignUrls(_) | Self::Status(_) => Stage::Manifest,
-            _ => Stage::Blob,
-        }
-    }
-}
+pub use self::fault::Fault;
 
 /// Which credentials a client must show; the registry takes any of the kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,8 +47,12 @@ pub enum Guard {
 /// A request as the registry saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    pub at: Instant,
     pub method: Method,
+    /// As it stood in the request: proxies are given whole URLs.
+    pub uri: Uri,
     pub path: String,
+    pub proxy_authorization: Option<String>,
     pub authorization: Option<String>,
     pub range: Option<String>,
 }
@@ -124,20 +77,35 @@ impl FaultyRegistry {
 
     /// Starts a registry that asks for credentials.
     pub async fn guarded(module: impl Into<Bytes>, faults: impl IntoIterator<Item = Fault>, guard: Guard) -> Self {
+        Self::with(module.into(), faults.into_iter().collect(), guard, None).await
+    }
+
+    /// Starts an open registry that speaks TLS.
+    pub async fn with_tls(module: impl Into<Bytes>, faults: impl IntoIterator<Item = Fault>, tls: &Tls) -> Self {
+        Self::with(module.into(), faults.into_iter().collect(), Guard::Open, Some(tls)).await
+    }
+
+    async fn with(genuine: Bytes, faults: VecDeque<Fault>, guard: Guard, tls: Option<&Tls>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port for the registry");
         let host = listener.local_addr().expect("the registry's address").to_string();
-        let genuine = module.into();
         let registry = Arc::new(Registry {
-            url: format!("http://{host}"),
+            url: format!("{}://{host}", if tls.is_some() { "https" } else { "http" }),
             tampered: Blob::new(tamper(&genuine)),
             genuine: Blob::new(genuine),
             guard,
-            faults: Mutex::new(faults.into_iter().collect()),
+            faults: Mutex::new(faults),
             seen: Mutex::default(),
+            blob_bytes: Arc::default(),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&registry));
         let mut server = JoinSet::new();
-        server.spawn(async { axum::serve(listener, router).await.expect("serve the registry") });
+        match tls {
+            Some(tls) => {
+                let listener = TlsListener::new(listener, tls);
+                server.spawn(async { axum::serve(listener, router).await.expect("serve the registry") })
+            }
+            None => server.spawn(async { axum::serve(listener, router).await.expect("serve the registry") }),
+        };
         Self { host, registry, _server: server }
     }
 
@@ -161,6 +129,11 @@ impl FaultyRegistry {
         format!("{}/v2/module/blobs/{}", self.url(), self.digest())
     }
 
+    /// Returns the module.
+    pub fn module(&self) -> &Bytes {
+        &self.registry.genuine.bytes
+    }
+
     /// Returns the digest of the module.
     pub fn digest(&self) -> &str {
         &self.registry.genuine.digest
@@ -174,6 +147,26 @@ impl FaultyRegistry {
     /// Returns every request so far, the oldest first.
     pub fn seen(&self) -> Vec<Seen> {
         self.registry.seen.lock().expect("the requests seen").clone()
+    }
+
+    /// Returns the requests so far whose path holds `part`, such as `/blobs/`.
+    pub fn seen_for(&self, part: &str) -> Vec<Seen> {
+        self.seen().into_iter().filter(|seen| seen.path.contains(part)).collect()
+    }
+
+    /// Returns the method and path of each request after the first `count`.
+    pub fn asked_since(&self, count: usize) -> Vec<String> {
+        self.seen().iter().skip(count).map(|seen| format!("{} {}", seen.method, seen.path)).collect()
+    }
+
+    /// Returns how often a blob was asked for.
+    pub fn fetches(&self) -> usize {
+        self.seen_for("/blobs/").iter().filter(|seen| seen.method == Method::GET).count()
+    }
+
+    /// Returns how many bytes of blobs it has sent.
+    pub fn blob_bytes(&self) -> u64 {
+        self.registry.blob_bytes.load(Relaxed)
     }
 
     /// Returns the credentials that have come so far.
@@ -201,13 +194,17 @@ struct Registry {
     guard: Guard,
     faults: Mutex<VecDeque<Fault>>,
     seen: Mutex<Vec<Seen>>,
+    blob_bytes: Arc<AtomicU64>,
 }
 
 async fn answer(State(registry): State<Arc<Registry>>, request: Request) -> Response {
     let header = |name: HeaderName| Some(request.headers().get(name)?.to_str().ok()?.to_owned());
     let seen = Seen {
+        at: Instant::now(),
         method: request.method().clone(),
+        uri: request.uri().clone(),
         path: request.uri().path().to_owned(),
+        proxy_authorization: header(PROXY_AUTHORIZATION),
         authorization: header(AUTHORIZATION),
         range: header(RANGE),
     };
@@ -260,35 +257,45 @@ impl Registry {
 
     fn token(&self) -> Response {
         match self.fault(Stage::Token) {
-            Fault::EndlessToken => endless(r#"{"token":""#, b'a').into_response(),
+            Fault::EndlessToken => body::endless(r#"{"token":""#, b'a').into_response(),
             Fault::TokenWithNewline => r#"{"token":"line\nbreak","expires_in":300}"#.into_response(),
+            Fault::TokenStatus(status) => error(status),
+            Fault::TokenRedirectTo(url) => redirect(url),
             _ => r#"{"token":"good","expires_in":300}"#.into_response(),
         }
     }
 
     fn manifest(&self) -> Response {
         let genuine = &self.genuine.manifest;
+        let mut headers = HeaderMap::new();
         let (digest, body) = match self.fault(Stage::Manifest) {
             Fault::Status(status) => return error(status),
+            Fault::TryAfter(seconds) => return ([(RETRY_AFTER, seconds.to_string())], error(429)).into_response(),
+            Fault::ManifestRedirectTo(url) => return redirect(url),
             Fault::ManifestTampered => (digest(genuine), self.tampered.manifest.clone().into()),
-            Fault::HugeManifest => (digest(genuine), endless(r#"{"schemaVersion":2,"#, b' ')),
-            Fault::ForeignUrls(url) => {
+            Fault::ManifestReplaced => (digest(&self.tampered.manifest), self.tampered.manifest.clone().into()),
+            Fault::HugeManifest => (digest(genuine), body::endless(r#"{"schemaVersion":2,"#, b' ')),
+            Fault::ManifestOfLength(length) => {
+                headers.insert(CONTENT_LENGTH, length.into());
+                (digest(genuine), body::endless(r#"{"schemaVersion":2,"#, b' '))
+            }
+            Fault::ForeignUrls(urls) => {
                 let mut manifest = push::wasm_manifest(&self.genuine.bytes);
-                manifest["layers"][0]["urls"] = json!([url]);
+                manifest["layers"][0]["urls"] = json!(urls);
                 let text = manifest.to_string();
                 (digest(text.as_bytes()), text.into())
             }
             _ => (digest(genuine), genuine.clone().into()),
         };
-        let headers =
+        let kind =
             [(CONTENT_TYPE, push::MANIFEST.to_owned()), (HeaderName::from_static("docker-content-digest"), digest)];
-        (headers, body).into_response()
+        (kind, headers, body).into_response()
     }
 
     fn blob(&self, asked: &str, range: Option<&str>) -> Response {
         let fault = self.fault(Stage::Blob);
         match fault {
-            Fault::RedirectTo(url) => return (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url)]).into_response(),
+            Fault::RedirectTo(url) => return redirect(url),
             Fault::BlobStatus(status) => return error(status),
             _ => {}
         }
@@ -297,20 +304,37 @@ impl Registry {
             Some(blob) => blob,
             None => return error(404),
         };
+        let size = blob.bytes.len();
         let range = range.filter(|_| fault != Fault::WithoutRange);
         let (status, mut headers, bytes) = part(&blob.bytes, range);
         if !matches!(fault, Fault::Short | Fault::Overlong) {
             headers.insert(CONTENT_LENGTH, bytes.len().into());
         }
+        let until = |end: usize| bytes.slice(..end.saturating_sub(size - bytes.len()));
         let body = match fault {
-            Fault::Truncated => cut(bytes.slice(..bytes.len() / 2)),
-            Fault::Short => Body::from_stream(one(bytes.slice(..bytes.len() / 2))),
-            Fault::Overlong => endless(bytes, 0),
-            Fault::Slow => slow(bytes),
-            _ => bytes.into(),
+            Fault::Truncated => body::cut(until(size / 2)),
+            Fault::CutAt(end) => body::cut(until(end)),
+            Fault::Short => body::whole(bytes.slice(..bytes.len() / 2)),
+            Fault::Overlong => body::endless(bytes, 0),
+            Fault::Slow => body::slow(bytes),
+            Fault::ContentRange(range) => {
+                if headers.remove(CONTENT_RANGE).is_some() && !range.is_empty() {
+                    headers.insert(CONTENT_RANGE, range.parse().expect("a range in ASCII"));
+                }
+                body::whole(bytes)
+            }
+            _ => body::whole(bytes),
         };
-        (status, headers, body).into_response()
+        let sent = Arc::clone(&self.blob_bytes);
+        let counted = body.into_data_stream().inspect_ok(move |piece| {
+            sent.fetch_add(piece.len() as u64, Relaxed);
+        });
+        (status, headers, Body::from_stream(counted)).into_response()
     }
+}
+
+fn redirect(url: String) -> Response {
+    (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, url)]).into_response()
 }
 
 /// Returns the answer's status, headers and bytes for a range such as `bytes=100-`.
@@ -348,31 +372,4 @@ fn tamper(bytes: &Bytes) -> Bytes {
     let mut bytes = bytes.to_vec();
     *bytes.last_mut().expect("a module") ^= 1;
     bytes.into()
-}
-
-type Piece = io::Result<Bytes>;
-
-fn one(bytes: Bytes) -> impl Stream<Item = Piece> {
-    stream::iter([Ok(bytes)])
-}
-
-fn endless(start: impl Into<Bytes>, filler: u8) -> Body {
-    let filler = Bytes::from(vec![filler; 8192]);
-    Body::from_stream(one(start.into()).chain(stream::repeat_with(move || Ok(filler.clone()))))
-}
-
-fn cut(bytes: Bytes) -> Body {
-    let error = async {
-        // The bytes before the cut leave while the server waits for more.
-        task::yield_now().await;
-        Err(io::Error::other("cut by the tests"))
-    };
-    Body::from_stream(one(bytes).chain(stream::once(error)))
-}
-
-fn slow(bytes: Bytes) -> Body {
-    Body::from_stream(stream::unfold(bytes, |mut rest| async {
-        time::sleep(Duration::from_secs(1)).await;
-        (!rest.is_empty()).then(|| (Piece::Ok(rest.split_to(1)), rest))
-    }))
 }

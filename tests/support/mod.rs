@@ -1,19 +1,30 @@
 //! Real servers, broken servers and made-up modules for the integration tests.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub mod archives;
+pub mod artifacts;
+pub mod cosign;
 pub mod daemon;
 pub mod docker_registry;
 pub mod faulty_registry;
+pub mod front;
+pub mod helper;
 pub mod mosquitto;
 pub mod process;
 pub mod proplet;
 pub mod push;
+pub mod referrers;
 pub mod relay;
+pub mod site;
 pub mod tls;
 pub mod token_service;
+pub mod trap;
+pub mod tunnel;
 
 use std::{
+    fs,
     net::TcpListener,
+    path::Path,
     process::id,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -39,6 +50,29 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
+}
+
+/// Writes a file, and the folders above it that are missing, and returns its path.
+pub fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::create_dir_all(path.parent().expect("a folder")).expect("create the file's folder");
+    fs::write(&path, text).expect("write the file");
+    self::path(&path).to_owned()
+}
+
+/// Returns a path as text.
+pub fn path(path: &Path) -> &str {
+    path.to_str().expect("a path in UTF-8")
+}
+
+/// A variable of the environment and its value.
+pub type Variable<'a> = (&'static str, &'a str);
+
+pub const AUTHENTICATE: Variable = ("PROXY_AUTHENTICATE", "true");
+
+/// Returns the variables of someone who gives registries a password.
+pub const fn login<'a>(username: &'a str, password: &'a str) -> [Variable<'a>; 3] {
+    [AUTHENTICATE, ("PROXY_REGISTRY_USERNAME", username), ("PROXY_REGISTRY_PASSWORD", password)]
 }
 
 /// Returns `sha256:` and the hexadecimal SHA-256 digest of `bytes`.

@@ -49,9 +49,9 @@ impl Relay {
         Self { port, link, _accepting: accepting }
     }
 
-    /// Returns the port to connect to instead of the upstream's.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Returns `127.0.0.1:PORT`, to connect to instead of the upstream.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// Limits what all connections together move, in bytes a second: up to the server and down to the client.

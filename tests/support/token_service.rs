@@ -2,22 +2,21 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
-    Router,
-    body::Body,
+    Router, body,
     extract::{Request, State},
-    http::{self, StatusCode, Uri, header::AUTHORIZATION},
+    http::{HeaderMap, Method, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse as _, Response},
 };
 use base64_simd::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use reqwest::{Client, Url};
+use reqwest::Url;
 use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
@@ -27,6 +26,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
     docker_registry::{Auth, DockerRegistry},
+    front::Front,
     push::{self, Pushed, Pusher},
 };
 
@@ -43,6 +43,37 @@ pub struct Options<'a> {
     pub lifetime: Duration,
 }
 
+/// A request for a token as the service saw it.
+#[derive(Clone, Debug)]
+pub struct TokenRequest {
+    pub method: Method,
+    pub authorization: Option<String>,
+    /// The query's parameters, or the form's if it is a POST.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl TokenRequest {
+    /// Returns the parameter's value, or nothing if there is none.
+    pub fn parameter(&self, name: &str) -> &str {
+        self.parameters.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
+    }
+
+    /// Returns every scope that was asked for.
+    pub fn scopes(&self) -> Vec<&str> {
+        let scopes = self.parameters.iter().filter(|(key, _)| key == "scope");
+        scopes.flat_map(|(_, scope)| scope.split(' ')).collect()
+    }
+
+    /// Returns what is to show that the client is known: `Basic …`, or a refresh token (OAuth 2.0, RFC 6749 section 6).
+    fn shown(&self) -> Option<&str> {
+        match self.method {
+            Method::POST if self.parameter("grant_type") == "refresh_token" => Some(self.parameter("refresh_token")),
+            Method::POST => Some(""),
+            _ => self.authorization.as_deref(),
+        }
+    }
+}
+
 /// A registry that takes only the tokens of its token service, both on one port of 127.0.0.1.
 pub struct TokenRegistry {
     host: String,
@@ -57,6 +88,11 @@ impl TokenRegistry {
         Self::with(Options { username, password, anonymous_pull: false, lifetime: Duration::from_secs(300) }).await
     }
 
+    /// Starts a registry for one user, from which everyone may pull.
+    pub async fn public(username: &str, password: &str) -> Self {
+        Self::with(Options { username, password, anonymous_pull: true, lifetime: Duration::from_secs(300) }).await
+    }
+
     /// Starts a registry.
     pub async fn with(options: Options<'_>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port for the token service");
@@ -67,13 +103,15 @@ impl TokenRegistry {
         let registry = DockerRegistry::with(auth, None).await;
 
         let service = Arc::new(Service {
-            credentials: basic(options.username, options.password),
+            admitted: Mutex::new(vec![basic(options.username, options.password)]),
             anonymous_pull: options.anonymous_pull,
             lifetime: options.lifetime,
             signer,
-            requests: AtomicUsize::new(0),
-            registry: registry.url(),
-            client: push::client(None),
+            requests: Mutex::default(),
+            issued: Mutex::default(),
+            revoked: AtomicUsize::new(0),
+            without_blobs: AtomicBool::new(false),
+            front: Front::before(&registry),
         });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&service));
         let mut front = JoinSet::new();
@@ -93,7 +131,46 @@ impl TokenRegistry {
 
     /// Returns how often a token was asked for, in vain or not.
     pub fn token_requests(&self) -> usize {
-        self.service.requests.load(Ordering::Relaxed)
+        self.asked().len()
+    }
+
+    /// Returns every request for a token so far, the oldest first.
+    pub fn asked(&self) -> Vec<TokenRequest> {
+        self.service.requests.lock().expect("the token requests").clone()
+    }
+
+    /// Returns the tokens that were given to clients so far.
+    pub fn issued(&self) -> Vec<String> {
+        self.service.issued.lock().expect("the tokens").clone()
+    }
+
+    /// Gives tokens to one more user.
+    pub fn admit_user(&self, username: &str, password: &str) {
+        self.admit(basic(username, password));
+    }
+
+    /// Gives tokens to those who show this identity token.
+    pub fn admit_identity(&self, token: &str) {
+        self.admit(token.to_owned());
+    }
+
+    fn admit(&self, shown: String) {
+        self.service.admitted.lock().expect("the known clients").push(shown);
+    }
+
+    /// Refuses the tokens given so far.
+    pub fn revoke(&self) {
+        self.service.revoked.store(self.issued().len(), Relaxed);
+    }
+
+    /// Refuses every token, also those to come.
+    pub fn revoke_for_good(&self) {
+        self.service.revoked.store(usize::MAX, Relaxed);
+    }
+
+    /// Answers from now on that there is no such blob.
+    pub fn lose_blobs(&self) {
+        self.service.without_blobs.store(true, Relaxed);
     }
 
     /// Pushes a module in the shape of wasm-to-oci, past the token service.
@@ -104,28 +181,32 @@ impl TokenRegistry {
 }
 
 struct Service {
-    credentials: String,
+    /// Values of `Authorization`, and refresh tokens.
+    admitted: Mutex<Vec<String>>,
     anonymous_pull: bool,
     lifetime: Duration,
     signer: Signer,
-    requests: AtomicUsize,
-    registry: String,
-    client: Client,
+    requests: Mutex<Vec<TokenRequest>>,
+    issued: Mutex<Vec<String>>,
+    /// So many of the tokens that were issued first are refused.
+    revoked: AtomicUsize,
+    without_blobs: AtomicBool,
+    front: Front,
 }
 
 impl Service {
-    fn answer_token(&self, request: &Request) -> Response {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let known = match request.headers().get(AUTHORIZATION) {
-            Some(shown) if shown == self.credentials.as_str() => true,
+    async fn answer_token(&self, request: Request) -> Response {
+        let request = read(request).await;
+        self.requests.lock().expect("the token requests").push(request.clone());
+        let known = match request.shown() {
+            Some(shown) if self.admitted.lock().expect("the known clients").iter().any(|known| known == shown) => true,
             None if self.anonymous_pull => false,
             _ => return (StatusCode::UNAUTHORIZED, errors("UNAUTHORIZED", "wrong credentials")).into_response(),
         };
-        let url = Url::parse(&format!("http://front{}", request.uri())).expect("the URL of a token request");
-        let scopes: Vec<_> = url.query_pairs().filter(|(key, _)| key == "scope").map(|(_, scope)| scope).collect();
-        let scopes: Vec<_> = scopes.iter().flat_map(|scope| scope.split(' ')).collect();
-        let answer = json!({ "token": self.token(&scopes, known), "expires_in": self.lifetime.as_secs() });
-        answer.to_string().into_response()
+        let token = self.token(&request.scopes(), known);
+        self.issued.lock().expect("the tokens").push(token.clone());
+        let name = if request.method == Method::POST { "access_token" } else { "token" };
+        json!({ name: token, "expires_in": self.lifetime.as_secs() }).to_string().into_response()
     }
 
     /// Returns a token for `scopes`, or for their share of pulling.
@@ -143,21 +224,47 @@ impl Service {
         }))
     }
 
-    /// Hands a request to the registry behind, under the host name that the client used.
-    async fn forward(&self, request: Request) -> Response {
-        let (mut parts, body) = request.into_parts();
-        parts.uri = format!("{}{}", self.registry, parts.uri).parse::<Uri>().expect("a URL of the registry");
-        let body = reqwest::Body::wrap_stream(body.into_data_stream());
-        let request = http::Request::from_parts(parts, body).try_into().expect("a request for the registry");
-        match self.client.execute(request).await {
-            Ok(response) => http::Response::from(response).map(Body::new),
-            Err(error) => (StatusCode::BAD_GATEWAY, errors("UNAVAILABLE", &error.to_string())).into_response(),
+    /// Whether the request bears a token that was revoked.
+    fn refuses(&self, headers: &HeaderMap) -> bool {
+        let issued = self.issued.lock().expect("the tokens");
+        let shown = header(headers).and_then(|shown| shown.strip_prefix("Bearer ").map(str::to_owned));
+        issued.iter().take(self.revoked.load(Relaxed)).any(|token| Some(token) == shown.as_ref())
+    }
+
+    /// Hands a request to the registry, unless there is something against it.
+    async fn forward(&self, mut request: Request) -> Response {
+        if self.without_blobs.load(Relaxed) && request.uri().path().contains("/blobs/") {
+            return (StatusCode::NOT_FOUND, errors("BLOB_UNKNOWN", "blob unknown to registry")).into_response();
         }
+        if self.refuses(request.headers()) {
+            request.headers_mut().remove(AUTHORIZATION);
+        }
+        self.front.forward(request).await
     }
 }
 
 async fn answer(State(service): State<Arc<Service>>, request: Request) -> Response {
-    if request.uri().path() == "/token" { service.answer_token(&request) } else { service.forward(request).await }
+    if request.uri().path() == "/token" { service.answer_token(request).await } else { service.forward(request).await }
+}
+
+async fn read(request: Request) -> TokenRequest {
+    const LIMIT: usize = 64 << 10;
+    let (parts, body) = request.into_parts();
+    let form = body::to_bytes(body, LIMIT).await.expect("the form of a token request");
+    let pairs = match parts.method {
+        Method::POST => String::from_utf8(form.into()).expect("a form in UTF-8"),
+        _ => parts.uri.query().unwrap_or_default().to_owned(),
+    };
+    let url = Url::parse(&format!("http://front/?{pairs}")).expect("the parameters of a token request");
+    TokenRequest {
+        method: parts.method,
+        authorization: header(&parts.headers),
+        parameters: url.query_pairs().into_owned().collect(),
+    }
+}
+
+fn header(headers: &HeaderMap) -> Option<String> {
+    Some(headers.get(AUTHORIZATION)?.to_str().ok()?.to_owned())
 }
 
 /// Reads a scope such as `repository:group/name:pull,push` into a claim of access.

@@ -1,0 +1,290 @@
+//! Pulling: from a reference to the verified module on disk, by way of the store.
+
+mod flights;
+mod signatures;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::flights::Flights;
+use crate::archive::{Layer, Packing, Wanted};
+use crate::blob::{Blob, Descriptor, Digest};
+use crate::config::{Config, PullPolicy, RegistryConfig};
+use crate::delivery::MAX_FETCHES;
+use crate::error::Error;
+use crate::manifest::{self, Choice, Form, Manifest, is_named_wasm};
+use crate::policy::Policy;
+use crate::recent::Recent;
+use crate::reference::{Reference, Version};
+use crate::registry::{MAX_MANIFEST_SIZE, Registry, Repository};
+use crate::store::{Remembered, Scope, Store};
+
+/// How long a refusal is remembered: who asks again meanwhile is refused without asking the registry.
+const REFUSAL_TTL: Duration = Duration::from_secs(10);
+/// Refusals that are remembered.
+const MAX_REFUSALS: usize = 1024;
+
+/// Brings modules to disk, each once for any number of askers.
+#[derive(Debug)]
+pub struct Puller {
+    config: RegistryConfig,
+    registry: Registry,
+    store: Arc<Store>,
+    /// Layers that are unpacked at once: as many as are fetched.
+    unpacking: Semaphore,
+    flights: Flights,
+    /// What was refused lately, by reference and scope.
+    refusals: Recent<(String, Digest), Error>,
+}
+
+impl Puller {
+    /// A puller with the registries and the store of `config`, which keeps to `policy`.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if certificates, keys or HTTP proxies are unusable, [`Error::Disk`] if the store is.
+    pub fn new(config: &Config, policy: Policy) -> Result<Self, Error> {
+        Ok(Self {
+            registry: Registry::new(&config.registry, policy)?,
+            store: Store::open(&config.store)?,
+            config: config.registry.clone(),
+            unpacking: Semaphore::new(MAX_FETCHES),
+            flights: Flights::default(),
+            refusals: Recent::new(MAX_REFUSALS),
+        })
+    }
+
+    /// The module behind `reference`, verified.
+    ///
+    /// # Errors
+    /// Those of the stages resolve and fetch.
+    pub async fn pull(&self, reference: &Reference) -> Result<Blob, Error> {
+        let repository = self.registry.repository(reference).await?;
+        let identity = repository.identity();
+        let name = (reference.to_string(), Digest::of(&identity));
+        if let Some(refusal) = self.refusals.get(&name) {
+            return Err(refusal);
+        }
+        let scope = self.store.scope(&identity);
+        let pull = Pull { puller: self, reference, repository: &repository, scope, policy: self.config.pull_policy };
+        let timeout = self.config.fetch_timeout;
+        let module = tokio::time::timeout(timeout, pull.module()).await.unwrap_or_else(|_| {
+            let detail =
+                format!("finding and fetching it took longer than {} s (PROXY_FETCH_TIMEOUT)", timeout.as_secs_f64());
+            Err(Error::RegistryUnreachable { object: reference.to_string(), detail })
+        });
+        if let Err(error) = &module
+            && !error.retryable()
+        {
+            self.refusals.insert(name, error.clone(), Instant::now() + REFUSAL_TTL);
+        }
+        module
+    }
+}
+
+/// One pull.
+#[derive(Debug, Clone)]
+struct Pull<'a> {
+    puller: &'a Puller,
+    reference: &'a Reference,
+    repository: &'a Repository<'a>,
+    scope: Scope,
+    policy: PullPolicy,
+}
+
+/// A manifest, and the digest that it is known by.
+struct Document {
+    digest: Digest,
+    bytes: Bytes,
+}
+
+impl Document {
+    fn parsed(self, reference: &Reference) -> Result<(Digest, Manifest), Error> {
+        Ok((self.digest, manifest::parse(reference, &self.bytes)?))
+    }
+}
+
+impl Pull<'_> {
+    /// The path from the reference to the module.
+    async fn module(&self) -> Result<Blob, Error> {
+        let (Choice { layer, form }, digests) = self.choose().await?;
+        self.check_signatures(&digests).await?;
+        let limit = self.puller.config.max_module_size;
+        if layer.size > limit {
+            return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
+        }
+        let blob = self.blob(&layer).await?;
+        self.unpack(blob, form).await
+    }
+
+    /// The manifest or index that the reference means now.
+    async fn resolve(&self) -> Result<Document, Error> {
+        match &self.reference.version {
+            Version::Tag(tag) => self.tagged(tag).await,
+            Version::Digest(digest) => {
+                if self.policy == PullPolicy::Always {
+                    self.confirm(*digest).await?;
+                }
+                self.document(*digest).await
+            }
+        }
+    }
+
+    /// What a tag means: as remembered while that is fresh, else as the registry says.
+    async fn tagged(&self, tag: &str) -> Result<Document, Error> {
+        let name = format!("{}/{}:{tag}", self.reference.registry, self.reference.repository);
+        let remembered = self.scope.recall(&name).await?;
+        let asked = match remembered {
+            Some(Remembered { digest, .. }) if self.policy == PullPolicy::Never => return self.document(digest).await,
+            None if self.policy == PullPolicy::Never => return Err(Error::NotCached { object: name }),
+            Some(known) if self.policy != PullPolicy::Always && known.is_fresh(self.puller.config.tag_ttl) => {
+                return self.document(known.digest).await;
+            }
+            known => self.ask_for_tag(tag, known.map(|known| known.digest)).await,
+        };
+        match (asked, remembered) {
+            (Ok(document), _) => {
+                self.scope.remember(&name, document.digest).await?;
+                Ok(document)
+            }
+            (Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryAnswer { .. })), Some(known))
+                if self.policy == PullPolicy::IfNotPresent =>
+            {
+                warn!(tag = name, digest = %known.digest, "remembered: the registry does not say what the tag means: {error}");
+                self.document(known.digest).await
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Asks the registry what a tag means; for no more than its digest, if one is known.
+    async fn ask_for_tag(&self, tag: &str, known: Option<Digest>) -> Result<Document, Error> {
+        if let Some(known) = known
+            && let Some(digest) = self.repository.head(tag, known).await?
+        {
+            return self.document(digest).await;
+        }
+        self.fetch_manifest(tag).await
+    }
+
+    /// Asks the registry whether it still has this digest, and shows it to these credentials.
+    async fn confirm(&self, digest: Digest) -> Result<(), Error> {
+        let name = digest.to_string();
+        match self.repository.head(&name, digest).await? {
+            Some(said) if said == digest => Ok(()),
+            Some(other) => Err(Error::DigestMismatch { object: name, actual: other.to_string() }),
+            None => self.fetch_manifest(&name).await.map(drop),
+        }
+    }
+
+    /// Fetches the manifest of a tag or digest into the store.
+    async fn fetch_manifest(&self, version: &str) -> Result<Document, Error> {
+        let bytes = self.repository.manifest(version).await?;
+        self.keep(bytes).await
+    }
+
+    /// The manifest with this digest.
+    async fn document(&self, digest: Digest) -> Result<Document, Error> {
+        let _flight = self.puller.flights.enter(&self.scope, digest).await;
+        if let Some(blob) = self.scope.blob(digest).await? {
+            return Ok(Document { digest, bytes: self.scope.read(blob).await? });
+        }
+        self.may_ask(digest)?;
+        self.fetch_manifest(&digest.to_string()).await
+    }
+
+    async fn keep(&self, bytes: Bytes) -> Result<Document, Error> {
+        Ok(Document { digest: self.scope.keep(bytes.clone()).await?, bytes })
+    }
+
+    /// The layer that the reference leads to; and the digests of its manifest and index, of which one is to be signed.
+    async fn choose(&self) -> Result<(Choice, Vec<Digest>), Error> {
+        let (root, manifest) = self.resolve().await?.parsed(self.reference)?;
+        let child = match manifest {
+            Manifest::Image(image) => return Ok((manifest::choose(self.reference, &image)?, vec![root])),
+            Manifest::Index(index) => manifest::for_wasm(self.reference, &index)?,
+        };
+        match self.document(child.digest).await?.parsed(self.reference)? {
+            (child, Manifest::Image(image)) => Ok((manifest::choose(self.reference, &image)?, vec![root, child])),
+            (_, Manifest::Index(_)) => Err(manifest::unsupported(self.reference, "its index leads to another index")),
+        }
+    }
+
+    /// A blob: from the store, or from the registry, once for all who want it.
+    async fn blob(&self, blob: &Descriptor) -> Result<Blob, Error> {
+        let Descriptor { digest, size, .. } = *blob;
+        let _flight = self.puller.flights.enter(&self.scope, digest).await;
+        if let Some(stored) = self.scope.blob(digest).await? {
+            if stored.size() == size {
+                return Ok(stored);
+            }
+            return Err(Error::SizeMismatch { object: digest.to_string(), expected: size, actual: stored.size() });
+        }
+        self.may_ask(digest)?;
+        info!(reference = %self.reference, %digest, size, media_type = blob.media_type, "fetching");
+        self.repository.fetch(blob, &self.scope).await
+    }
+
+    /// The content of a small blob.
+    async fn small_blob(&self, blob: &Descriptor) -> Result<Bytes, Error> {
+        if blob.size > MAX_MANIFEST_SIZE {
+            return Err(Error::TooLarge { object: blob.digest.to_string(), limit: MAX_MANIFEST_SIZE });
+        }
+        self.scope.read(self.blob(blob).await?).await
+    }
+
+    /// The module that the layer is, or has inside.
+    async fn unpack(&self, layer: Blob, form: Form) -> Result<Blob, Error> {
+        let (path, image) = match form {
+            Form::Module => return Ok(layer),
+            Form::Either(path) => (path, None),
+            Form::Image { config, compat } => (None, Some((config, compat))),
+        };
+        let (digest, looked_at) = (layer.digest(), layer.clone());
+        let Some(packing) = self.scope.blocking(move |_| Packing::of(&looked_at)).await? else {
+            let Some(path) = path else { return Ok(layer) };
+            let reason = format!("its layer {digest} is no archive with {path:?} in it");
+            return Err(manifest::unsupported(self.reference, &reason));
+        };
+        let mut preferred = Vec::new();
+        if let Some((config, compat)) = image {
+            preferred.extend(compat.then(|| "plugin.wasm".to_owned()));
+            // A runtime may be named before the module.
+            let (modules, others): (Vec<_>, Vec<_>) =
+                manifest::command(&self.small_blob(&config).await?).into_iter().partition(|word| is_named_wasm(word));
+            preferred.extend(modules.into_iter().chain(others));
+        }
+        let wanted = Wanted { path, preferred };
+        let _permit = self.puller.unpacking.acquire().await;
+        let stop = CancellationToken::new();
+        let layer = Layer { blob: layer, packing, limit: self.puller.config.max_module_size, stop: stop.clone() };
+        let _stop = stop.drop_guard();
+        let reference = self.reference.clone();
+        let unpacked = self.scope.blocking(move |scope| {
+            let file = scope.scratch()?;
+            Ok(layer.unpack(&reference, &wanted, file))
+        });
+        unpacked.await?
+    }
+
+    /// Refuses to ask the registry where the store is to be enough.
+    fn may_ask(&self, digest: Digest) -> Result<(), Error> {
+        if self.policy == PullPolicy::Never {
+            return Err(Error::NotCached { object: digest.to_string() });
+        }
+        Ok(())
+    }
+}
+
+/// What there is; nothing where the registry or the store does not know it.
+fn known<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(Error::UnknownImage { .. } | Error::NotCached { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
