@@ -4,6 +4,7 @@ SHELL := /bin/bash
 # Where `make install` puts the binary.
 BINDIR ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 BINARY := build/propeller-proxy
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):/usr/sbin
 
@@ -11,7 +12,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):/usr/sbin
 
 all: ## build the release binary, build/propeller-proxy
 	cargo build --release --locked -p propeller-proxy-daemon
-	install -D -m 755 target/release/propeller-proxy $(BINARY)
+	install -D -m 755 $(TARGET)/release/propeller-proxy $(BINARY)
 
 install: all ## install it into ~/.cargo/bin
 	install -D -m 755 $(BINARY) $(DESTDIR)$(BINDIR)/propeller-proxy

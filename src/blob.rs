@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::Error;
 
@@ -131,12 +132,19 @@ pub struct Blob {
     file: Arc<File>,
     digest: Digest,
     size: u64,
+    /// What it takes a place of, as long as it is there.
+    _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Blob {
     /// Bytes that were checked to be these.
     pub(crate) fn verified(file: File, digest: Digest, size: u64) -> Self {
-        Self { file: Arc::new(file), digest, size }
+        Self { file: Arc::new(file), digest, size, _place: None }
+    }
+
+    /// The same, in a place of which there are only so many.
+    pub(crate) fn in_place(self, place: OwnedSemaphorePermit) -> Self {
+        Self { _place: Some(Arc::new(place)), ..self }
     }
 
     /// Its digest.

@@ -29,6 +29,9 @@ const REFUSAL_TTL: Duration = Duration::from_secs(10);
 /// Refusals that are remembered.
 const MAX_REFUSALS: usize = 1024;
 
+/// Modules out of archives that are on disk at once: unlike what is in the store, they take space until they are sent.
+const MAX_UNPACKED: usize = 64;
+
 /// Brings modules to disk, each once for any number of askers.
 #[derive(Debug)]
 pub struct Puller {
@@ -37,6 +40,8 @@ pub struct Puller {
     store: Arc<Store>,
     /// Layers that are unpacked at once: as many as are fetched.
     unpacking: Semaphore,
+    /// Modules that were unpacked and are still there.
+    unpacked: Arc<Semaphore>,
     flights: Flights,
     /// What was refused lately, by reference and scope.
     refusals: Recent<(String, Digest), Error>,
@@ -53,6 +58,7 @@ impl Puller {
             store: Store::open(&config.store)?,
             config: config.registry.clone(),
             unpacking: Semaphore::new(MAX_FETCHES),
+            unpacked: Arc::new(Semaphore::new(MAX_UNPACKED)),
             flights: Flights::default(),
             refusals: Recent::new(MAX_REFUSALS),
         })
@@ -259,6 +265,7 @@ impl Pull<'_> {
             preferred.extend(modules.into_iter().chain(others));
         }
         let wanted = Wanted { path, preferred };
+        let place = Arc::clone(&self.puller.unpacked).acquire_owned().await;
         let _permit = self.puller.unpacking.acquire().await;
         let stop = CancellationToken::new();
         let layer = Layer { blob: layer, packing, limit: self.puller.config.max_module_size, stop: stop.clone() };
@@ -268,7 +275,11 @@ impl Pull<'_> {
             let file = scope.scratch()?;
             Ok(layer.unpack(&reference, &wanted, file))
         });
-        unpacked.await?
+        let module = unpacked.await??;
+        Ok(match place {
+            Ok(place) => module.in_place(place),
+            Err(_) => module,
+        })
     }
 
     /// Refuses to ask the registry where the store is to be enough.
