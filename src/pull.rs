@@ -28,7 +28,6 @@ use crate::store::{Remembered, Scope, Store};
 const REFUSAL_TTL: Duration = Duration::from_secs(10);
 /// Refusals that are remembered.
 const MAX_REFUSALS: usize = 1024;
-
 /// Modules out of archives that are on disk at once: unlike what is in the store, they take space until they are sent.
 const MAX_UNPACKED: usize = 64;
 

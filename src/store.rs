@@ -8,9 +8,9 @@
 //! ```
 //!
 //! A blob gets its name when all of it is there, checked and synced, so a crash at any moment leaves no wrong blob; and it
-//! is hashed again when this process first reads it, or when its file is not as it was. A [`Scope`] is what was
-//! fetched under some credentials is found under the same ones only. Any number of processes may share a folder: they
-//! share nothing but files, which they replace by renaming and hold by shared locks while they are open.
+//! is hashed again when this process first reads it, or when its file is not as it was. What was fetched under some
+//! credentials lies in a [`Scope`] of its own, and is found under the same ones only. Any number of processes may share a
+//! folder: they share nothing but files, which they replace by renaming and hold by shared locks while they are open.
 
 mod eviction;
 mod spool;

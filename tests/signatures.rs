@@ -72,6 +72,18 @@ async fn one_of_several_keys_is_enough() {
     }
 }
 
+/// Pushes a module for each row, signed as that says, and gets them all; returns where.
+async fn all_delivered(host: &str, pusher: &Pusher, rows: &[(&str, Signed)]) -> Site {
+    let key = Key::new(Algorithm::P256);
+    let site = Site::start(host, &[("PROXY_VERIFY_KEY", &key.pem())]).await;
+    for (seed, (name, signed)) in rows.iter().enumerate() {
+        let module = made_up(seed);
+        push(pusher, name, &module, &key, *signed).await;
+        site.delivers(name, &module).await;
+    }
+    site
+}
+
 #[tokio::test]
 async fn signatures_are_found_under_their_tags() {
     let rows: &[(&str, Signed)] = &[
@@ -86,13 +98,7 @@ async fn signatures_are_found_under_their_tags() {
         ("bundle-for-several", |key, subject| referred(subject, key.bundle(&statement(&[OTHER, &subject.digest()])))),
     ];
     let registry = DockerRegistry::start().await;
-    let key = Key::new(Algorithm::P256);
-    let site = Site::start(registry.host(), &[("PROXY_VERIFY_KEY", &key.pem())]).await;
-    for (seed, (name, signed)) in rows.iter().enumerate() {
-        let module = made_up(seed);
-        push(registry.pusher(), name, &module, &key, *signed).await;
-        site.delivers(name, &module).await;
-    }
+    all_delivered(registry.host(), registry.pusher(), rows).await;
 }
 
 #[tokio::test]
@@ -105,13 +111,7 @@ async fn signatures_are_found_by_asking_for_referrers() {
         ("bundle", |key, subject| listed(subject, key.bundle(&statement(&[&subject.digest()])))),
     ];
     let registry = ReferrersRegistry::start().await;
-    let key = Key::new(Algorithm::P256);
-    let site = Site::start(registry.host(), &[("PROXY_VERIFY_KEY", &key.pem())]).await;
-    for (seed, (name, signed)) in rows.iter().enumerate() {
-        let module = made_up(seed);
-        push(registry.pusher(), name, &module, &key, *signed).await;
-        site.delivers(name, &module).await;
-    }
+    let site = all_delivered(registry.host(), registry.pusher(), rows).await;
     Artifact::wasm(&made_up(rows.len())).push(registry.pusher(), "absent", "latest").await;
     site.refuses("absent", "unsigned").await;
 }
