@@ -38,6 +38,12 @@ impl Digest {
         Ok(hasher.digest())
     }
 
+    /// Its 32 bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Its 64 hexadecimal digits.
     #[must_use]
     pub fn hex(&self) -> String {

@@ -2,34 +2,71 @@
 
 use std::num::NonZeroU32;
 
-/// A module cut into chunks of one size, the last one shorter where it does not divide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// A module cut into chunks, each with at least one byte.
+///
+/// As a rule they are of one size, the last one shorter where it does not divide. If there are more than that takes, they
+/// are as even as can be, and the first ones are a byte longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkPlan {
     size: u64,
     chunk_size: NonZeroU32,
+    total_chunks: u64,
 }
 
 impl ChunkPlan {
-    /// Cuts `size` bytes into chunks of `chunk_size` bytes.
+    /// Cuts `size` bytes into chunks of `chunk_size` bytes. An empty module, which no registry can hold as Wasm, would be
+    /// one empty chunk.
     #[must_use]
     pub fn new(size: u64, chunk_size: NonZeroU32) -> Self {
-        Self { size, chunk_size }
+        Self { size, chunk_size, total_chunks: least_chunks(size, chunk_size) }
     }
 
-    /// The number of chunks. An empty module, which no registry can hold as Wasm, would be one empty chunk.
+    /// Cuts `size` bytes into `total_chunks`, none larger than `chunk_size`; `None` if that cannot be.
+    #[must_use]
+    pub fn with_total(size: u64, chunk_size: NonZeroU32, total_chunks: u64) -> Option<Self> {
+        let possible = total_chunks >= least_chunks(size, chunk_size) && total_chunks <= size.max(1);
+        possible.then_some(Self { size, chunk_size, total_chunks })
+    }
+
+    /// The number of chunks.
     #[must_use]
     pub fn total_chunks(&self) -> u64 {
-        self.size.div_ceil(u64::from(self.chunk_size.get())).max(1)
+        self.total_chunks
+    }
+
+    /// The size of the module, bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The size that no chunk exceeds, bytes.
+    #[must_use]
+    pub fn chunk_size(&self) -> NonZeroU32 {
+        self.chunk_size
     }
 
     /// Where chunk `index` begins and how many bytes it has.
     #[must_use]
     pub fn chunk(&self, index: u64) -> (u64, u32) {
-        let chunk_size = self.chunk_size.get();
-        let offset = index * u64::from(chunk_size);
-        let rest = u32::try_from(self.size.saturating_sub(offset)).unwrap_or(u32::MAX);
-        (offset, rest.min(chunk_size))
+        let (begin, end) = (self.offset(index), self.offset(index + 1));
+        (begin, u32::try_from(end - begin).unwrap_or(u32::MAX))
     }
+
+    fn offset(&self, index: u64) -> u64 {
+        let offset = if self.total_chunks == least_chunks(self.size, self.chunk_size) {
+            index * u64::from(self.chunk_size.get())
+        } else {
+            index * (self.size / self.total_chunks) + index.min(self.size % self.total_chunks)
+        };
+        offset.min(self.size)
+    }
+}
+
+fn least_chunks(size: u64, chunk_size: NonZeroU32) -> u64 {
+    size.div_ceil(u64::from(chunk_size.get())).max(1)
 }
 
 #[cfg(test)]
@@ -49,5 +86,16 @@ mod tests {
             let chunks: Vec<_> = (0..plan.total_chunks()).map(|index| plan.chunk(index)).collect();
             assert_eq!(chunks, expected);
         }
+    }
+
+    #[test]
+    fn a_plan_with_more_chunks_is_even() {
+        let chunk_size = NonZeroU32::new(5).unwrap();
+        let plan = ChunkPlan::with_total(11, chunk_size, 4).unwrap();
+        let chunks: Vec<_> = (0..4).map(|index| plan.chunk(index)).collect();
+        assert_eq!(chunks, [(0, 3), (3, 3), (6, 3), (9, 2)]);
+        assert_eq!(ChunkPlan::with_total(11, chunk_size, 3), Some(ChunkPlan::new(11, chunk_size)));
+        assert_eq!(ChunkPlan::with_total(11, chunk_size, 2), None, "chunks would be too large");
+        assert_eq!(ChunkPlan::with_total(11, chunk_size, 12), None, "chunks would be empty");
     }
 }

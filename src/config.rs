@@ -24,25 +24,31 @@ pub use self::load::{ConfigError, Problem};
 pub use self::registry::{ClientIdentity, Credentials, Mirror, Permission, RegistryConfig, Repositories, TokenService};
 pub use self::settings::{SETTINGS, Setting};
 pub use self::values::{LogLevel, MAX_CHUNK_SIZE, PullPolicy};
-use crate::topic::Channel;
+use crate::delivery::schedule::Limits;
+use crate::delivery::versions::TagMoves;
+use crate::topic::Channels;
 
 /// Everything the service needs to know, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Least severe level of the log.
     pub log_level: LogLevel,
-    /// Names this process; its MQTT client identifier.
-    pub instance_id: String,
+    /// Names this proxy, and is its MQTT client identifier; one is made up and kept if none is given.
+    pub instance_id: Option<String>,
     /// The broker.
     pub mqtt: MqttConfig,
-    /// The channel that is served.
-    pub channel: Channel,
+    /// The channels that are served.
+    pub channels: Channels,
+    /// The group of replicas that divide the requests, if there are several.
+    pub share_group: Option<String>,
     /// Where modules come from, and by which rules.
     pub registry: RegistryConfig,
     /// Where they are kept.
     pub store: StoreConfig,
-    /// Bytes of module in one chunk.
-    pub chunk_size: NonZeroU32,
+    /// Where is kept what must survive a restart.
+    pub state: StateConfig,
+    /// By which rules they are delivered.
+    pub delivery: DeliveryConfig,
 }
 
 /// How to reach the broker.
@@ -50,9 +56,9 @@ pub struct Config {
 pub struct MqttConfig {
     /// Its address.
     pub address: BrokerAddress,
-    /// How long connecting, or writing one message, may take.
+    /// How long connecting may take.
     pub timeout: Duration,
-    /// The quality of service of chunks and of the request subscription: 0, 1 or 2.
+    /// The quality of service of chunks: 0, 1 or 2.
     pub qos: u8,
     /// User name and password (the client id and key of the deployment); none for a broker that admits anybody.
     pub login: Option<Login>,
@@ -76,6 +82,29 @@ pub struct StoreConfig {
     pub named: bool,
     /// The disk space that it may take, bytes.
     pub limit: u64,
+}
+
+/// Where is kept what must survive a restart.
+#[derive(Debug, Clone)]
+pub struct StateConfig {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Whether the operator named it; else a temporary one will do where it cannot be used.
+    pub named: bool,
+}
+
+/// How modules are delivered.
+#[derive(Debug, Clone)]
+pub struct DeliveryConfig {
+    /// Bytes of module in one chunk.
+    pub chunk_size: NonZeroU32,
+    /// What becomes of a tag that moves.
+    pub tag_moves: TagMoves,
+    /// Bytes of messages on their way to the broker, not yet acknowledged, above which no further one is sent. One message
+    /// more than these bytes may be in flight.
+    pub max_in_flight: usize,
+    /// What the schedule is bounded by.
+    pub limits: Limits,
 }
 
 impl Config {

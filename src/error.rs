@@ -36,13 +36,43 @@ pub enum Error {
         /// The rule that refuses it.
         refusal: Refusal,
     },
-    /// More requests are waiting than [`crate::delivery::MAX_TRANSFERS`].
-    #[error("{app_name} was turned away: {limit} transfers are already open")]
+    /// More is asked for than the proxy may have open.
+    #[error("{app_name} was turned away: {limit} {what}")]
     Overloaded {
         /// The requested name.
         app_name: String,
-        /// The number of transfers that may be open at once.
+        /// The number that was reached.
         limit: usize,
+        /// What there are so many of.
+        what: &'static str,
+    },
+    /// The channel has got as many repeated bytes as it may.
+    #[error("{app_name} was turned away: its channel gets no more than {limit} repeated bytes in 6 min")]
+    OverBudget {
+        /// The requested name.
+        app_name: String,
+        /// The bound, bytes.
+        limit: u64,
+    },
+    /// The request is so old that no device waits for the answer.
+    #[error("{app_name} was asked for too long ago: {reason}")]
+    TooLate {
+        /// The requested name.
+        app_name: String,
+        /// Why it was not served in time.
+        reason: &'static str,
+    },
+    /// Devices may have chunks of other versions, and this one cannot be told from them.
+    #[error("{app_name} has moved too often: every number of chunks was used for another version within 7 min")]
+    TagMoves {
+        /// The requested name.
+        app_name: String,
+    },
+    /// A replica does not hear what it publishes on the status topic, and so cannot know what the others do.
+    #[error("{app_name} was not sent: the status topic is not heard, by which replicas agree on who sends it")]
+    Unheard {
+        /// The requested name.
+        app_name: String,
     },
     /// The registry has no such repository, tag or digest.
     #[error("{reference} is unknown to the registry{detail}")]
@@ -268,6 +298,10 @@ classes! {
     BadReference: "bad-reference", Request, Request, retryable: false;
     Denied: "denied", Request, Request, retryable: false;
     Overloaded: "overloaded", Request, Local, retryable: true;
+    OverBudget: "over-budget", Request, Local, retryable: true;
+    TooLate: "too-late", Request, Local, retryable: true;
+    TagMoves: "tag-moves", Publish, Local, retryable: true;
+    Unheard: "unheard", Publish, Broker, retryable: true;
     UnknownImage: "unknown-image", Resolve, Registry, retryable: false;
     Unauthorized: "unauthorized", Resolve, Registry, retryable: false;
     Credentials: "credentials", Resolve, Local, retryable: true;
@@ -339,7 +373,15 @@ impl Error {
                     "only a registry that PROXY_REGISTRY_URL or PROXY_REGISTRY_ALLOW names with http:// may lead to http"
                 }
             },
-            Self::Overloaded { .. } => "ask again when some transfers are done",
+            Self::Overloaded { .. } => {
+                "ask again when some transfers are done; PROXY_MAX_REQUESTS is the bound on requests"
+            }
+            Self::OverBudget { .. } => "ask again in a few minutes, or raise PROXY_MAX_REPEATS",
+            Self::TooLate { .. } => "ask again: the proxy was away for longer than a device waits",
+            Self::Unheard { .. } => {
+                "let the proxy subscribe and publish to …/registry/status, or leave PROXY_SHARE_GROUP out"
+            }
+            Self::TagMoves { .. } => "ask again in a few minutes, or by digest",
             Self::UnknownImage { .. } => {
                 "check the repository and the tag; some registries also say this for private ones"
             }
@@ -363,7 +405,9 @@ impl Error {
                 "the registry's copy is damaged or was tampered with"
             }
             Self::NotWasm { .. } => "push the output of the compiler, not an archive or source",
-            Self::Disk { .. } => "check the free space and permissions of the folder; PROXY_CACHE_DIR names another",
+            Self::Disk { .. } => {
+                "check the free space and permissions of the folder; PROXY_CACHE_DIR and PROXY_STATE_DIR name others"
+            }
             Self::BrokerRefused { .. } => {
                 "check PROXY_CLIENT_ID and PROXY_CLIENT_KEY, and what the broker permits them on this channel"
             }

@@ -33,6 +33,7 @@
 mod archive;
 pub mod blob;
 pub mod chunk;
+pub mod clock;
 pub mod config;
 pub mod delivery;
 #[cfg(feature = "embedded")]
@@ -48,6 +49,8 @@ pub mod registry;
 pub mod request;
 pub mod service;
 mod signature;
+pub mod state;
+pub mod status;
 pub mod store;
 mod sync;
 pub mod tls;

@@ -1,31 +1,35 @@
-//! The link to the MQTT broker: the only module that knows the MQTT library.
+//! Links to the MQTT broker: the only module that knows the MQTT library.
 //!
 //! A link connects, subscribes, and does so again whenever the connection is lost, sooner than devices do. What is
-//! published over it ends in an [`Acknowledgement`] that comes from the broker, not from a queue.
+//! published over it ends in an [`Acknowledgement`] that comes from the broker, not from a queue; what arrives is
+//! acknowledged when its [`Receipt`] says so. `net` is the connection below it.
 
+mod net;
+mod options;
+
+use std::fmt::Display;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, Packet, PublishOptions, QoS,
-    SubAck, SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport,
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, ManualAck, Packet, PublishOptions, QoS,
+    StateError, SubAck, SubscribeFilter, SubscribeReasonCode,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+pub use self::options::{LinkOptions, Retries, Session, Subscription, Will};
 use crate::config::{BrokerAddress, MqttConfig};
-use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;
 
-/// How often the broker hears from us at least.
-const KEEP_ALIVE_SECONDS: u16 = 30;
-/// Wait before the first attempt to reconnect.
-const MIN_RECONNECT_DELAY: Duration = Duration::from_millis(10);
-/// Wait between attempts to reconnect: short, because the proxy must be back before the devices are (1 s and more).
-const MAX_RECONNECT_DELAY: Duration = Duration::from_millis(150);
+/// A broker of which nothing was heard for so long hangs: by then it should have answered a ping, or acknowledged
+/// something.
+const SILENCE_LIMIT: Duration = Duration::from_secs(16);
 /// Wait after a refusal, which does not go away by itself within milliseconds.
 const REFUSED_DELAY: Duration = Duration::from_secs(5);
 /// How long a connection lasts that ends an outage.
@@ -34,19 +38,8 @@ const STABLE_TIME: Duration = Duration::from_secs(5);
 const REMINDER_INTERVAL: Duration = Duration::from_secs(10);
 /// How long unfinished packets may take when the link is closed, and how long leaving may take then.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(750);
-
-/// What a link is made for.
-#[derive(Debug)]
-pub struct LinkOptions {
-    /// MQTT client identifier.
-    pub client_id: String,
-    /// Topics to be subscribed to.
-    pub subscriptions: Vec<String>,
-    /// Largest packet that is received, bytes. A larger one ends the connection, and the link makes a new one.
-    pub max_incoming: usize,
-    /// Largest packet that is sent, bytes.
-    pub max_outgoing: usize,
-}
+/// Round trips to the broker, after a session was resumed, in which it may deliver what it kept.
+const MAX_SETTLING_ROUNDS: u32 = 100;
 
 /// What became of a published message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,34 +52,89 @@ pub enum Acknowledgement {
     LinkClosed,
 }
 
+/// A message as it arrives.
+#[derive(Debug)]
+pub struct Message<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// Its payload.
+    pub payload: Bytes,
+    /// Whether it was published before the subscription and kept as the topic's last (MQTT 3.1.1, section 3.3.1.3).
+    pub is_retained: bool,
+    /// Whether it may have been published while the link was down, and was kept for the session.
+    pub was_kept: bool,
+    /// What acknowledges it.
+    pub receipt: Receipt,
+}
+
+/// Acknowledges a message (MQTT 3.1.1, section 4.3), if that is not done already. If it is dropped instead, the broker sends
+/// the message again after the next reconnect.
+#[derive(Debug, Default)]
+pub struct Receipt(Option<Pending>);
+
+#[derive(Debug)]
+struct Pending {
+    client: AsyncClient,
+    acknowledgement: ManualAck,
+    connection: u64,
+    current: Arc<AtomicU64>,
+}
+
+impl Receipt {
+    /// Acknowledges the message, if the connection it came by is still there.
+    pub fn confirm(self) {
+        if let Some(Pending { client, acknowledgement, connection, current }) = self.0
+            && current.load(Ordering::Acquire) == connection
+        {
+            // Fails if the link is closed or its queue full; then the message comes again, which does no harm.
+            let _ = client.try_manual_ack(acknowledgement);
+        }
+    }
+}
+
+/// How a link is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it is connected and subscribed.
+    pub is_up: bool,
+    /// How often it came up.
+    pub connections: u64,
+    /// How long it was down before that.
+    pub outage: Duration,
+}
+
 /// Publishes over a link; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     client: AsyncClient,
     qos: QoS,
-    subscribed: watch::Receiver<bool>,
+    health: watch::Receiver<Health>,
 }
 
 impl Publisher {
     /// Waits until the link is up. What is published before would stand in the way of its subscription.
     pub async fn ready(&self) {
         // The other end is gone when the link is closed, which publishing tells.
-        let _ = self.subscribed.clone().wait_for(|subscribed| *subscribed).await;
+        let _ = self.health.clone().wait_for(|health| health.is_up).await;
     }
 
     /// Queues `payload` on `topic`, not retained, and returns the wait for its acknowledgement.
     ///
-    /// Waits itself only while [`MAX_IN_FLIGHT_MESSAGES`] are queued.
+    /// Waits itself only while [`LinkOptions::queue`] messages are queued.
     pub async fn publish(&self, topic: &str, payload: Bytes) -> impl Future<Output = Acknowledgement> + Send + 'static {
         let queued = self.client.publish_tracked(topic, payload, PublishOptions::new(self.qos)).await;
         async move {
             let Ok(notice) = queued else { return Acknowledgement::LinkClosed };
             match notice.wait_async().await {
                 Ok(_) => Acknowledgement::Received,
-                Err(rumqttc::PublishNoticeError::Recv) => Acknowledgement::LinkClosed,
                 Err(_) => Acknowledgement::Lost,
             }
         }
+    }
+
+    /// Queues `payload` on `topic` at QoS 1, to be sent when the link is up. Returns whether there was room.
+    pub fn post(&self, topic: &str, payload: Bytes, retain: bool) -> bool {
+        self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtLeastOnce).retain(retain)).is_ok()
     }
 }
 
@@ -94,49 +142,40 @@ impl Publisher {
 #[derive(Debug)]
 pub struct Link {
     publisher: Publisher,
-    subscribed: watch::Receiver<bool>,
     stop: CancellationToken,
     task: JoinHandle<Result<(), Error>>,
 }
 
 impl Link {
-    /// Starts connecting. `on_message` gets the topic and payload of what arrives, but for retained messages; it runs
-    /// between packets and must not wait for anything.
+    /// Starts connecting. `on_message` gets what arrives; it runs between packets and must not wait for anything.
     ///
     /// # Errors
     /// [`Error::Setup`] if the options or TLS cannot be used.
     pub fn open(
         mqtt: &MqttConfig,
         options: LinkOptions,
-        on_message: impl FnMut(&str, Bytes) + Send + 'static,
+        on_message: impl FnMut(Message<'_>) + Send + 'static,
     ) -> Result<Self, Error> {
-        let qos = match mqtt.qos {
-            0 => QoS::AtMostOnce,
-            1 => QoS::AtLeastOnce,
-            _ => QoS::ExactlyOnce,
-        };
-        let (client, event_loop) = AsyncClient::builder(mqtt_options(mqtt, &options)?)
-            .capacity(MAX_IN_FLIGHT_MESSAGES.into())
+        let qos = qos(options.qos);
+        let (client, event_loop) = AsyncClient::builder(net::mqtt_options(mqtt, &options)?)
+            .capacity(options.queue)
             .try_build()
             .map_err(|error| setup(&error))?;
-        let (subscribed_sender, subscribed) = watch::channel(false);
+        let (health, health_receiver) = watch::channel(Health::default());
         let stop = CancellationToken::new();
         let driver = Driver {
             address: mqtt.address.clone(),
             client: client.clone(),
-            qos,
-            subscriptions: options.subscriptions,
-            subscribed: subscribed_sender,
-            was_subscribed: false,
+            options,
+            health,
+            down_since: None,
+            connection: Arc::default(),
+            kept: Kept::default(),
             outage: Outage::default(),
             on_message,
         };
-        let mut network = rumqttc::NetworkOptions::new();
-        network
-            .set_connection_timeout(mqtt.timeout.as_secs().saturating_add(u64::from(mqtt.timeout.subsec_nanos() > 0)))
-            .set_tcp_nodelay(true);
-        let task = tokio::spawn(driver.run(event_loop, network, stop.clone()));
-        Ok(Self { publisher: Publisher { client, qos, subscribed: subscribed.clone() }, subscribed, stop, task })
+        let task = tokio::spawn(driver.run(event_loop, mqtt.timeout, stop.clone()));
+        Ok(Self { publisher: Publisher { client, qos, health: health_receiver }, stop, task })
     }
 
     /// What publishes over this link.
@@ -145,10 +184,10 @@ impl Link {
         self.publisher.clone()
     }
 
-    /// Tells whether the link is connected and subscribed, now and on each change.
+    /// Tells how the link is doing, now and on each change.
     #[must_use]
-    pub fn subscribed(&self) -> watch::Receiver<bool> {
-        self.subscribed.clone()
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.publisher.health.clone()
     }
 
     /// Waits for the end of the link, which before [`Link::close`] comes only if the broker refuses it at first.
@@ -178,35 +217,35 @@ fn setup(error: &impl ToString) -> Error {
     Error::Setup { object: "MQTT client".into(), detail: error.to_string() }
 }
 
-fn mqtt_options(mqtt: &MqttConfig, options: &LinkOptions) -> Result<MqttOptions, Error> {
-    let BrokerAddress { host, port, tls } = &mqtt.address;
-    let mut mqtt_options = MqttOptions::new(options.client_id.clone(), (host.clone(), *port));
-    mqtt_options
-        .set_keep_alive(KEEP_ALIVE_SECONDS)
-        .set_clean_session(true)
-        .set_inflight(MAX_IN_FLIGHT_MESSAGES)
-        .set_max_packet_size(options.max_incoming, options.max_outgoing);
-    if let Some(login) = &mqtt.login {
-        mqtt_options
-            .set_credentials(login.username.clone(), secrecy::ExposeSecret::expose_secret(&login.password).to_owned());
+fn qos(number: u8) -> QoS {
+    match number {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
     }
-    if *tls {
-        let config = crate::tls::client_config(crate::tls::roots(&[])?, &[], None)?;
-        mqtt_options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(config))));
-    }
-    Ok(mqtt_options)
 }
 
 /// Drives the connection.
 struct Driver<F> {
     address: BrokerAddress,
     client: AsyncClient,
-    qos: QoS,
-    subscriptions: Vec<String>,
-    subscribed: watch::Sender<bool>,
-    was_subscribed: bool,
+    options: LinkOptions,
+    health: watch::Sender<Health>,
+    /// Since when the link is down that was up.
+    down_since: Option<Instant>,
+    /// Counts the connections, so that no acknowledgement goes to the wrong one.
+    connection: Arc<AtomicU64>,
+    kept: Kept,
     outage: Outage,
     on_message: F,
+}
+
+/// Whether the broker still delivers what it kept while the link was down: it does until a round trip passes without.
+#[derive(Debug, Default)]
+struct Kept {
+    is_settling: bool,
+    arrived: bool,
+    rounds: u32,
 }
 
 /// How long the broker has been away, or how lately it was.
@@ -218,43 +257,88 @@ struct Outage {
     ended: Option<Instant>,
 }
 
-impl<F: FnMut(&str, Bytes)> Driver<F> {
-    async fn run(
-        mut self,
-        mut event_loop: EventLoop,
-        network: rumqttc::NetworkOptions,
-        stop: CancellationToken,
-    ) -> Result<(), Error> {
-        event_loop.set_network_options(network);
+/// Why a connection ends.
+enum Break {
+    Failed(ConnectionError),
+    Refused(Error),
+    /// It was made to discard a session, which it has.
+    Discarded,
+    /// The broker hangs, as this link or another one found.
+    Silent,
+}
+
+impl<F: FnMut(Message<'_>)> Driver<F> {
+    async fn run(mut self, mut event_loop: EventLoop, timeout: Duration, stop: CancellationToken) -> Result<(), Error> {
+        event_loop.set_network_options(net::connecting(timeout));
         loop {
-            let event = tokio::select! {
-                biased;
-                () = stop.cancelled() => return self.disconnect(event_loop).await,
-                event = event_loop.poll() => event,
-            };
-            let delay = match event {
-                Ok(Event::Outgoing(_)) => continue,
-                Ok(Event::Incoming(packet)) => match self.incoming(packet) {
-                    Ok(()) => continue,
-                    Err(refusal) => {
-                        // Ends the connection, which is of no use without the subscription.
-                        event_loop.clean();
-                        self.refused(refusal)?
+            let mut heard = Instant::now();
+            let reason = loop {
+                // A connection has to come about within the timeout; once it is there, its silence counts.
+                let is_up = self.health.borrow().is_up;
+                let deadline = heard + SILENCE_LIMIT;
+                let is_watched = is_up && self.options.keep_alive < SILENCE_LIMIT;
+                // Polling is given up only for good: it may be writing.
+                let event = tokio::select! {
+                    biased;
+                    () = stop.cancelled() => return self.disconnect(event_loop).await,
+                    event = event_loop.poll() => event,
+                    () = tokio::time::sleep_until(deadline.into()), if is_watched => break Break::Silent,
+                    () = self.options.broker_hangs.notified(), if is_up && !is_watched => break Break::Silent,
+                };
+                match event {
+                    Ok(Event::Outgoing(_)) => {}
+                    Ok(Event::Incoming(packet)) => {
+                        heard = Instant::now();
+                        if let Packet::ConnAck(_) = packet {
+                            event_loop.set_network_options(net::connected());
+                            if event_loop.mqtt_options.clean_session() && self.options.session == Session::Kept {
+                                break Break::Discarded;
+                            }
+                        }
+                        if let Err(refusal) = self.incoming(packet) {
+                            break Break::Refused(refusal);
+                        }
                     }
-                },
-                Err(error) => {
-                    // What was read before the end of the connection would be lost with the session.
-                    let read: Vec<_> = event_loop.state.events.drain(..).collect();
-                    for event in read {
-                        self.take_message(event);
-                    }
-                    match self.refusal(&error) {
-                        Some(refusal) => self.refused(refusal)?,
-                        None => self.outage.begin_or_continue(&self.address, &error),
+                    Err(error) => {
+                        // What was read before the end of the connection would be lost with the session.
+                        let read: Vec<_> = event_loop.state.events.drain(..).collect();
+                        for event in read {
+                            self.take_message(event);
+                        }
+                        break self.refusal(&error).map_or(Break::Failed(error), Break::Refused);
                     }
                 }
             };
-            self.subscribed.send_replace(false);
+            let delay = match reason {
+                Break::Failed(error) => {
+                    self.discard_session_after(&error, &mut event_loop);
+                    if matches!(error, ConnectionError::MqttState(StateError::AwaitPingResp)) {
+                        self.options.broker_hangs.notify_waiters();
+                    }
+                    self.outage.begin_or_continue(&self.address, &self.options.retries, &error)
+                }
+                Break::Discarded => {
+                    event_loop.clean();
+                    event_loop.mqtt_options.set_clean_session(false);
+                    Duration::ZERO
+                }
+                Break::Refused(refusal) => {
+                    event_loop.clean();
+                    self.refused(refusal)?
+                }
+                Break::Silent => {
+                    event_loop.clean();
+                    self.options.broker_hangs.notify_waiters();
+                    let error = format!("nothing was heard for {} s", SILENCE_LIMIT.as_secs());
+                    self.outage.begin_or_continue(&self.address, &self.options.retries, &error)
+                }
+            };
+            event_loop.set_network_options(net::connecting(timeout));
+            self.connection.fetch_add(1, Ordering::AcqRel);
+            if self.health.borrow().is_up {
+                self.down_since = Some(Instant::now());
+                self.health.send_modify(|health| health.is_up = false);
+            }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(delay) => {}
@@ -262,20 +346,42 @@ impl<F: FnMut(&str, Bytes)> Driver<F> {
         }
     }
 
+    /// A packet that is too large to be read would come again and again in a kept session: that is made anew, with the loss
+    /// of what else waits in it.
+    fn discard_session_after(&self, error: &ConnectionError, event_loop: &mut EventLoop) {
+        let is_too_large = matches!(
+            error,
+            ConnectionError::MqttState(StateError::Deserialization(MqttError::PayloadSizeLimitExceeded(_)))
+        );
+        if is_too_large && self.options.session == Session::Kept {
+            warn!(broker = %self.address, limit = self.options.max_incoming, "too large a message: what else waits at the broker is lost with it");
+            event_loop.mqtt_options.set_clean_session(true);
+        }
+    }
+
     /// Hands on what was received.
     fn take_message(&mut self, event: Event) {
-        // A retained message is what somebody asked at some time, not a request now (MQTT 3.1.1, section 3.3.1.3).
-        if let Event::Incoming(Packet::Publish(publish)) = event
-            && !publish.retain
-            && let Ok(topic) = std::str::from_utf8(&publish.topic)
-        {
-            (self.on_message)(topic, publish.payload);
+        let Event::Incoming(Packet::Publish(publish)) = event else { return };
+        let acknowledgement = self.client.prepare_ack(&publish).filter(|_| self.options.by_receipt);
+        let receipt = Receipt(acknowledgement.map(|acknowledgement| Pending {
+            client: self.client.clone(),
+            acknowledgement,
+            connection: self.connection.load(Ordering::Acquire),
+            current: Arc::clone(&self.connection),
+        }));
+        self.kept.arrived = true;
+        let (is_retained, was_kept) = (publish.retain, self.kept.is_settling);
+        match std::str::from_utf8(&publish.topic) {
+            Ok(topic) => {
+                (self.on_message)(Message { topic, payload: publish.payload, is_retained, was_kept, receipt });
+            }
+            Err(_) => receipt.confirm(),
         }
     }
 
     /// A refusal ends a link that was never up; one that was tries again after the delay that is returned.
     fn refused(&self, refusal: Error) -> Result<Duration, Error> {
-        if !self.was_subscribed {
+        if self.health.borrow().connections == 0 {
             return Err(refusal);
         }
         error!(code = refusal.code(), hint = refusal.hint(), "{refusal}");
@@ -288,28 +394,41 @@ impl<F: FnMut(&str, Bytes)> Driver<F> {
     /// [`Error::BrokerRefused`] if the broker does not let us subscribe.
     fn incoming(&mut self, packet: Packet) -> Result<(), Error> {
         match packet {
-            Packet::ConnAck(_) => {
-                debug!(broker = %self.address, "connected");
-                let filters = self.subscriptions.iter().map(|topic| SubscribeFilter::new(topic.clone(), self.qos));
-                // Its lane is empty: nothing but this goes there, and a new connection starts without leftovers.
-                self.client.try_subscribe_many(filters).map_err(|error| setup(&error))
+            Packet::ConnAck(connack) => {
+                debug!(broker = %self.address, session_present = connack.session_present, "connected");
+                self.kept = Kept { is_settling: connack.session_present, ..Kept::default() };
+                if self.options.subscriptions.is_empty() {
+                    self.up();
+                    return Ok(());
+                }
+                self.subscribe()
             }
             Packet::SubAck(SubAck { return_codes, .. }) => {
-                let refused: Vec<_> = self
-                    .subscriptions
-                    .iter()
-                    .zip(&return_codes)
-                    .filter(|(_, code)| **code == SubscribeReasonCode::Failure)
-                    .map(|(topic, _)| topic.as_str())
-                    .collect();
-                if !refused.is_empty() {
-                    let detail = format!("no permission to subscribe to {}", refused.join(" and "));
+                let is_refused = |code: &SubscribeReasonCode| *code == SubscribeReasonCode::Failure;
+                let answers = self.options.subscriptions.iter().zip(&return_codes);
+                let (required, others): (Vec<_>, Vec<_>) = answers
+                    .filter(|(_, code)| is_refused(code))
+                    .map(|(subscription, _)| subscription)
+                    .partition(|subscription| subscription.is_required);
+                let list = |refused: &[&Subscription]| {
+                    refused.iter().map(|subscription| &*subscription.filter).collect::<Vec<_>>().join(" and ")
+                };
+                if !required.is_empty() {
+                    let detail = format!("no permission to subscribe to {}", list(&required));
                     return Err(Error::BrokerRefused { object: self.address.to_string(), detail });
                 }
-                info!(broker = %self.address, topics = ?self.subscriptions, "subscribed");
-                self.outage.end();
-                self.was_subscribed = true;
-                self.subscribed.send_replace(true);
+                if !others.is_empty() {
+                    warn!(broker = %self.address, "no permission to subscribe to {}", list(&others));
+                }
+                if !self.health.borrow().is_up {
+                    self.up();
+                }
+                self.kept.rounds += 1;
+                self.kept.is_settling &= self.kept.arrived && self.kept.rounds < MAX_SETTLING_ROUNDS;
+                if self.kept.is_settling {
+                    self.kept.arrived = false;
+                    return self.subscribe();
+                }
                 Ok(())
             }
             packet => {
@@ -317,6 +436,28 @@ impl<F: FnMut(&str, Bytes)> Driver<F> {
                 Ok(())
             }
         }
+    }
+
+    fn subscribe(&self) -> Result<(), Error> {
+        let subscriptions = self.options.subscriptions.iter();
+        let filters =
+            subscriptions.map(|subscription| SubscribeFilter::new(subscription.filter.clone(), qos(subscription.qos)));
+        self.client.try_subscribe_many(filters).map_err(|error| setup(&error))
+    }
+
+    /// The link is connected and subscribed.
+    fn up(&mut self) {
+        let topics: Vec<_> = self.options.subscriptions.iter().map(|subscription| &subscription.filter).collect();
+        if self.options.is_talkative {
+            info!(broker = %self.address, ?topics, "subscribed");
+        } else {
+            debug!(broker = %self.address, ?topics, "ready");
+        }
+        self.outage.end();
+        let outage = self.down_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.health.send_modify(|health| {
+            *health = Health { is_up: true, connections: health.connections + 1, outage };
+        });
     }
 
     /// A refusal that waiting does not mend.
@@ -333,7 +474,7 @@ impl<F: FnMut(&str, Bytes)> Driver<F> {
     }
 
     async fn disconnect(self, mut event_loop: EventLoop) -> Result<(), Error> {
-        if *self.subscribed.borrow() && self.client.try_disconnect_with_timeout(CLOSE_TIMEOUT).is_ok() {
+        if self.health.borrow().is_up && self.client.try_disconnect_with_timeout(CLOSE_TIMEOUT).is_ok() {
             let until_closed = async { while event_loop.poll().await.is_ok() {} };
             // The library bounds the drain, but not a write that hangs.
             let _ = tokio::time::timeout(CLOSE_TIMEOUT * 2, until_closed).await;
@@ -344,7 +485,7 @@ impl<F: FnMut(&str, Bytes)> Driver<F> {
 
 impl Outage {
     /// Logs an outage when it begins and now and then; returns the wait before the next attempt.
-    fn begin_or_continue(&mut self, address: &BrokerAddress, error: &ConnectionError) -> Duration {
+    fn begin_or_continue(&mut self, address: &BrokerAddress, retries: &Retries, error: &impl Display) -> Duration {
         if self.ended.take().is_some_and(|ended| ended.elapsed() >= STABLE_TIME) {
             *self = Self::default();
         }
@@ -354,7 +495,7 @@ impl Outage {
             warn!(broker = %address, %error, attempts, "no connection to the broker; trying again");
         }
         self.attempts += 1;
-        MAX_RECONNECT_DELAY.min(MIN_RECONNECT_DELAY * 2_u32.saturating_pow(attempts.min(8)))
+        retries.longest.min(retries.first * 2_u32.saturating_pow(attempts.min(8)))
     }
 
     fn end(&mut self) {

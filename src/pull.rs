@@ -15,7 +15,6 @@ use self::flights::Flights;
 use crate::archive::{Layer, Packing, Wanted};
 use crate::blob::{Blob, Descriptor, Digest};
 use crate::config::{Config, PullPolicy, RegistryConfig};
-use crate::delivery::MAX_FETCHES;
 use crate::error::Error;
 use crate::manifest::{self, Choice, Form, Manifest, is_named_wasm};
 use crate::policy::Policy;
@@ -30,6 +29,15 @@ const REFUSAL_TTL: Duration = Duration::from_secs(10);
 const MAX_REFUSALS: usize = 1024;
 /// Modules out of archives that are on disk at once: unlike what is in the store, they take space until they are sent.
 const MAX_UNPACKED: usize = 64;
+
+/// A module on disk.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// The digest of the manifest or index that the reference led to.
+    pub root: Digest,
+    /// The module, verified.
+    pub module: Blob,
+}
 
 /// Brings modules to disk, each once for any number of askers.
 #[derive(Debug)]
@@ -56,7 +64,7 @@ impl Puller {
             registry: Registry::new(&config.registry, policy)?,
             store: Store::open(&config.store)?,
             config: config.registry.clone(),
-            unpacking: Semaphore::new(MAX_FETCHES),
+            unpacking: Semaphore::new(config.registry.max_fetches),
             unpacked: Arc::new(Semaphore::new(MAX_UNPACKED)),
             flights: Flights::default(),
             refusals: Recent::new(MAX_REFUSALS),
@@ -67,7 +75,7 @@ impl Puller {
     ///
     /// # Errors
     /// Those of the stages resolve and fetch.
-    pub async fn pull(&self, reference: &Reference) -> Result<Blob, Error> {
+    pub async fn pull(&self, reference: &Reference) -> Result<Pulled, Error> {
         let repository = self.registry.repository(reference).await?;
         let identity = repository.identity();
         let name = (reference.to_string(), Digest::of(&identity));
@@ -115,15 +123,15 @@ impl Document {
 
 impl Pull<'_> {
     /// The path from the reference to the module.
-    async fn module(&self) -> Result<Blob, Error> {
-        let (Choice { layer, form }, digests) = self.choose().await?;
-        self.check_signatures(&digests).await?;
+    async fn module(&self) -> Result<Pulled, Error> {
+        let (Choice { layer, form }, root, child) = self.choose().await?;
+        self.check_signatures(&[Some(root), child].into_iter().flatten().collect::<Vec<_>>()).await?;
         let limit = self.puller.config.max_module_size;
         if layer.size > limit {
             return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
         }
         let blob = self.blob(&layer).await?;
-        self.unpack(blob, form).await
+        Ok(Pulled { root, module: self.unpack(blob, form).await? })
     }
 
     /// The manifest or index that the reference means now.
@@ -206,15 +214,16 @@ impl Pull<'_> {
         Ok(Document { digest: self.scope.keep(bytes.clone()).await?, bytes })
     }
 
-    /// The layer that the reference leads to; and the digests of its manifest and index, of which one is to be signed.
-    async fn choose(&self) -> Result<(Choice, Vec<Digest>), Error> {
+    /// The layer that the reference leads to; the digest of its manifest or index, and that of the index's manifest. One
+    /// of them is to be signed.
+    async fn choose(&self) -> Result<(Choice, Digest, Option<Digest>), Error> {
         let (root, manifest) = self.resolve().await?.parsed(self.reference)?;
         let child = match manifest {
-            Manifest::Image(image) => return Ok((manifest::choose(self.reference, &image)?, vec![root])),
+            Manifest::Image(image) => return Ok((manifest::choose(self.reference, &image)?, root, None)),
             Manifest::Index(index) => manifest::for_wasm(self.reference, &index)?,
         };
         match self.document(child.digest).await?.parsed(self.reference)? {
-            (child, Manifest::Image(image)) => Ok((manifest::choose(self.reference, &image)?, vec![root, child])),
+            (child, Manifest::Image(image)) => Ok((manifest::choose(self.reference, &image)?, root, Some(child))),
             (_, Manifest::Index(_)) => Err(manifest::unsupported(self.reference, "its index leads to another index")),
         }
     }

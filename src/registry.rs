@@ -21,7 +21,6 @@ use self::retry::{Failure, Patience, retrying};
 use self::transport::{Body, Call, Transport, shown};
 use crate::blob::{Blob, Descriptor, Digest};
 use crate::config::{Credentials, Mirror, RegistryConfig, Scheme};
-use crate::delivery::MAX_FETCHES;
 use crate::error::{Detail, Error};
 use crate::manifest::{self, Manifest};
 use crate::policy::Policy;
@@ -88,8 +87,8 @@ impl Registry {
             mirrors: config.mirrors.clone(),
             away: Recent::new(config.mirrors.len()),
             certificate: config.client_identity.as_ref().map(|identity| (config.url.host.clone(), identity.digest())),
-            lookups: Semaphore::new(MAX_FETCHES),
-            downloads: Semaphore::new(MAX_FETCHES),
+            lookups: Semaphore::new(config.max_fetches),
+            downloads: Semaphore::new(config.max_fetches),
         })
     }
 

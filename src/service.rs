@@ -1,46 +1,71 @@
-//! The service: takes requests from the channel and delivers modules.
+//! The service: takes requests from its channels and delivers modules.
+
+mod group;
+mod intake;
+mod presence;
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{debug, error, info, warn};
 
-use crate::blob::Digest;
+use self::group::{Claim, Group};
+use self::intake::{Arrival, Intake};
+use self::presence::Presences;
+use crate::blob::{Blob, Digest};
 use crate::chunk::ChunkPlan;
+use crate::clock::{Clock, Time};
 use crate::config::Config;
-use crate::delivery::MAX_TRANSFERS;
-use crate::delivery::courier::{Courier, Sent};
-use crate::delivery::schedule::{Admission, TransferId, TransferKey};
+use crate::delivery::MAX_OPEN_MODULES;
+use crate::delivery::courier::{Courier, Module, Sent};
+use crate::delivery::schedule::{Admission, RequestId, TransferId};
+use crate::delivery::versions::{Candidate, MAX_APPS, TagMoves, Unsafe, Versions};
 use crate::error::Error;
-use crate::link::{Link, LinkOptions};
+use crate::link::{Health, Link, Receipt};
 use crate::policy::Policy;
-use crate::pull::Puller;
-use crate::reference::Reference;
-use crate::request::Request;
-use crate::topic::Layout;
-use crate::{wasm, wire};
+use crate::pull::{Pulled, Puller};
+use crate::reference::{Reference, Version};
+use crate::state::{Left, OpenRequest, State};
+use crate::status::{self, Reporter};
+use crate::sync::lock;
+use crate::topic::App;
+use crate::wasm;
 
-/// Requests that may wait between the link and the service.
-const REQUEST_QUEUE: usize = 1024;
-/// Largest packet that devices may send us, bytes: more than the brokers that have a limit let through.
-const MAX_INCOMING_PACKET: usize = 4 << 20;
-/// Bytes around the payload of a packet: topic and header.
-const PACKET_OVERHEAD: usize = 64 << 10;
+/// How old a request that was kept for the proxy may be: its device waits until it is 55 s old.
+const MAX_REQUEST_AGE: Duration = Duration::from_secs(50);
 /// How long open deliveries may go on when the service is stopped.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often things are looked after that nobody waits for.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the state notes that the proxy is there, ticks.
+const PRESENT_TICKS: u64 = 5;
+/// How often what is out of date is forgotten, ticks.
+const FORGET_TICKS: u64 = 60;
+/// Messages that a subscriber of mosquitto may have waiting, if it is not configured otherwise.
+const USUAL_QUEUE: u64 = 1000;
 
-/// A proxy for one channel.
+/// A proxy.
 #[derive(Debug)]
 pub struct Service {
     config: Config,
+    instance: String,
+    clock: Clock,
     policy: Policy,
     puller: Puller,
+    /// A place for every module that is being fetched or sent.
+    open_modules: Semaphore,
+    versions: Mutex<Versions>,
+    state: Arc<State>,
+    reporter: Arc<Reporter>,
     courier: Courier,
+    group: Option<Group>,
+    next_request: AtomicU64,
+    left: Mutex<Left>,
     ready: watch::Sender<bool>,
 }
 
@@ -49,26 +74,57 @@ pub struct Service {
 pub struct Delivered {
     /// The SHA-256 of the module.
     pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
+    /// How it was cut.
+    pub plan: ChunkPlan,
     /// What it took.
     pub sent: Sent,
+}
+
+/// What a delivery is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A request.
+    Request,
+    /// Requests that an earlier process had begun to serve with the latest version.
+    Resume,
+    /// Devices that may have missed the latest version.
+    Repeat,
 }
 
 impl Service {
     /// A service that is not connected yet.
     ///
     /// # Errors
-    /// [`Error::Setup`] if the HTTP client cannot be made, [`Error::Disk`] if the store cannot be opened.
+    /// [`Error::Setup`] if the HTTP client cannot be made, [`Error::Disk`] if the store or the state cannot be opened.
     pub fn new(config: Config) -> Result<Arc<Self>, Error> {
+        let clock = Clock::start();
+        let (state, left) = State::open(&config.state)?;
+        let state = Arc::new(state);
+        let instance = config.instance_id.clone().unwrap_or_else(|| left.instance_id.clone());
+        let reporter = Arc::new(Reporter::new(instance.clone(), clock));
         let policy = Policy::new(&config.registry);
         Ok(Arc::new(Self {
             puller: Puller::new(&config, policy.clone())?,
             policy,
-            courier: Courier::default(),
+            courier: Courier::new(config.delivery.limits, clock, Arc::clone(&state), Arc::clone(&reporter)),
+            group: config.share_group.is_some().then(|| Group::new(instance.clone())),
+            open_modules: Semaphore::new(MAX_OPEN_MODULES),
+            versions: Mutex::default(),
+            next_request: AtomicU64::new(left.requests.last().map_or(0, |(id, _)| id + 1)),
+            left: Mutex::new(left),
             ready: watch::Sender::new(false),
             config,
+            instance,
+            clock,
+            state,
+            reporter,
         }))
+    }
+
+    /// The id of this proxy: as configured, or made up and kept.
+    #[must_use]
+    pub fn instance_id(&self) -> &str {
+        &self.instance
     }
 
     /// Tells whether the service is subscribed to its requests, now and on each change.
@@ -77,146 +133,433 @@ impl Service {
         self.ready.subscribe()
     }
 
-    /// The path of a module, from a device's request to the broker's acknowledgement of its last chunk.
-    async fn deliver(&self, id: TransferId, key: TransferKey) -> Result<Delivered, Error> {
-        let reference = Reference::parse(&key.app_name, &self.config.registry.url)?;
+    /// The path of a module, from a device's request to the broker's acknowledgement of its last chunk. `None` if somebody
+    /// else serves the requests: a newer transfer, or another replica.
+    async fn deliver(&self, id: TransferId, app: &App, purpose: Purpose) -> Result<Option<Delivered>, Error> {
+        let _place = self.open_modules.acquire().await;
+        if purpose != Purpose::Repeat {
+            self.reporter.tell(app, status::State::Fetching);
+        }
+        let reference = Reference::parse(&app.name, &self.config.registry.url)?;
         self.policy.permit(&reference)?;
 
-        let blob = self.puller.pull(&reference).await?;
-        wasm::check(&blob)?;
+        let Pulled { root, module } = self.pull(app, &reference, purpose).await?;
+        wasm::check(&module)?;
 
-        let plan = ChunkPlan::new(blob.size(), self.config.chunk_size);
-        let (digest, size) = (blob.digest(), blob.size());
-        info!(app_name = &*key.app_name, %digest, size, total_chunks = plan.total_chunks(), "verified");
-        let sent = self.courier.send(id, key, blob, plan).await?;
-        Ok(Delivered { digest, size, sent })
+        let (digest, size) = (module.digest(), module.size());
+        let plan = self.plan(app, &reference, root, &module)?;
+        let _sending = Sending { service: self, app, digest };
+        info!(app_name = &*app.name, %digest, size, total_chunks = plan.total_chunks(), "verified");
+        let versions = lock(&self.versions).of(app).to_vec();
+        self.state.keep_versions(app.clone(), versions).await?;
+
+        if purpose != Purpose::Repeat {
+            if let Some(group) = &self.group {
+                let claim = group.claim(app);
+                self.reporter.tell_progress(app, status::State::Fetching, digest, &plan, 0);
+                if claim.heard().await? == Claim::GiveWay {
+                    return Ok(None);
+                }
+            }
+            self.reporter.tell_progress(app, status::State::Sending, digest, &plan, 0);
+        }
+        let module = Module { blob: module, plan, is_repeat: purpose == Purpose::Repeat };
+        let sent = self.courier.send(id, app, module).await?;
+        Ok(sent.map(|sent| Delivered { digest, plan, sent }))
     }
 
-    /// Serves requests until `stop`; then finishes what it can within two seconds and disconnects.
+    /// Brings the module: as the reference means it now, or as it was sent last.
+    async fn pull(&self, app: &App, reference: &Reference, purpose: Purpose) -> Result<Pulled, Error> {
+        let root = {
+            let versions = lock(&self.versions);
+            match (purpose, self.config.delivery.tag_moves) {
+                (Purpose::Request, TagMoves::Fresh) => None,
+                (Purpose::Request, TagMoves::Pinned) => versions.pin(app, self.clock.now()),
+                (Purpose::Resume | Purpose::Repeat, _) => versions.latest(app),
+            }
+        };
+        let Some(root) = root else { return self.puller.pull(reference).await };
+        let pinned = Reference { version: Version::Digest(root), ..reference.clone() };
+        match self.puller.pull(&pinned).await {
+            Err(error) if purpose == Purpose::Resume => {
+                warn!(app_name = &*app.name, %root, "what was being sent is not there any more: {error}");
+                self.puller.pull(reference).await
+            }
+            pulled => pulled,
+        }
+    }
+
+    /// Cuts the module so that no device mixes it with another one.
+    fn plan(&self, app: &App, reference: &Reference, root: Digest, module: &Blob) -> Result<ChunkPlan, Error> {
+        let may_move = matches!(reference.version, Version::Tag(_));
+        let module = Candidate { root, digest: module.digest(), size: module.size(), may_move };
+        let plan = lock(&self.versions).begin(app, module, self.config.delivery.chunk_size, self.clock.now());
+        let app_name = app.name.to_string();
+        let plan = plan.map_err(|reason| match reason {
+            Unsafe::NoTotal => Error::TagMoves { app_name },
+            Unsafe::TooManyApps => Error::Overloaded { app_name, limit: MAX_APPS, what: "apps were sent lately" },
+        })?;
+        let total_chunks = plan.total_chunks();
+        if total_chunks > USUAL_QUEUE {
+            warn!(
+                app_name = &*app.name,
+                total_chunks,
+                "more chunks than the queue of {USUAL_QUEUE} messages that many brokers keep for a slow subscriber; \
+                 raise PROXY_CHUNK_SIZE, or the broker's limit"
+            );
+        }
+        Ok(plan)
+    }
+
+    /// Serves requests until `stop`; then finishes what it can within two seconds and disconnects. It can be run once.
     ///
     /// # Errors
     /// [`Error::BrokerRefused`] if the broker refuses the first connection or subscription. An absent broker is waited
     /// for.
     pub async fn run(self: &Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
-        let (arrived, mut requests) = mpsc::channel(REQUEST_QUEUE);
-        let mut link = self.open_link(arrived)?;
-        let mut subscribed = link.subscribed();
+        let presences = Presences::new(&self.config.channels, &self.instance, self.clock.now());
+        let Intake { mut requests, mut chunks, group, mut arrivals } = Intake::open(self, &presences)?;
+        let mut group_health = group.as_ref().map(Link::health);
+        self.reporter.connect(requests.publisher());
+        let (mut requests_health, mut chunks_health) = (requests.health(), chunks.health());
 
-        let publisher = link.publisher();
-        let mut courier = pin!(self.courier.run(&publisher));
-        let mut deliveries = JoinSet::new();
-        let halt = CancellationToken::new();
+        let publisher = chunks.publisher();
+        let mut courier = pin!(self.courier.run(&publisher, self.config.delivery.max_in_flight));
+        let mut deliveries = Deliveries { service: self, tasks: JoinSet::new(), halt: CancellationToken::new() };
+        let present = self.resume(&mut deliveries);
+        let mut ticks = tokio::time::interval(TICK);
+        let mut tick = 0;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                end = link.ended() => return end,
-                () = &mut courier => return link.ended().await,
-                Ok(()) = subscribed.changed() => drop(self.ready.send_replace(*subscribed.borrow_and_update())),
-                Some(key) = requests.recv() => if let Some(id) = self.admit(&key) {
-                    deliveries.spawn(Arc::clone(self).carry_out(id, key, halt.clone()));
+                end = requests.ended() => return end,
+                end = chunks.ended() => return end,
+                () = &mut courier => return chunks.ended().await,
+                Ok(()) = requests_health.changed() => {
+                    let health = *requests_health.borrow_and_update();
+                    self.ready.send_replace(health.is_up);
+                    if health.is_up {
+                        presences.tell(&requests.publisher(), true);
+                    }
+                }
+                Ok(()) = chunks_health.changed() => {
+                    let health = *chunks_health.borrow_and_update();
+                    if health.is_up {
+                        if requests_health.borrow().is_up {
+                            presences.tell(&requests.publisher(), true);
+                        }
+                        self.recover(health);
+                    }
+                }
+                Some(()) = changed(group_health.as_mut()) => {
+                    // What the others told while the link was down was not heard.
+                    lock(&self.versions).be_unsure(self.clock.now());
+                }
+                Some(arrival) = arrivals.recv() => {
+                    let away = self.away(present, *requests_health.borrow());
+                    self.arrived(arrival, away, &mut deliveries);
+                }
+                repeats = self.courier.repeats() => for (id, app) in repeats {
+                    info!(app_name = &*app.name, "repeating");
+                    deliveries.begin(id, app, Purpose::Repeat);
                 },
-                Some(_) = deliveries.join_next() => {}
+                Some(_) = deliveries.tasks.join_next() => {}
+                _ = ticks.tick() => {
+                    tick += 1;
+                    self.look_after(tick, requests_health.borrow().is_up, &mut deliveries);
+                }
             }
         }
-        info!(open_transfers = deliveries.len(), "stopping");
+        info!(open_transfers = deliveries.tasks.len(), "stopping");
         tokio::select! {
             () = courier => {}
-            () = finished(&mut deliveries) => {}
+            () = deliveries.finished() => {}
             () = tokio::time::sleep(DRAIN_TIMEOUT) => {}
         }
-        halt.cancel();
-        finished(&mut deliveries).await;
-        link.close().await;
+        deliveries.halt.cancel();
+        deliveries.finished().await;
+        if requests_health.borrow().is_up {
+            self.state.be_present(self.clock.now());
+        }
+        presences.tell(&requests.publisher(), false);
+        tokio::join!(requests.close(), chunks.close(), async {
+            if let Some(group) = group {
+                group.close().await;
+            }
+        });
         self.ready.send_replace(false);
         Ok(())
     }
 
-    /// Opens the link that takes requests and carries chunks.
-    fn open_link(&self, arrived: mpsc::Sender<TransferKey>) -> Result<Link, Error> {
-        let Config { channel, instance_id, mqtt, chunk_size, .. } = &self.config;
-        let options = LinkOptions {
-            client_id: instance_id.clone(),
-            subscriptions: Layout::ALL.map(|layout| channel.request_topic(layout)).to_vec(),
-            max_incoming: MAX_INCOMING_PACKET,
-            max_outgoing: wire::max_message_size(chunk_size.get()) + PACKET_OVERHEAD,
-        };
-        let channel = channel.clone();
-        Link::open(mqtt, options, move |topic: &str, payload: Bytes| {
-            let Some(layout) = channel.layout_of_request(topic) else { return };
-            let outcome = Request::parse(&payload).and_then(|Request { app_name }| {
-                let key =
-                    TransferKey { topic: channel.answer_topic(layout).into(), app_name: app_name.as_str().into() };
-                arrived.try_send(key).map_err(|_| Error::Overloaded { app_name, limit: REQUEST_QUEUE })
-            });
-            if let Err(error) = outcome {
-                report(&error, topic);
+    /// Takes up what an earlier process left; returns when that was last there.
+    fn resume(self: &Arc<Self>, deliveries: &mut Deliveries<'_>) -> Option<Time> {
+        let Left { requests, versions, present, .. } = std::mem::take(&mut *lock(&self.left));
+        let now = self.clock.now();
+        let mut begun = Vec::new();
+        for (app, versions) in versions {
+            if lock(&self.versions).restore(app.clone(), versions, now) {
+                begun.push(app);
             }
-        })
+        }
+        for app in lock(&self.versions).forget(now) {
+            self.state.note_versions(app, Vec::new());
+        }
+        for (id, OpenRequest { app, arrived }) in requests {
+            if now.since(arrived) >= MAX_REQUEST_AGE {
+                let reason = "it was open when the proxy ended, and the proxy was away for too long";
+                self.refuse(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
+                self.state.close_requests(vec![id]);
+                continue;
+            }
+            info!(app_name = &*app.name, age = now.since(arrived).as_secs_f64(), "resumed");
+            let purpose = if begun.contains(&app) { Purpose::Resume } else { Purpose::Request };
+            self.admit(id, &app, arrived, purpose, deliveries);
+        }
+        present
+    }
+
+    /// How long the proxy was away before its subscription came up last; nothing if nobody knows.
+    fn away(&self, present: Option<Time>, requests: Health) -> Option<Duration> {
+        match requests.connections {
+            0 | 1 => present.map(|present| self.clock.now().since(present)),
+            _ => Some(requests.outage),
+        }
+    }
+
+    fn arrived(self: &Arc<Self>, arrival: Arrival, away: Option<Duration>, deliveries: &mut Deliveries<'_>) {
+        let now = self.clock.now();
+        match arrival {
+            Arrival::Request { app, was_kept, receipt } => {
+                if was_kept && away.is_none() {
+                    // There was a session, of which nothing is known any more.
+                    lock(&self.versions).be_unsure(now);
+                }
+                if was_kept && away.is_some_and(|away| away >= MAX_REQUEST_AGE) {
+                    let reason = "it waited at the broker, and the proxy was away for too long";
+                    self.refuse(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
+                    receipt.confirm();
+                } else if let Some(group) = &self.group {
+                    group.assign(&app, now);
+                    receipt.confirm();
+                    self.take_over(group, &app, deliveries);
+                } else {
+                    self.request(&app, now, receipt, deliveries);
+                }
+            }
+            Arrival::Witnessed(app) => {
+                if let Some(group) = &self.group {
+                    group.witness(&app, now);
+                    self.take_over(group, &app, deliveries);
+                }
+            }
+            Arrival::Status(app, status) => {
+                if let Some(group) = &self.group {
+                    group.hear(&app, &status, now, &self.versions);
+                }
+            }
+            Arrival::Presence { instance, is_online, is_retained } => {
+                // What is retained was there before this proxy, which remembers nothing of it.
+                if is_retained && away.is_none() {
+                    lock(&self.versions).be_unsure(now);
+                }
+                if let Some(group) = &self.group
+                    && !is_online
+                {
+                    group.left(&instance);
+                }
+            }
+        }
+    }
+
+    /// Serves the requests for `app` that are this replica's.
+    fn take_over(self: &Arc<Self>, group: &Group, app: &App, deliveries: &mut Deliveries<'_>) {
+        for arrived in group.take(app, self.courier.is_open(app), self.clock.now()) {
+            self.request(app, arrived, Receipt::default(), deliveries);
+        }
+    }
+
+    fn request(self: &Arc<Self>, app: &App, arrived: Time, receipt: Receipt, deliveries: &mut Deliveries<'_>) {
+        let id = self.next_request.fetch_add(1, Ordering::Relaxed);
+        self.state.open_request(id, OpenRequest { app: app.clone(), arrived }, receipt);
+        self.admit(id, app, arrived, Purpose::Request, deliveries);
     }
 
     /// Opens a transfer for a request, unless it joins one or there are too many.
-    fn admit(&self, key: &TransferKey) -> Option<TransferId> {
-        let (app_name, topic) = (&*key.app_name, &*key.topic);
-        match self.courier.request(key) {
-            Admission::Opened(id) => {
-                info!(app_name, topic, "requested");
-                Some(id)
+    fn admit(
+        self: &Arc<Self>,
+        id: RequestId,
+        app: &App,
+        arrived: Time,
+        purpose: Purpose,
+        deliveries: &mut Deliveries<'_>,
+    ) {
+        let (app_name, channel) = (&*app.name, &*app.channel.id);
+        match self.courier.request(app, id, arrived) {
+            Ok(Admission::Opened(transfer)) => {
+                info!(app_name, channel, "requested");
+                self.reporter.tell(app, status::State::Queued);
+                deliveries.begin(transfer, app.clone(), purpose);
             }
-            Admission::Joined { requests } => {
-                info!(app_name, topic, requests, "joined");
-                None
+            Ok(Admission::Joined(requests)) => info!(app_name, channel, requests, "joined"),
+            Ok(Admission::Refused(_)) => {}
+            Err(error) => {
+                self.state.close_requests(vec![id]);
+                self.refuse(app, &error);
             }
-            Admission::Full => {
-                report(&Error::Overloaded { app_name: app_name.into(), limit: MAX_TRANSFERS }, topic);
-                None
+        }
+    }
+
+    /// The link for chunks is up. What the broker had may be lost.
+    fn recover(&self, Health { connections, outage, .. }: Health) {
+        if connections <= 1 {
+            return;
+        }
+        let apps = self.courier.recover(outage);
+        if apps > 0 {
+            info!(apps, outage = outage.as_secs_f64(), "covering again");
+        }
+    }
+
+    fn look_after(self: &Arc<Self>, tick: u64, is_up: bool, deliveries: &mut Deliveries<'_>) {
+        let now = self.clock.now();
+        if is_up && tick.is_multiple_of(PRESENT_TICKS) {
+            self.state.be_present(now);
+        }
+        if tick.is_multiple_of(FORGET_TICKS) {
+            for app in lock(&self.versions).forget(now) {
+                self.state.note_versions(app, Vec::new());
             }
+        }
+        let Some(group) = &self.group else { return };
+        for (app, arrivals) in group.orphans(now) {
+            debug!(app_name = &*app.name, "nobody else is at it");
+            for arrived in arrivals {
+                self.request(&app, arrived, Receipt::default(), deliveries);
+            }
+        }
+        if let Some(app) = self.courier.any_open()
+            && self.reporter.silence() >= Group::HEARTBEAT
+        {
+            self.reporter.tell(&app, status::State::Fetching);
         }
     }
 
     /// Delivers until `halt`, and tells how it went.
-    async fn carry_out(self: Arc<Self>, id: TransferId, key: TransferKey, halt: CancellationToken) {
-        let (begin, app_name, topic) = (Instant::now(), Arc::clone(&key.app_name), Arc::clone(&key.topic));
-        let open = Open { courier: &self.courier, id };
+    async fn carry_out(self: Arc<Self>, id: TransferId, app: App, purpose: Purpose, halt: CancellationToken) {
+        let begin = Instant::now();
+        let mut open = Open { courier: &self.courier, id, is_done: false };
         let result = tokio::select! {
-            result = self.deliver(id, key) => result,
-            () = halt.cancelled() => Err(Error::Stopping { app_name: app_name.to_string() }),
+            result = self.deliver(id, &app, purpose) => result,
+            () = halt.cancelled() => Err(Error::Stopping { app_name: app.name.to_string() }),
         };
-        // Before the report: who asks after it must not join what has failed.
-        drop(open);
         match result {
-            Ok(Delivered { digest, size, sent: Sent { requests, total_chunks, sent_chunks } }) => {
-                let seconds = begin.elapsed().as_secs_f64();
-                info!(app_name = &*app_name, %digest, size, total_chunks, sent_chunks, requests, seconds, "delivered");
+            Ok(Some(Delivered { digest, plan, sent: Sent { requests, total_chunks, sent_chunks } })) => {
+                open.is_done = true;
+                let (seconds, size) = (begin.elapsed().as_secs_f64(), plan.size());
+                if purpose == Purpose::Repeat {
+                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, seconds, "repeated");
+                } else {
+                    self.reporter.tell_progress(&app, status::State::Sent, digest, &plan, sent_chunks);
+                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, requests, seconds, "delivered");
+                }
             }
-            Err(error) => report(&error, &topic),
+            Ok(None) => {
+                let requests = open.give_up();
+                if let Some(group) = &self.group {
+                    group.give_back(&app, requests.len(), self.clock.now());
+                }
+                self.state.close_requests(requests);
+            }
+            Err(error) => {
+                // Before the report: who asks after it must not join what has failed.
+                let requests = open.give_up();
+                if !matches!(error, Error::Stopping { .. }) {
+                    self.state.close_requests(requests);
+                }
+                if purpose == Purpose::Repeat {
+                    warn!(app_name = &*app.name, "not repeated: {error}");
+                } else {
+                    self.refuse(&app, &error);
+                }
+            }
         }
+    }
+
+    /// Tells a failure to everybody who may want to know.
+    fn refuse(&self, app: &App, error: &Error) {
+        self.reporter.tell_failure(app, error);
+        log(error, &app.channel.id);
     }
 }
 
-/// An open transfer, given up when its delivery ends, in whatever way: nothing may join it then.
+/// Waits until a link is doing otherwise, if there is one.
+async fn changed(health: Option<&mut watch::Receiver<Health>>) -> Option<()> {
+    health?.changed().await.ok()
+}
+
+/// The deliveries under way.
+struct Deliveries<'a> {
+    service: &'a Arc<Service>,
+    tasks: JoinSet<()>,
+    halt: CancellationToken,
+}
+
+impl Deliveries<'_> {
+    fn begin(&mut self, id: TransferId, app: App, purpose: Purpose) {
+        self.tasks.spawn(Arc::clone(self.service).carry_out(id, app, purpose, self.halt.clone()));
+    }
+
+    async fn finished(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// An open transfer, given up when its delivery ends in whatever way but well: nothing may join it then.
 struct Open<'a> {
     courier: &'a Courier,
     id: TransferId,
+    is_done: bool,
+}
+
+impl Open<'_> {
+    fn give_up(&mut self) -> Vec<RequestId> {
+        self.is_done = true;
+        self.courier.abandon(self.id)
+    }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.courier.abandon(self.id);
+        if !self.is_done {
+            self.give_up();
+        }
     }
 }
 
-async fn finished(deliveries: &mut JoinSet<()>) {
-    while deliveries.join_next().await.is_some() {}
+/// A version that is being sent, until its last chunk is out.
+struct Sending<'a> {
+    service: &'a Service,
+    app: &'a App,
+    digest: Digest,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let Self { service, app, digest } = self;
+        let mut versions = lock(&service.versions);
+        versions.end(app, *digest, service.clock.now());
+        service.state.note_versions((*app).clone(), versions.of(app).to_vec());
+    }
 }
 
 /// Logs a failure with everything that a reader needs.
-fn report(error: &Error, topic: &str) {
+fn log(error: &Error, channel: &str) {
     error!(
         code = error.code(),
         stage = %error.stage(),
         side = %error.side(),
         retryable = error.retryable(),
-        topic,
+        channel,
         hint = error.hint(),
         "{error}"
     );

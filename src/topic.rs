@@ -1,7 +1,12 @@
-//! The topics of wire protocol 1: where devices ask and where they are answered.
+//! The topics of wire protocol 1: where devices ask, where they are answered, and where the proxy tells how it goes.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 /// How the topics of a channel are laid out; both are in the field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Layout {
     /// `m/{domain}/c/{channel}/messages/registry/…`
     Messages,
@@ -15,7 +20,7 @@ impl Layout {
 }
 
 /// An MQTT channel of a domain, the pair that names every topic of a deployment.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Channel {
     /// The domain (in later deployments: tenant) id, one topic level.
     pub domain: String,
@@ -23,31 +28,110 @@ pub struct Channel {
     pub id: String,
 }
 
+/// What is below a channel in its topics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role<'a> {
+    /// Where devices ask.
+    Request,
+    /// Where they are answered.
+    Answer,
+    /// Where the proxy tells what becomes of requests.
+    Status,
+    /// Where the proxy of this instance id says that it is there.
+    Presence(&'a str),
+}
+
 impl Channel {
-    /// The topic on which devices ask.
+    /// The topic of this channel for `role`.
     #[must_use]
-    pub fn request_topic(&self, layout: Layout) -> String {
-        self.topic(layout, "proplet")
-    }
-
-    /// The topic on which devices are answered.
-    #[must_use]
-    pub fn answer_topic(&self, layout: Layout) -> String {
-        self.topic(layout, "server")
-    }
-
-    /// The layout in which `topic` is a request topic of this channel.
-    #[must_use]
-    pub fn layout_of_request(&self, topic: &str) -> Option<Layout> {
-        Layout::ALL.into_iter().find(|&layout| self.request_topic(layout) == topic)
-    }
-
-    fn topic(&self, layout: Layout, end: &str) -> String {
+    pub fn topic(&self, layout: Layout, role: Role<'_>) -> String {
         let Self { domain, id } = self;
-        match layout {
-            Layout::Messages => format!("m/{domain}/c/{id}/messages/registry/{end}"),
-            Layout::Plain => format!("m/{domain}/c/{id}/registry/{end}"),
-        }
+        let messages = match layout {
+            Layout::Messages => "messages/",
+            Layout::Plain => "",
+        };
+        let (end, instance) = match role {
+            Role::Request => ("proplet", ""),
+            Role::Answer => ("server", ""),
+            Role::Status => ("status", ""),
+            Role::Presence(instance) => ("proxy/", instance),
+        };
+        format!("m/{domain}/c/{id}/{messages}registry/{end}{instance}")
+    }
+
+    /// Reads a topic back.
+    #[must_use]
+    pub fn of_topic(topic: &str) -> Option<(Self, Layout, Role<'_>)> {
+        let (domain, rest) = topic.strip_prefix("m/")?.split_once("/c/")?;
+        let (id, rest) = rest.split_once('/')?;
+        let (layout, end) = match rest.strip_prefix("messages/") {
+            Some(rest) => (Layout::Messages, rest.strip_prefix("registry/")?),
+            None => (Layout::Plain, rest.strip_prefix("registry/")?),
+        };
+        let role = match end {
+            "proplet" => Role::Request,
+            "server" => Role::Answer,
+            "status" => Role::Status,
+            _ => Role::Presence(end.strip_prefix("proxy/").filter(|instance| is_topic_level(instance))?),
+        };
+        let is_channel = is_topic_level(domain) && is_topic_level(id);
+        is_channel.then(|| (Self { domain: domain.to_owned(), id: id.to_owned() }, layout, role))
+    }
+}
+
+/// One app on one channel, the way devices asked for it: what is one transfer at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct App {
+    /// The channel it was asked on.
+    pub channel: Arc<Channel>,
+    /// The layout it was asked in.
+    pub layout: Layout,
+    /// The module as the devices named it.
+    pub name: Arc<str>,
+}
+
+impl App {
+    /// The topic of its channel for `role`, in its layout.
+    #[must_use]
+    pub fn topic(&self, role: Role<'_>) -> String {
+        self.channel.topic(self.layout, role)
+    }
+}
+
+/// What matches every topic level.
+pub const ANY: &str = "+";
+
+/// The channels that are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channels {
+    /// The domain, or [`ANY`].
+    pub domain: String,
+    /// The channel ids, at least one; or [`ANY`].
+    pub ids: Vec<String>,
+}
+
+impl Channels {
+    /// The topic filters of `role` in both layouts (MQTT 3.1.1, section 4.7).
+    #[must_use]
+    pub fn filters(&self, role: Role<'_>) -> Vec<String> {
+        let topics = |id: &String| {
+            let channel = Channel { domain: self.domain.clone(), id: id.clone() };
+            Layout::ALL.map(|layout| channel.topic(layout, role))
+        };
+        self.ids.iter().flat_map(topics).collect()
+    }
+
+    /// Whether `channel` is one of them.
+    #[must_use]
+    pub fn serve(&self, channel: &Channel) -> bool {
+        let is = |filter: &str, level: &str| filter == ANY || filter == level;
+        is(&self.domain, &channel.domain) && self.ids.iter().any(|id| is(id, &channel.id))
+    }
+
+    /// The channels, if all of them are named.
+    pub fn named(&self) -> impl Iterator<Item = Channel> {
+        let ids = self.ids.iter().filter(|id| self.domain != ANY && **id != ANY);
+        ids.map(|id| Channel { domain: self.domain.clone(), id: id.clone() })
     }
 }
 
@@ -63,16 +147,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_answered_in_its_own_layout() {
+    fn a_topic_is_written_and_read_back() {
         let channel = Channel { domain: "d".into(), id: "c".into() };
-        for (layout, request, answer) in [
-            (Layout::Messages, "m/d/c/c/messages/registry/proplet", "m/d/c/c/messages/registry/server"),
-            (Layout::Plain, "m/d/c/c/registry/proplet", "m/d/c/c/registry/server"),
+        for (layout, role, topic) in [
+            (Layout::Messages, Role::Request, "m/d/c/c/messages/registry/proplet"),
+            (Layout::Messages, Role::Answer, "m/d/c/c/messages/registry/server"),
+            (Layout::Plain, Role::Request, "m/d/c/c/registry/proplet"),
+            (Layout::Plain, Role::Answer, "m/d/c/c/registry/server"),
+            (Layout::Plain, Role::Status, "m/d/c/c/registry/status"),
+            (Layout::Messages, Role::Presence("a"), "m/d/c/c/messages/registry/proxy/a"),
         ] {
-            assert_eq!(channel.layout_of_request(request), Some(layout));
-            assert_eq!(channel.answer_topic(layout), answer);
+            assert_eq!(channel.topic(layout, role), topic);
+            assert_eq!(Channel::of_topic(topic), Some((channel.clone(), layout, role)));
         }
-        assert_eq!(channel.layout_of_request("m/d/c/other/registry/proplet"), None);
+        for topic in [
+            "m/d/c/registry/proplet",
+            "m/d/c/c/registry/other",
+            "m//c/c/registry/status",
+            "x",
+            "m/d/c/c/registry/proxy/",
+        ] {
+            assert_eq!(Channel::of_topic(topic), None, "{topic}");
+        }
+    }
+
+    #[test]
+    fn channels_are_listed_or_any() {
+        let channel = |domain: &str, id: &str| Channel { domain: domain.into(), id: id.into() };
+        let listed = Channels { domain: "d".into(), ids: vec!["a".into(), "b".into()] };
+        assert!(
+            listed.serve(&channel("d", "b")) && !listed.serve(&channel("d", "c")) && !listed.serve(&channel("e", "a"))
+        );
+        assert_eq!(listed.filters(Role::Request).len(), 4);
+        assert_eq!(listed.named().count(), 2);
+        let any = Channels { domain: ANY.into(), ids: vec![ANY.into()] };
+        assert!(any.serve(&channel("e", "c")));
+        assert_eq!(any.filters(Role::Status)[1], "m/+/c/+/registry/status");
+        assert_eq!(any.named().count(), 0);
     }
 
     #[test]

@@ -25,6 +25,15 @@ impl Encoder {
         }
     }
 
+    /// The longest message with `length` bytes of data, bytes.
+    #[must_use]
+    pub fn message_size(&self, length: u32) -> usize {
+        /// Digits of the highest index.
+        const INDEX: usize = 20;
+        let frame = self.before_index.len() + INDEX + self.after_index.len() + END.len();
+        frame + STANDARD.encoded_length(length as usize)
+    }
+
     /// Makes `message` the one of chunk `index`; what it held is overwritten, and its memory used again.
     pub fn encode(&self, index: u64, data: &[u8], message: &mut Vec<u8>) {
         let index = index.to_string();

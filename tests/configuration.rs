@@ -29,14 +29,13 @@ fn problems(variables: &[(&str, &str)]) -> String {
 fn defaults() {
     let config = load(&[]).unwrap();
     assert_eq!(config.log_level, LogLevel::Info);
-    assert_eq!(config.instance_id.len(), 36, "a UUID");
-    assert_ne!(config.instance_id, load(&[]).unwrap().instance_id);
+    assert_eq!(config.instance_id, None, "one is made up and kept in the state folder");
     assert_eq!(config.mqtt.address.to_string(), "mqtt://localhost:1883");
     assert_eq!(config.mqtt.timeout, Duration::from_secs(30));
     assert_eq!(config.mqtt.qos, 2);
     assert!(config.mqtt.login.is_none());
     assert!(matches!(config.registry.credentials, Credentials::Anonymous));
-    assert_eq!(config.chunk_size.get(), 512_000);
+    assert_eq!(config.delivery.chunk_size.get(), 512_000);
     let registry = &config.registry;
     assert!(registry.allow.is_empty() && registry.token_services.is_empty() && registry.mirrors.is_empty());
     assert!(registry.auth_file.is_none() && registry.client_identity.is_none() && registry.verify_keys.is_empty());
@@ -52,7 +51,7 @@ fn every_variable_and_alias_is_read() {
     let rows: &[(&[(&str, &str)], Check)] = &[
         (&[("PROXY_LOG_LEVEL", "DEBUG")], |config| config.log_level == LogLevel::Debug),
         (&[("PROXY_LOG_LEVEL", "warn")], |config| config.log_level == LogLevel::Warn),
-        (&[("PROXY_INSTANCE_ID", "proxy-1")], |config| config.instance_id == "proxy-1"),
+        (&[("PROXY_INSTANCE_ID", "proxy-1")], |config| config.instance_id.as_deref() == Some("proxy-1")),
         (&[("PROXY_MQTT_ADDRESS", "ssl://[::1]:8884")], |config| {
             (config.mqtt.address.host.as_str(), config.mqtt.address.port, config.mqtt.address.tls)
                 == ("::1", 8884, true)
@@ -61,10 +60,10 @@ fn every_variable_and_alias_is_read() {
         (&[("PROXY_MQTT_TIMEOUT", "1m30s")], |config| config.mqtt.timeout == Duration::from_secs(90)),
         (&[("PROXY_MQTT_TIMEOUT", "500ms")], |config| config.mqtt.timeout == Duration::from_millis(500)),
         (&[("PROXY_MQTT_QOS", "0")], |config| config.mqtt.qos == 0),
-        (&[("PROXY_DOMAIN_ID", ""), ("PROXY_TENANT_ID", "t")], |config| config.channel.domain == "t"),
-        (&[("PROXY_TENANT_ID", "d")], |config| config.channel.domain == "d"),
-        (&[("PROXY_CHANNEL_ID", "own"), ("PROPLET_CHANNEL_ID", "old")], |config| config.channel.id == "own"),
-        (&[("PROXY_CHANNEL_ID", ""), ("PROPLET_CHANNEL_ID", "old")], |config| config.channel.id == "old"),
+        (&[("PROXY_DOMAIN_ID", ""), ("PROXY_TENANT_ID", "t")], |config| config.channels.domain == "t"),
+        (&[("PROXY_TENANT_ID", "d")], |config| config.channels.domain == "d"),
+        (&[("PROXY_CHANNEL_ID", "own"), ("PROPLET_CHANNEL_ID", "old")], |config| config.channels.ids == ["own"]),
+        (&[("PROXY_CHANNEL_ID", ""), ("PROPLET_CHANNEL_ID", "old")], |config| config.channels.ids == ["old"]),
         (&[("PROXY_CLIENT_ID", "id"), ("PROXY_CLIENT_KEY", "007")], |config| is_login(config, "id", "007")),
         (&[("PROXY_ENTITY_ID", "id"), ("PROXY_API_KEY", "key")], |config| is_login(config, "id", "key")),
         (&[("PROPLET_THING_ID", "id"), ("PROPLET_THING_KEY", "key")], |config| is_login(config, "id", "key")),
@@ -111,8 +110,8 @@ fn every_variable_and_alias_is_read() {
         (&[("CACHE_DIRECTORY", "/s"), ("HOME", "/h")], |config| config.store.folder == Path::new("/s")),
         (&[("XDG_CACHE_HOME", "/x"), ("HOME", "/h")], |config| config.store.folder == Path::new("/x/propeller-proxy")),
         (&[], |config| config.store.folder == Path::new("/var/cache/propeller-proxy")),
-        (&[("PROXY_CHUNK_SIZE", "1")], |config| config.chunk_size.get() == 1),
-        (&[("PROXY_CHUNK_SIZE", "7800000")], |config| config.chunk_size.get() == 7_800_000),
+        (&[("PROXY_CHUNK_SIZE", "1")], |config| config.delivery.chunk_size.get() == 1),
+        (&[("PROXY_CHUNK_SIZE", "7800000")], |config| config.delivery.chunk_size.get() == 7_800_000),
     ];
     for (variables, check) in rows {
         let config = load(variables).unwrap_or_else(|error| panic!("{variables:?}: {error}"));
@@ -153,8 +152,11 @@ fn bad_values_are_named_with_what_is_accepted() {
         ("PROXY_MQTT_QOS", "3", "is \"3\"; give 0, 1 or 2"),
         ("PROXY_MQTT_QOS", "two", "is \"two\""),
         ("PROXY_DOMAIN_ID", "a/b", "is \"a/b\""),
-        ("PROXY_DOMAIN_ID", "+", "is \"+\""),
+        ("PROXY_DOMAIN_ID", "a+", "is \"a+\""),
         ("PROXY_CHANNEL_ID", "a#", "is \"a#\""),
+        ("PROXY_CHANNEL_ID", "a,", "is \"a,\""),
+        ("PROXY_CHANNEL_ID", "a,b/c", "is \"a,b/c\""),
+        ("PROXY_CHANNEL_ID", "a,+", "is \"a,+\""),
         ("PROXY_CHANNEL_ID", "a\u{7f}", "is \"a\\u{7f}\""),
         ("PROPLET_CHANNEL_ID", "x", ""),
         ("PROXY_REGISTRY_URL", "ftp://r", "is \"ftp://r\"; give host, host:port"),
@@ -186,6 +188,21 @@ fn bad_values_are_named_with_what_is_accepted() {
         ("PROXY_CHUNK_SIZE", "-1", "is \"-1\""),
         ("PROXY_CHUNK_SIZE", "7800001", "is \"7800001\""),
         ("PROXY_CHUNK_SIZE", "512k", "is \"512k\""),
+        ("PROXY_SHARE_GROUP", "a/b", "is \"a/b\"; give an id"),
+        ("PROXY_TAG_MOVES", "sometimes", "is \"sometimes\"; give fresh or pinned"),
+        ("PROXY_MAX_REQUESTS", "0", "is \"0\"; give 1 to 1000000"),
+        ("PROXY_MAX_REQUESTS", "1000001", "is \"1000001\""),
+        ("PROXY_MAX_REQUESTS", "-1", "is \"-1\""),
+        ("PROXY_MAX_FETCHES", "0", "is \"0\"; give 1 to 64"),
+        ("PROXY_MAX_FETCHES", "65", "is \"65\""),
+        ("PROXY_MAX_IN_FLIGHT", "0", "is \"0\"; give a size over zero"),
+        ("PROXY_MAX_IN_FLIGHT", "8M", "is \"8M\""),
+        ("PROXY_PUBLISH_RATE", "0", "is \"0\"; give a size over zero"),
+        ("PROXY_PUBLISH_RATE", "1MiB/s", "is \"1MiB/s\""),
+        ("PROXY_MAX_REPEATS", "-1", "is \"-1\"; give a size"),
+        ("PROXY_MAX_REPEATS", "much", "is \"much\""),
+        ("PROXY_MAX_PASSES", "0", "is \"0\"; give 1 to 6000"),
+        ("PROXY_MAX_PASSES", "6001", "is \"6001\""),
     ] {
         let message = load(&[(name, value)]).err().map(|error| error.to_string()).unwrap_or_default();
         if said.is_empty() {
@@ -193,6 +210,66 @@ fn bad_values_are_named_with_what_is_accepted() {
         } else {
             assert!(message.contains(&format!("{name} {said}")), "{name}={value}: {message}");
         }
+    }
+}
+
+#[test]
+fn bounds_have_their_defaults() {
+    for (name, default) in [
+        ("PROXY_SHARE_GROUP", None),
+        ("PROXY_TAG_MOVES", Some("fresh")),
+        ("PROXY_MAX_REQUESTS", Some("1024")),
+        ("PROXY_MAX_FETCHES", Some("8")),
+        ("PROXY_MAX_IN_FLIGHT", Some("8MiB")),
+        ("PROXY_PUBLISH_RATE", None),
+        ("PROXY_MAX_REPEATS", Some("256MiB")),
+        ("PROXY_MAX_PASSES", Some("10")),
+    ] {
+        let setting = SETTINGS.iter().find(|setting| setting.names.contains(&name));
+        assert_eq!(setting.unwrap_or_else(|| panic!("{name} is no setting")).default, default, "{name}");
+    }
+}
+
+/// What lies on a bound is within it.
+#[test]
+fn values_on_a_bound_are_accepted() {
+    for (name, value) in [
+        ("PROXY_DOMAIN_ID", "+"),
+        ("PROXY_CHANNEL_ID", "+"),
+        ("PROXY_CHANNEL_ID", "a,b"),
+        ("PROXY_SHARE_GROUP", "replicas"),
+        ("PROXY_TAG_MOVES", "pinned"),
+        ("PROXY_MAX_REQUESTS", "1"),
+        ("PROXY_MAX_REQUESTS", "1000000"),
+        ("PROXY_MAX_FETCHES", "1"),
+        ("PROXY_MAX_FETCHES", "64"),
+        ("PROXY_MAX_IN_FLIGHT", "1"),
+        ("PROXY_PUBLISH_RATE", "1"),
+        ("PROXY_PUBLISH_RATE", "10MiB"),
+        ("PROXY_MAX_REPEATS", "0"),
+        ("PROXY_MAX_PASSES", "1"),
+        ("PROXY_MAX_PASSES", "6000"),
+    ] {
+        assert!(load(&[(name, value)]).is_ok(), "{name}={value}: {}", problems(&[(name, value)]));
+    }
+}
+
+#[tokio::test]
+async fn bad_bounds_end_the_daemon_with_78() {
+    let variables = [
+        ("PROXY_SHARE_GROUP", "a/b"),
+        ("PROXY_TAG_MOVES", "sometimes"),
+        ("PROXY_MAX_REQUESTS", "0"),
+        ("PROXY_MAX_FETCHES", "65"),
+        ("PROXY_MAX_IN_FLIGHT", "0"),
+        ("PROXY_PUBLISH_RATE", "0"),
+        ("PROXY_MAX_REPEATS", "-1"),
+        ("PROXY_MAX_PASSES", "0"),
+    ];
+    let log = Daemon::misconfigured(&variables).await;
+    assert!(log.starts_with("error: the configuration has 8 problems:"), "{log}");
+    for (name, value) in variables {
+        assert!(log.contains(&format!("{name} is \"{value}\"; give ")), "{name}: {log}");
     }
 }
 

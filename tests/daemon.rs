@@ -118,24 +118,55 @@ async fn it_gives_the_broker_its_credentials_and_says_so_if_they_are_refused() {
     }
 }
 
-/// A broker that answers subscriptions with these return codes, one connection after the other. It closes a connection
-/// whose subscription it granted when it is told to, and the last one never.
-async fn scripted_broker(codes: &'static [u8], close: Arc<Notify>) -> (String, JoinHandle<TcpStream>) {
+/// Reads packets until one of this kind comes, and returns what follows its fixed header (MQTT 3.1.1, section 2.2).
+async fn packet(stream: &mut TcpStream, kind: u8) -> Vec<u8> {
+    loop {
+        let first = stream.read_u8().await.expect("a packet");
+        let (mut length, mut shift) = (0, 0);
+        loop {
+            let byte = stream.read_u8().await.expect("its length");
+            length |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                break;
+            }
+        }
+        let mut rest = vec![0; length];
+        stream.read_exact(&mut rest).await.expect("the rest of it");
+        if first == kind {
+            return rest;
+        }
+    }
+}
+
+/// A broker that answers subscriptions to requests with these return codes, one connection after the other. It closes a
+/// connection whose subscription it granted when it is told to, and the last one never; nor those for chunks.
+async fn scripted_broker(codes: &'static [u8], close: Arc<Notify>) -> (String, JoinHandle<Vec<TcpStream>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("tcp://{}", listener.local_addr().expect("its address"));
     let task = tokio::spawn(async move {
-        let mut packet = [0; 256];
+        let mut for_chunks = Vec::new();
         for (index, code) in codes.iter().enumerate() {
-            let (mut stream, _) = listener.accept().await.expect("a connection");
-            assert!(stream.read(&mut packet).await.expect("CONNECT") > 0);
-            stream.write_all(&[0x20, 2, 0, 0]).await.expect("send CONNACK");
-            assert!(stream.read(&mut packet).await.expect("SUBSCRIBE") > 4);
-            stream.write_all(&[0x90, 4, packet[2], packet[3], *code, *code]).await.expect("send SUBACK");
+            let mut stream = loop {
+                let (mut stream, _) = listener.accept().await.expect("a connection");
+                let connect = packet(&mut stream, 0x10).await;
+                stream.write_all(&[0x20, 2, 0, 0]).await.expect("send CONNACK");
+                if !connect.windows(7).any(|bytes| bytes == b"-chunks") {
+                    break stream;
+                }
+                for_chunks.push(stream);
+            };
+            let subscribe = packet(&mut stream, 0x82).await;
+            let answer = [0x90, 6, subscribe[0], subscribe[1], *code, *code, 0, 0];
+            stream.write_all(&answer).await.expect("send SUBACK");
             if index + 1 == codes.len() {
-                return stream;
+                for_chunks.push(stream);
+                return for_chunks;
             }
             if *code == REFUSED {
-                assert_eq!(stream.read(&mut packet).await.unwrap_or(0), 0, "the link goes on without a subscription");
+                let mut rest = Vec::new();
+                // What was published before may still come; then the link ends.
+                let _ = stream.read_to_end(&mut rest).await;
             } else {
                 close.notified().await;
             }

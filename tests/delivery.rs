@@ -15,7 +15,7 @@ const CHUNK_SIZE: usize = 512_000;
 
 #[tokio::test]
 async fn every_size_at_every_qos_in_both_layouts() {
-    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
+    let registry = DockerRegistry::start().await;
     let sizes = [8, CHUNK_SIZE, CHUNK_SIZE + 1, 3_000_000, 60_000_000];
     let mut modules = Vec::new();
     for size in sizes {
@@ -24,6 +24,7 @@ async fn every_size_at_every_qos_in_both_layouts() {
         modules.push((format!("{}/size/{size}:1.0", registry.host()), module));
     }
     for qos in [0, 1, 2] {
+        let mosquitto = Mosquitto::start().await;
         let mut variables = environment(&mosquitto.address(), registry.host());
         variables.push(("PROXY_MQTT_QOS", qos.to_string()));
         let daemon = Daemon::start(&variables).await;
@@ -43,10 +44,11 @@ async fn every_size_at_every_qos_in_both_layouts() {
 
 #[tokio::test]
 async fn any_chunk_size_will_do() {
-    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
+    let registry = DockerRegistry::start().await;
     let module = wasm_of_size(10_007);
     registry.pusher().wasm("odd", "latest", module.clone()).await;
     for (chunk_size, chunks) in [(1000, 11), (690, 15), (10_007, 1), (7_800_000, 1)] {
+        let mosquitto = Mosquitto::start().await;
         let mut variables = environment(&mosquitto.address(), registry.host());
         variables.push(("PROXY_CHUNK_SIZE", chunk_size.to_string()));
         let _daemon = Daemon::start(&variables).await;

@@ -3,7 +3,11 @@
 mod support;
 
 mod artifacts;
+mod bounds;
+mod broker_loss;
+mod bursts;
 mod certificates;
+mod channels;
 mod configuration;
 mod credentials;
 mod daemon;
@@ -11,8 +15,14 @@ mod delivery;
 mod demo;
 mod egress;
 mod hostile;
+mod joining;
 mod pull_policy;
 mod registries;
+mod replicas;
+mod restarts;
 mod secrets;
 mod signatures;
+mod slow_links;
+mod status;
 mod store;
+mod tag_moves;

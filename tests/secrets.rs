@@ -1,4 +1,5 @@
-//! Secrets stay out of the log, at its finest level and whatever goes wrong. One canary stands in for all of them.
+//! Secrets stay out of the log, at its finest level, and out of all that is published, whatever goes wrong. One canary
+//! stands in for all of them.
 
 use std::collections::BTreeSet;
 
@@ -6,12 +7,12 @@ use base64_simd::{STANDARD, URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::support::daemon::{Daemon, environment, owned};
+use crate::support::client::{Client, EVERYTHING};
+use crate::support::daemon::{CHANNEL, Daemon, environment, owned};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::faulty_registry::{Fault, FaultyRegistry, Guard};
 use crate::support::helper::Helper;
 use crate::support::mosquitto::{Mosquitto, Options};
-use crate::support::proplet::connect;
 use crate::support::site::Site;
 use crate::support::tls::Authority;
 use crate::support::token_service::TokenRegistry;
@@ -32,11 +33,12 @@ fn traces() -> BTreeSet<String> {
     encoded.chain([CANARY.to_owned()]).collect()
 }
 
-fn assert_silent(log: &str, situation: &str) {
-    assert!(!log.is_empty(), "{situation}: there is no log");
+/// The canary is not in a log, or in the text of all that was published.
+fn assert_silent(text: &str, situation: &str) {
+    assert!(!text.is_empty(), "{situation}: there is nothing");
     for trace in traces() {
-        let line = log.lines().find(|line| line.contains(&trace));
-        assert_eq!(line, None, "{situation}: the log has the canary");
+        let line = text.lines().find(|line| line.contains(&trace));
+        assert_eq!(line, None, "{situation}: there is the canary");
     }
 }
 
@@ -114,6 +116,7 @@ async fn assert_silent_throughout(kind: &str, variables: &[(&'static str, &str)]
     let through_faults = join_all(faults.chunks(faults.len().div_ceil(AT_ONCE)).map(async |faults| {
         let registry = FaultyRegistry::guarded(module.clone(), [], Guard::Bearer).await;
         let site = Site::start(registry.host(), &variables).await;
+        let client = Client::listening(site.mosquitto(), &[EVERYTHING]).await;
         for (index, fault) in faults.iter().enumerate() {
             registry.set([fault.clone()]);
             // Some kinds of credentials do not meet every fault.
@@ -123,11 +126,16 @@ async fn assert_silent_throughout(kind: &str, variables: &[(&'static str, &str)]
         registry.set([]);
         site.delivers("add", &module).await;
         assert_silent(&site.log(), &format!("{kind}, success"));
+        client.state("add", "sent").await;
+        assert_silent(&client.text(), &format!("{kind}, published"));
     }));
     let unreachable = join_all(["http", "https"].map(async |scheme| {
         let site = Site::start(&format!("{scheme}://127.0.0.1:{}", free_port()), &variables).await;
+        let client = Client::listening(site.mosquitto(), &[EVERYTHING]).await;
         assert!(site.ask("add").await.is_err(), "nobody answers");
         assert_silent(&site.log(), &format!("{kind}, unreachable by {scheme}"));
+        client.state("add", "failed").await;
+        assert_silent(&client.text(), &format!("{kind}, unreachable by {scheme}, published"));
     }));
     tokio::join!(through_faults, unreachable);
 }
@@ -171,14 +179,13 @@ async fn entries_of_a_docker_configuration_file_are_never_logged() {
             let config = json!({ "auths": { (registry.host()): entry } });
             let file = write(folder.path(), "config.json", &config.to_string());
             let variables = [TRACE, AUTHENTICATE, ("PROXY_REGISTRY_AUTH_FILE", &*file)];
-            let log = log_of_one_request(registry.host(), &variables).await;
-            assert_silent(&log, &format!("{entry} with {guard:?}"));
+            assert_silent_for_one_request(registry.host(), &variables, &format!("{entry} with {guard:?}")).await;
         }
     }
 }
 
-/// Runs a daemon, which may refuse to start, asks it for a module if it does, and returns its log.
-async fn log_of_one_request(registry: &str, variables: &[(&'static str, &str)]) -> String {
+/// Runs a daemon, which may refuse to start, and asks it for a module if it does not.
+async fn assert_silent_for_one_request(registry: &str, variables: &[(&'static str, &str)], situation: &str) {
     let mosquitto = Mosquitto::start().await;
     let mut all = environment(&mosquitto.address(), registry);
     all.extend(owned(variables));
@@ -186,10 +193,13 @@ async fn log_of_one_request(registry: &str, variables: &[(&'static str, &str)]) 
     let has_one_of =
         |marks: [&'static str; 2]| move |log: &str| marks.iter().find(|mark| log.contains(**mark)).copied();
     if daemon.finds(has_one_of(["\"subscribed\"", "error: "])).await == "\"subscribed\"" {
-        connect(&mosquitto).await.ask("add").await;
+        let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
+        client.ask(CHANNEL, ["add"]).await;
         daemon.finds(has_one_of(["\"delivered\"", "\"level\":\"ERROR\""])).await;
+        client.outcome("add").await;
+        assert_silent(&client.text(), &format!("{situation}, published"));
     }
-    daemon.log()
+    assert_silent(&daemon.log(), situation);
 }
 
 /// The tokens that a service gives are secrets, too.
@@ -200,14 +210,18 @@ async fn tokens_are_never_logged() {
     registry.push("add", "1.0", module.clone()).await;
     registry.push("add", "1.1", module.clone()).await;
     let site = Site::start(registry.host(), &[&[TRACE][..], &login("ada", CANARY)].concat()).await;
+    let client = Client::listening(site.mosquitto(), &[EVERYTHING]).await;
     site.delivers("add:1.0", &module).await;
     registry.revoke_for_good();
     site.refuses("add:1.1", "unauthorized").await;
+    client.state("add:1.1", "failed").await;
     assert!(registry.issued().len() >= 2);
-    for token in registry.issued() {
-        assert!(token.split('.').all(|part| !site.log().contains(part)), "{}", site.log());
+    for text in [site.log(), client.text()] {
+        for token in registry.issued() {
+            assert!(token.split('.').all(|part| !text.contains(part)), "{text}");
+        }
+        assert_silent(&text, "a token service");
     }
-    assert_silent(&site.log(), "a token service");
 }
 
 /// Each row: whose client certificate is shown; the registry lets in the first one's.
@@ -244,8 +258,7 @@ async fn the_password_of_an_http_proxy_is_never_logged() {
         for registry in ["https://registry.invalid", "http://registry.invalid"] {
             let names = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
             let variables: Vec<_> = names.map(|name| (name, &*proxy)).into_iter().chain([TRACE]).collect();
-            let log = log_of_one_request(registry, &variables).await;
-            assert_silent(&log, &format!("{registry} by {host}"));
+            assert_silent_for_one_request(registry, &variables, &format!("{registry} by {host}")).await;
         }
     }
 }

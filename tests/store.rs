@@ -16,6 +16,7 @@ use crate::support::docker_registry::DockerRegistry;
 use crate::support::faulty_registry::{Fault, FaultyRegistry};
 use crate::support::proplet::connect_at;
 use crate::support::relay::{Relay, UNLIMITED};
+use crate::support::shell::{MOUNTING, after, may_mount};
 use crate::support::site::Site;
 use crate::support::token_service::TokenRegistry;
 use crate::support::{digest, login, path, wasm_of_size};
@@ -185,29 +186,6 @@ async fn fifty_kills_during_ingest_leave_no_wrong_blob() {
     assert_sound(site.store());
 }
 
-/// Returns a command that runs a line of shell and then becomes the daemon.
-fn after(shell: &[&str], line: &str) -> Command {
-    let (program, arguments) = shell.split_first().expect("a shell");
-    let mut command = Command::new(program);
-    command.args(arguments).args(["-c", &format!("{line} && exec \"$0\""), BINARY]);
-    command
-}
-
-/// A shell that may mount file systems, of which nobody else takes notice.
-const MOUNTING: &[&str] = &["unshare", "--map-root-user", "--mount", "sh"];
-
-/// Whether this user may run [`MOUNTING`]; some systems and containers forbid it.
-async fn may_mount() -> bool {
-    let folder = tempfile::tempdir().expect("a folder to mount on");
-    let mut command = Command::new(MOUNTING[0]);
-    command.args(&MOUNTING[1..]).args(["-c", "mount -t tmpfs tmpfs \"$0\""]).arg(folder.path());
-    let permitted = command.output().await.is_ok_and(|output| output.status.success());
-    if !permitted {
-        eprintln!("skipped in part: this user may not mount file systems");
-    }
-    permitted
-}
-
 /// The disk is full after 2 MiB, or files may not grow beyond that.
 #[tokio::test]
 async fn a_disk_that_takes_no_more_fails_the_delivery_and_no_other() {
@@ -260,12 +238,7 @@ async fn without_a_usable_folder_it_does_not_start() {
     for (store, command) in rows {
         let mut variables = environment("tcp://127.0.0.1:1", "localhost:5000");
         variables.push(("PROXY_CACHE_DIR", store.display().to_string()));
-        let mut daemon = Daemon::spawn_by(command, &variables);
-        assert_eq!(daemon.ended().await.code(), Some(1), "{}: {}", store.display(), daemon.log());
-        let log = daemon.log();
-        let line = |start: &str| log.lines().find(|line| line.starts_with(start)).unwrap_or_default();
-        assert!(line("error: ").contains(&store.display().to_string()), "{log}");
-        assert!(line("hint: ").contains("PROXY_CACHE_DIR"), "{log}");
+        Daemon::spawn_by(command, &variables).fails_for(&store, "PROXY_CACHE_DIR").await;
     }
 }
 

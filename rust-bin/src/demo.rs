@@ -88,11 +88,13 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
             "PROXY_DOMAIN_ID" => DOMAIN.into(),
             "PROXY_CHANNEL_ID" => CHANNEL.into(),
             "PROXY_CACHE_DIR" => return Some(folder.path().join("store").into()),
+            "PROXY_STATE_DIR" => return Some(folder.path().join("state").into()),
             _ => return None,
         };
         Some(OsString::from(value))
     })?;
-    let (mqtt, channel) = (config.mqtt.clone(), config.channel.clone());
+    let mqtt = config.mqtt.clone();
+    let channel = topic::Channel { domain: DOMAIN.into(), id: CHANNEL.into() };
     let service = Service::new(config)?;
     let mut ready = service.ready();
     let stop_service = stop.child_token();

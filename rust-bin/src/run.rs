@@ -18,18 +18,22 @@ pub(crate) async fn run() -> u8 {
     };
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        instance_id = config.instance_id,
         broker = %config.mqtt.address,
-        domain_id = config.channel.domain,
-        channel_id = config.channel.id,
+        domain_id = config.channels.domain,
+        channel_ids = ?config.channels.ids,
+        share_group = config.share_group,
         registry = %config.registry.url,
         store = %config.store.folder.display(),
-        chunk_size = config.chunk_size.get(),
+        state = %config.state.folder.display(),
+        chunk_size = config.delivery.chunk_size.get(),
         qos = config.mqtt.qos,
         "starting"
     );
     let outcome = match Service::new(config) {
-        Ok(service) => service.run(stop).await,
+        Ok(service) => {
+            info!(instance_id = service.instance_id(), "ready to connect");
+            service.run(stop).await
+        }
         Err(error) => Err(error),
     };
     match outcome {

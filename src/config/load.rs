@@ -3,21 +3,24 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
 use secrecy::SecretString;
-use uuid::Uuid;
 
 use super::docker::DockerConfig;
 use super::settings::{self, SETTINGS, Setting};
-use super::values::{MAX_CHUNK_SIZE, boolean, duration, positive_duration, size};
-use super::{ClientIdentity, Config, Credentials, Login, MqttConfig, RegistryConfig, StoreConfig, pem};
+use super::values::{MAX_CHUNK_SIZE, boolean, duration, positive_duration, size, tag_moves};
+use super::{
+    ClientIdentity, Config, Credentials, DeliveryConfig, Login, MqttConfig, RegistryConfig, StateConfig, StoreConfig,
+    pem,
+};
+use crate::delivery::schedule::Limits;
 use crate::tls;
-use crate::topic::{Channel, is_topic_level};
+use crate::topic::{ANY, Channels, is_topic_level};
 
 /// Every problem of a configuration, one line each.
 #[derive(Debug, thiserror::Error)]
@@ -91,12 +94,16 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
     let printable = |text: &str| (!text.contains(char::is_control)).then(|| SecretString::from(text));
 
     let log_level = reader.required(&settings::LOG_LEVEL, |text| text.parse().ok());
-    let instance_id = reader.optional(&settings::INSTANCE_ID, id).unwrap_or_else(|| Uuid::new_v4().to_string());
+    let instance_id = reader.optional(&settings::INSTANCE_ID, id);
     let address = reader.required(&settings::MQTT_ADDRESS, |text| text.parse().ok());
     let timeout = reader.required(&settings::MQTT_TIMEOUT, positive_duration);
     let qos = reader.required(&settings::MQTT_QOS, |text| text.parse().ok().filter(|qos| *qos <= 2));
-    let domain = reader.required(&settings::DOMAIN_ID, id);
-    let channel = reader.required(&settings::CHANNEL_ID, id);
+    let domain = reader.required(&settings::DOMAIN_ID, |text| id(text).or_else(|| any_level(text)));
+    let channels = reader.required(&settings::CHANNEL_ID, |text| {
+        let listed = text.split(',').map(|item| id(item.trim())).collect();
+        any_level(text).map(|any| vec![any]).or(listed)
+    });
+    let share_group = reader.optional(&settings::SHARE_GROUP, id);
     let client_id = reader.optional(&settings::CLIENT_ID, id);
     let client_key = reader.optional(&settings::CLIENT_KEY, |text| any(text).map(SecretString::from));
     reader.pair(&settings::CLIENT_ID, &settings::CLIENT_KEY);
@@ -133,6 +140,15 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
     let max_module_size = reader.required(&settings::MAX_MODULE_SIZE, |text| size(text).filter(|size| *size > 0));
     let folder = reader.optional(&settings::CACHE_DIR, |text| Some(PathBuf::from(text)));
     let limit = reader.required(&settings::CACHE_SIZE, size);
+    let state_folder = reader.optional(&settings::STATE_DIR, |text| Some(PathBuf::from(text)));
+    let tag_moves = reader.required(&settings::TAG_MOVES, tag_moves);
+    let within = |most: u32| move |text: &str| text.parse().ok().filter(|number: &NonZeroU32| number.get() <= most);
+    let max_requests = reader.required(&settings::MAX_REQUESTS, within(1_000_000));
+    let max_fetches = reader.required(&settings::MAX_FETCHES, within(64));
+    let max_in_flight = reader.required(&settings::MAX_IN_FLIGHT, |text| size(text).filter(|size| *size > 0));
+    let publish_rate = reader.optional(&settings::PUBLISH_RATE, |text| size(text).and_then(NonZeroU64::new));
+    let max_repeats = reader.required(&settings::MAX_REPEATS, size);
+    let max_passes = reader.required(&settings::MAX_PASSES, within(6000));
     let chunk_size = reader.required(&settings::CHUNK_SIZE, |text| {
         text.parse().ok().filter(|size: &NonZeroU32| size.get() <= MAX_CHUNK_SIZE)
     });
@@ -150,7 +166,8 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
             log_level: log_level?,
             instance_id,
             mqtt: MqttConfig { address: address?, timeout: timeout?, qos: qos?, login },
-            channel: Channel { domain: domain?, id: channel? },
+            channels: Channels { domain: domain?, ids: channels? },
+            share_group,
             registry: RegistryConfig {
                 url: registry_url?,
                 credentials,
@@ -165,13 +182,28 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
                 tag_ttl: tag_ttl?,
                 fetch_timeout: fetch_timeout?,
                 max_module_size: max_module_size?,
+                max_fetches: max_fetches?.get() as usize,
             },
             store: StoreConfig {
                 named: folder.is_some(),
-                folder: folder.unwrap_or_else(|| cache_folder(lookup)),
+                folder: folder.unwrap_or_else(|| usual_folder(lookup, &CACHE_FOLDERS)),
                 limit: limit?,
             },
-            chunk_size: chunk_size?,
+            state: StateConfig {
+                named: state_folder.is_some(),
+                folder: state_folder.unwrap_or_else(|| usual_folder(lookup, &STATE_FOLDERS)),
+            },
+            delivery: DeliveryConfig {
+                chunk_size: chunk_size?,
+                tag_moves: tag_moves?,
+                max_in_flight: usize::try_from(max_in_flight?).unwrap_or(usize::MAX),
+                limits: Limits {
+                    open_requests: max_requests?.get() as usize,
+                    passes_per_minute: max_passes?,
+                    publish_rate,
+                    repeats: max_repeats?,
+                },
+            },
         })
     })();
     match config {
@@ -316,13 +348,37 @@ fn folder(lookup: &dyn Fn(&str) -> Option<OsString>, places: &[(&str, &str)]) ->
     places.iter().find_map(place)
 }
 
-/// Where the system keeps caches: systemd's, the desktop's, the user's or everybody's.
-fn cache_folder(lookup: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
+/// Where the system keeps things of a kind: systemd's folder, the desktop's, the user's or everybody's.
+struct Places {
+    service: &'static str,
+    desktop: &'static str,
+    user: &'static str,
+    system: &'static str,
+}
+
+const CACHE_FOLDERS: Places = Places {
+    service: "CACHE_DIRECTORY",
+    desktop: "XDG_CACHE_HOME",
+    user: if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" },
+    system: "/var/cache",
+};
+const STATE_FOLDERS: Places = Places {
+    service: "STATE_DIRECTORY",
+    desktop: "XDG_STATE_HOME",
+    user: if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/state" },
+    system: "/var/lib",
+};
+
+fn usual_folder(lookup: &dyn Fn(&str) -> Option<OsString>, places: &Places) -> PathBuf {
     const NAME: &str = "propeller-proxy";
-    let user = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
-    folder(lookup, &[("CACHE_DIRECTORY", "")]).unwrap_or_else(|| {
-        folder(lookup, &[("XDG_CACHE_HOME", ""), ("HOME", user)]).unwrap_or_else(|| "/var/cache".into()).join(NAME)
-    })
+    let Places { service, desktop, user, system } = *places;
+    folder(lookup, &[(service, "")])
+        .unwrap_or_else(|| folder(lookup, &[(desktop, ""), ("HOME", user)]).unwrap_or_else(|| system.into()).join(NAME))
+}
+
+/// The filter that matches every level of a topic.
+fn any_level(text: &str) -> Option<String> {
+    (text.trim() == ANY).then(|| ANY.to_owned())
 }
 
 /// A value as a message shows it; what may be a user name and password in a URL is left out.

@@ -42,6 +42,8 @@ pub struct RegistryConfig {
     pub fetch_timeout: Duration,
     /// Largest module, and largest layer before and after it is unpacked, bytes.
     pub max_module_size: u64,
+    /// Fetches at once.
+    pub max_fetches: usize,
 }
 
 /// Credentials for a registry.

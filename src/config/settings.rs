@@ -33,7 +33,7 @@ pub(super) const LOG_LEVEL: Setting = Setting {
 pub(super) const INSTANCE_ID: Setting = Setting {
     names: &["PROXY_INSTANCE_ID"],
     accepts: ID,
-    help: "Names this process, and is its MQTT client identifier; a random UUID if not given.",
+    help: "Names this proxy, and is its MQTT client identifier; a random UUID, kept in the state folder, if not given.",
     ..Setting::PLAIN
 };
 pub(super) const MQTT_ADDRESS: Setting = Setting {
@@ -47,27 +47,33 @@ pub(super) const MQTT_TIMEOUT: Setting = Setting {
     names: &["PROXY_MQTT_TIMEOUT"],
     default: Some("30s"),
     accepts: "a duration over zero such as 30s, 1m30s or 500ms",
-    help: "How long connecting to the broker, or writing to it, may take.",
+    help: "How long connecting to the broker may take.",
     ..Setting::PLAIN
 };
 pub(super) const MQTT_QOS: Setting = Setting {
     names: &["PROXY_MQTT_QOS"],
     default: Some("2"),
     accepts: "0, 1 or 2",
-    help: "Quality of service of chunks and of the request subscription.",
+    help: "Quality of service of chunks. Requests are subscribed to at QoS 1.",
     ..Setting::PLAIN
 };
 pub(super) const DOMAIN_ID: Setting = Setting {
     names: &["PROXY_DOMAIN_ID", "PROXY_TENANT_ID"],
-    accepts: ID,
-    help: "The domain (later: tenant) of the channel. Required.",
+    accepts: "an id without / + # and control characters, or + for every domain",
+    help: "The domain (later: tenant) of the channels. Required.",
     ..Setting::PLAIN
 };
 pub(super) const CHANNEL_ID: Setting = Setting {
     names: &["PROXY_CHANNEL_ID"],
     old_names: &["PROPLET_CHANNEL_ID"],
+    accepts: "ids without / + # and control characters, with commas between, or + for every channel",
+    help: "The channels on which devices ask and are answered. Required.",
+    ..Setting::PLAIN
+};
+pub(super) const SHARE_GROUP: Setting = Setting {
+    names: &["PROXY_SHARE_GROUP"],
     accepts: ID,
-    help: "The channel on which devices ask and are answered. Required.",
+    help: "Replicas that name the same group divide the requests among themselves. Each needs an instance id and a state folder of its own.",
     ..Setting::PLAIN
 };
 pub(super) const CLIENT_ID: Setting = Setting {
@@ -217,6 +223,62 @@ pub(super) const CACHE_SIZE: Setting = Setting {
     help: "Disk space that the store may take; the least recently used goes first. 0 keeps nothing.",
     ..Setting::PLAIN
 };
+pub(super) const STATE_DIR: Setting = Setting {
+    names: &["PROXY_STATE_DIR"],
+    accepts: "the path of a folder",
+    help: "The folder of what must survive a restart: open requests, and what was sent lately. `propeller-proxy` in the user's or \
+           system's folder for state if not given, or a temporary folder if that cannot be used.",
+    ..Setting::PLAIN
+};
+pub(super) const TAG_MOVES: Setting = Setting {
+    names: &["PROXY_TAG_MOVES"],
+    default: Some("fresh"),
+    accepts: "fresh or pinned",
+    help: "What is sent when a tag moves while devices may have chunks of what it meant. `fresh`: the new module, in another number \
+           of chunks. `pinned`: the old one, until nobody has asked for 7 min, or for 15 min.",
+    ..Setting::PLAIN
+};
+pub(super) const MAX_REQUESTS: Setting = Setting {
+    names: &["PROXY_MAX_REQUESTS"],
+    default: Some("1024"),
+    accepts: "1 to 1000000",
+    help: "Requests that may be open at once; more are refused.",
+    ..Setting::PLAIN
+};
+pub(super) const MAX_FETCHES: Setting = Setting {
+    names: &["PROXY_MAX_FETCHES"],
+    default: Some("8"),
+    accepts: "1 to 64",
+    help: "Fetches from registries at once.",
+    ..Setting::PLAIN
+};
+pub(super) const MAX_IN_FLIGHT: Setting = Setting {
+    names: &["PROXY_MAX_IN_FLIGHT"],
+    default: Some("8MiB"),
+    accepts: "a size over zero such as 64KiB or 8MiB",
+    help: "Bytes of messages on their way to the broker, not yet acknowledged, above which no further one is sent.",
+    ..Setting::PLAIN
+};
+pub(super) const PUBLISH_RATE: Setting = Setting {
+    names: &["PROXY_PUBLISH_RATE"],
+    accepts: "a size over zero such as 64KiB or 2MB",
+    help: "Bytes of messages a second that a channel gets; as many as the broker takes if not given.",
+    ..Setting::PLAIN
+};
+pub(super) const MAX_REPEATS: Setting = Setting {
+    names: &["PROXY_MAX_REPEATS"],
+    default: Some("256MiB"),
+    accepts: "a size such as 0, 64KiB or 256MiB",
+    help: "Bytes of messages that a channel gets in any 6 min beyond the first copy of each app; more is refused.",
+    ..Setting::PLAIN
+};
+pub(super) const MAX_PASSES: Setting = Setting {
+    names: &["PROXY_MAX_PASSES"],
+    default: Some("10"),
+    accepts: "1 to 6000",
+    help: "Times a minute that an app of 1 MiB or more is sent: two may follow at once, then requests wait and share one.",
+    ..Setting::PLAIN
+};
 pub(super) const CHUNK_SIZE: Setting = Setting {
     names: &["PROXY_CHUNK_SIZE"],
     default: Some("512000"),
@@ -234,6 +296,7 @@ pub const SETTINGS: &[&Setting] = &[
     &MQTT_QOS,
     &DOMAIN_ID,
     &CHANNEL_ID,
+    &SHARE_GROUP,
     &CLIENT_ID,
     &CLIENT_KEY,
     &REGISTRY_URL,
@@ -256,5 +319,13 @@ pub const SETTINGS: &[&Setting] = &[
     &MAX_MODULE_SIZE,
     &CACHE_DIR,
     &CACHE_SIZE,
+    &STATE_DIR,
+    &TAG_MOVES,
+    &MAX_REQUESTS,
+    &MAX_FETCHES,
+    &MAX_IN_FLIGHT,
+    &PUBLISH_RATE,
+    &MAX_REPEATS,
+    &MAX_PASSES,
     &CHUNK_SIZE,
 ];

@@ -3,6 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::delivery::versions::TagMoves;
+
 /// Largest chunk, bytes of module: in base64 it still fits the 10 MiB packet of a stock proplet.
 pub const MAX_CHUNK_SIZE: u32 = 7_800_000;
 
@@ -66,6 +68,15 @@ impl FromStr for PullPolicy {
             "never" => Self::Never,
             _ => return Err(()),
         })
+    }
+}
+
+/// Reads what becomes of tags that move.
+pub(super) fn tag_moves(text: &str) -> Option<TagMoves> {
+    match text.to_ascii_lowercase().as_str() {
+        "fresh" => Some(TagMoves::Fresh),
+        "pinned" => Some(TagMoves::Pinned),
+        _ => None,
     }
 }
 

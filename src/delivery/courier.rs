@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -10,18 +10,22 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
 use tracing::info;
 
+use super::MAX_IN_FLIGHT_MESSAGES;
 use super::buffers::Buffers;
-use super::schedule::{Admission, Completed, Schedule, TransferId, TransferKey, Turn};
-use super::{MAX_IN_FLIGHT_BYTES, MAX_IN_FLIGHT_MESSAGES, MAX_TRANSFERS};
+use super::schedule::{Admission, Covered, Cut, Excess, Limits, RequestId, Schedule, Start, TransferId, Turn};
 use crate::blob::Blob;
 use crate::chunk::ChunkPlan;
+use crate::clock::{Clock, Time};
 use crate::error::Error;
 use crate::link::{Acknowledgement, Publisher};
+use crate::state::State;
+use crate::status::{self, Reporter};
 use crate::sync::lock;
+use crate::topic::{App, Role};
 use crate::wire::Encoder;
 
-/// How often the progress of a transfer is logged.
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the progress of a transfer is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What it took to cover all requests of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,23 +38,42 @@ pub struct Sent {
     pub sent_chunks: u64,
 }
 
+/// A module that is ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Module {
+    /// Its bytes.
+    pub blob: Blob,
+    /// How it is cut.
+    pub plan: ChunkPlan,
+    /// Whether nobody asked for it: that is not told.
+    pub is_repeat: bool,
+}
+
 /// Sends all transfers over one link.
 #[derive(Debug)]
 pub struct Courier {
     schedule: Mutex<Schedule<Arc<Outgoing>>>,
     /// Notified when the schedule may have got a turn.
     work: Notify,
+    /// Notified when the schedule may have got an alarm.
+    alarm: Notify,
     buffers: Buffers,
+    clock: Clock,
+    state: Arc<State>,
+    reporter: Arc<Reporter>,
+    limits: Limits,
 }
 
 /// What it takes to send any chunk of one transfer.
 #[derive(Debug)]
 struct Outgoing {
-    key: TransferKey,
+    app: App,
+    topic: String,
     blob: Blob,
     plan: ChunkPlan,
+    is_repeat: bool,
     encoder: Encoder,
-    /// Taken with the result of the transfer.
+    /// Taken with the result of the transfer; dropped with it when a newer one takes over.
     result: Mutex<Option<oneshot::Sender<Result<Sent, Error>>>>,
     progress: Mutex<Progress>,
 }
@@ -58,56 +81,111 @@ struct Outgoing {
 #[derive(Debug)]
 struct Progress {
     acknowledged: u64,
-    logged: Instant,
-}
-
-impl Default for Courier {
-    fn default() -> Self {
-        Self { schedule: Mutex::new(Schedule::new(MAX_TRANSFERS)), work: Notify::new(), buffers: Buffers::default() }
-    }
+    told: Time,
 }
 
 impl Courier {
-    /// Takes in a request: it opens a transfer, joins the open one, or is turned away.
-    pub fn request(&self, key: &TransferKey) -> Admission {
-        let admission = self.schedule().request(key);
-        self.work.notify_one();
-        admission
+    /// A courier without transfers.
+    #[must_use]
+    pub fn new(limits: Limits, clock: Clock, state: Arc<State>, reporter: Arc<Reporter>) -> Self {
+        let (schedule, buffers) = (Mutex::new(Schedule::new(limits)), Buffers::default());
+        Self { schedule, work: Notify::new(), alarm: Notify::new(), buffers, clock, state, reporter, limits }
     }
 
-    /// Sends the chunks of `blob` until every request of the transfer is covered.
+    /// Takes in a request: it opens a transfer, joins the open one, or is turned away.
     ///
     /// # Errors
-    /// [`Error::Disk`] if the blob cannot be read, [`Error::Stopping`] if the courier ends before the transfer does.
-    pub async fn send(&self, id: TransferId, key: TransferKey, blob: Blob, plan: ChunkPlan) -> Result<Sent, Error> {
-        let total_chunks = plan.total_chunks();
-        let app_name = key.app_name.to_string();
+    /// [`Error::Overloaded`], [`Error::OverBudget`].
+    pub fn request(&self, app: &App, request: RequestId, arrived: Time) -> Result<Admission, Error> {
+        let admission = self.schedule().request(app, request, arrived, self.clock.now());
+        self.work.notify_one();
+        match admission {
+            Admission::Refused(excess) => Err(self.refusal(app, excess)),
+            admission => Ok(admission),
+        }
+    }
+
+    /// Sends the chunks of `blob` until every request of the transfer is covered. `None` if that is no longer wanted,
+    /// because a newer transfer took over.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if the blob cannot be read, [`Error::OverBudget`] if its channel has had enough.
+    pub async fn send(&self, id: TransferId, app: &App, module: Module) -> Result<Option<Sent>, Error> {
+        let Module { blob, plan, is_repeat } = module;
         let (result, finished) = oneshot::channel();
+        let encoder = Encoder::new(&app.name, plan.total_chunks());
+        let message_size = encoder.message_size(plan.chunk(0).1) as u64;
         let outgoing = Arc::new(Outgoing {
-            encoder: Encoder::new(&key.app_name, total_chunks),
-            key,
+            topic: app.topic(Role::Answer),
+            app: app.clone(),
+            encoder,
             blob,
             plan,
+            is_repeat,
             result: Mutex::new(Some(result)),
-            progress: Mutex::new(Progress { acknowledged: 0, logged: Instant::now() }),
+            progress: Mutex::new(Progress { acknowledged: 0, told: self.clock.now() }),
         });
-        self.schedule().start(id, total_chunks, outgoing);
-        self.work.notify_one();
-        finished.await.unwrap_or(Err(Error::Stopping { app_name }))
+        let cut = Cut { total_chunks: plan.total_chunks(), message_size, module_size: plan.size() };
+        match self.schedule().start(id, cut, outgoing, self.clock.now()) {
+            Start::Sending => self.work.notify_one(),
+            Start::Gone => return Ok(None),
+            Start::Refused(excess) => return Err(self.refusal(app, excess)),
+        }
+        finished.await.ok().transpose()
     }
 
-    /// Gives a transfer up, if it is still open.
-    pub fn abandon(&self, id: TransferId) {
-        self.schedule().abandon(id);
+    /// Gives a transfer up, if it is still open; returns its open requests.
+    pub fn abandon(&self, id: TransferId) -> Vec<RequestId> {
+        self.schedule().abandon(id)
     }
 
-    /// Does the sending until the link is closed, with at most [`MAX_IN_FLIGHT_MESSAGES`] and about
-    /// [`MAX_IN_FLIGHT_BYTES`] on their way.
-    pub async fn run(&self, publisher: &Publisher) {
+    /// The link is up again after `outage`; returns how many transfers will be covered again.
+    pub fn recover(&self, outage: Duration) -> usize {
+        let count = self.schedule().recover(outage, self.clock.now());
+        self.alarm.notify_one();
+        count
+    }
+
+    /// Waits until transfers are to be repeated, and returns them.
+    pub async fn repeats(&self) -> Vec<(TransferId, App)> {
+        loop {
+            let now = self.clock.now();
+            let next = self.schedule().next_alarm(now);
+            let until_next = async {
+                match next {
+                    Some(next) => tokio::time::sleep(next.since(now)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = until_next => {}
+                () = self.alarm.notified() => continue,
+            }
+            let repeats = self.schedule().wake(self.clock.now());
+            self.work.notify_one();
+            if !repeats.is_empty() {
+                return repeats;
+            }
+        }
+    }
+
+    /// Whether requests for `app` are open here.
+    pub fn is_open(&self, app: &App) -> bool {
+        self.schedule().is_open(app)
+    }
+
+    /// Some app with open requests.
+    pub fn any_open(&self) -> Option<App> {
+        self.schedule().open_apps().next().cloned()
+    }
+
+    /// Does the sending until the link is closed, with at most [`MAX_IN_FLIGHT_MESSAGES`] and about `max_in_flight` bytes
+    /// on their way.
+    pub async fn run(&self, publisher: &Publisher, max_in_flight: usize) {
         let mut in_flight = FuturesUnordered::new();
         let mut in_flight_bytes = 0;
         loop {
-            let room = in_flight.len() < usize::from(MAX_IN_FLIGHT_MESSAGES) && in_flight_bytes < MAX_IN_FLIGHT_BYTES;
+            let room = in_flight.len() < usize::from(MAX_IN_FLIGHT_MESSAGES) && in_flight_bytes < max_in_flight;
             tokio::select! {
                 biased;
                 Some((turn, size, outcome)) = in_flight.next() => {
@@ -122,13 +200,10 @@ impl Courier {
                     Ok(message) => {
                         let size = message.len();
                         in_flight_bytes += size;
-                        let outcome = publisher.publish(&turn.load.key.topic, message).await;
+                        let outcome = publisher.publish(&turn.load.topic, message).await;
                         in_flight.push(async move { (turn, size, outcome.await) });
                     }
-                    Err(error) => {
-                        self.abandon(turn.id);
-                        turn.load.finish(Err(error));
-                    }
+                    Err(error) => turn.load.finish(Err(error)),
                 }
             }
         }
@@ -138,25 +213,46 @@ impl Courier {
         loop {
             publisher.ready().await;
             // Bound to a name so that the schedule is not locked across the wait.
-            let turn = self.schedule().next_turn();
+            let turn = self.schedule().next_turn(self.clock.now());
             match turn {
                 Some(turn) => return turn,
-                None => self.work.notified().await,
+                None => {
+                    // What is held back has an alarm.
+                    self.alarm.notify_one();
+                    self.work.notified().await;
+                }
             }
         }
     }
 
     fn acknowledged(&self, turn: &Turn<Arc<Outgoing>>) {
-        turn.load.log_progress();
-        let completed = self.schedule().acknowledged(turn.id, turn.position);
-        if let Some(Completed { load, requests, sent_chunks }) = completed {
-            load.finish(Ok(Sent { requests, total_chunks: load.plan.total_chunks(), sent_chunks }));
+        let now = self.clock.now();
+        turn.load.tell_progress(&self.reporter, now);
+        let covered = self.schedule().acknowledged(turn.id, turn.position, now);
+        if let Some(Covered { load, requests, completed }) = covered {
+            if !requests.is_empty() {
+                self.state.close_requests(requests);
+            }
+            if let Some((requests, sent_chunks)) = completed {
+                self.alarm.notify_one();
+                load.finish(Ok(Sent { requests, total_chunks: load.plan.total_chunks(), sent_chunks }));
+            }
         }
     }
 
     fn lost(&self, turn: &Turn<Arc<Outgoing>>) {
         self.schedule().lost(turn.id, turn.position);
         self.work.notify_one();
+    }
+
+    fn refusal(&self, app: &App, excess: Excess) -> Error {
+        let app_name = app.name.to_string();
+        match excess {
+            Excess::Requests => {
+                Error::Overloaded { app_name, limit: self.limits.open_requests, what: "requests are open" }
+            }
+            Excess::Repeats => Error::OverBudget { app_name, limit: self.limits.repeats },
+        }
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule<Arc<Outgoing>>> {
@@ -186,13 +282,15 @@ impl Outgoing {
         }
     }
 
-    fn log_progress(&self) {
+    fn tell_progress(&self, reporter: &Reporter, now: Time) {
         let mut progress = lock(&self.progress);
         progress.acknowledged += 1;
-        if progress.logged.elapsed() >= PROGRESS_INTERVAL {
-            progress.logged = Instant::now();
-            let (app_name, total_chunks) = (&*self.key.app_name, self.plan.total_chunks());
+        if !self.is_repeat && now.since(progress.told) >= PROGRESS_INTERVAL {
+            progress.told = now;
+            let (app_name, total_chunks) = (&*self.app.name, self.plan.total_chunks());
             info!(app_name, acknowledged_chunks = progress.acknowledged, total_chunks, "sending");
+            let digest = self.blob.digest();
+            reporter.tell_progress(&self.app, status::State::Sending, digest, &self.plan, progress.acknowledged);
         }
     }
 }

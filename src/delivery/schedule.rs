@@ -1,38 +1,103 @@
-//! Coverage, joining and turns, as a pure state machine.
+//! Coverage, joining, turns and repetition, as a pure state machine: the time comes from outside.
 //!
 //! A transfer publishes its chunks at *positions* 0, 1, 2 …; position `p` carries chunk `p % total_chunks`. A request
 //! that arrives when the next position is `p` is covered once positions `p` to `p + total_chunks - 1` are acknowledged:
-//! it joins the running pass, which goes around until its latest request is covered. So a late joiner costs the prefix
-//! it missed and not a second transfer.
+//! it joins the running transfer, which goes around until its latest request is covered. So a late joiner costs the
+//! prefix it missed and not a second transfer.
+//!
+//! Then the transfer rests. It is repeated from there if two of its requests may have come from two tasks of one device
+//! (the first of which takes the module away from the other), and after the broker was lost, which may have forgotten
+//! what it had acknowledged.
+
+mod pass;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
-/// What makes two requests one transfer: the same name, answered on the same topic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct TransferKey {
-    /// Where the answers go.
-    pub topic: Arc<str>,
-    /// The module as the devices named it.
-    pub app_name: Arc<str>,
+use self::pass::Pass;
+use super::budget::Budgets;
+use crate::clock::Time;
+use crate::topic::App;
+
+/// How long a device waits for its module after it asked.
+pub const TASK_TIMEOUT: Duration = Duration::from_secs(55);
+/// Wait before a repetition for a second task of one device: tasks look for their module every 5 s.
+const ECHO_DELAY: Duration = Duration::from_secs(6);
+/// Repetitions for further tasks of one device.
+const MAX_ECHOES: u32 = 3;
+/// Times that a module is sent, above which it is not repeated for such tasks.
+const MAX_ECHOED_PASSES: u64 = 4;
+/// How much longer than the broker was away the devices may be. They come back 1, 3, 7, 15, 31 s after the loss: within
+/// as long as the outage, and a second.
+const RETURN_MARGIN: Duration = Duration::from_millis(1500);
+/// Longest wait for devices after the broker is back.
+const MAX_RETURN: Duration = Duration::from_secs(33);
+/// Size from which the passes of an app are spaced, bytes of module.
+const SPACED_SIZE: u64 = 1 << 20;
+/// Transfers that are remembered after they were done.
+const MAX_RESTING: usize = 4096;
+
+/// What the schedule is bounded by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests that are not yet covered.
+    pub open_requests: usize,
+    /// Passes a minute of an app of [`SPACED_SIZE`]; two may follow each other at once.
+    pub passes_per_minute: NonZeroU32,
+    /// Bytes of messages a second and channel.
+    pub publish_rate: Option<NonZeroU64>,
+    /// Bytes of messages per channel in 360 s beyond the first copy of each app.
+    pub repeats: u64,
 }
 
 /// Names one transfer among all that this schedule ever had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransferId(u64);
+
+/// Names a request, for whoever keeps a list of them.
+pub type RequestId = u64;
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
     /// It opened this transfer, whose module is still to be fetched.
     Opened(TransferId),
-    /// It joined a transfer, which now has this many requests.
-    Joined {
-        /// Requests of the transfer so far.
-        requests: u64,
-    },
-    /// It was turned away: too many transfers are open.
-    Full,
+    /// It joined a transfer, which now has so many open requests.
+    Joined(usize),
+    /// It was turned away.
+    Refused(Excess),
+}
+
+/// A bound that was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// [`Limits::open_requests`].
+    Requests,
+    /// [`Limits::repeats`].
+    Repeats,
+}
+
+/// How a module is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cut {
+    /// The number of chunks, at least one.
+    pub total_chunks: u64,
+    /// The size that no message exceeds, bytes.
+    pub message_size: u64,
+    /// The size of the module, bytes.
+    pub module_size: u64,
+}
+
+/// What becomes of a transfer whose module is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// It is sent.
+    Sending,
+    /// Nobody waits for it any more: it was given up, or a newer transfer took over.
+    Gone,
+    /// It would be too much.
+    Refused(Excess),
 }
 
 /// A chunk that is to be published now.
@@ -48,156 +113,357 @@ pub struct Turn<T> {
     pub load: T,
 }
 
-/// A transfer that covered all its requests.
+/// What an acknowledgement brought about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Completed<T> {
+pub struct Covered<T> {
     /// What the transfer was started with.
     pub load: T,
-    /// How many requests it served.
-    pub requests: u64,
-    /// How many chunks were published for them and acknowledged.
-    pub sent_chunks: u64,
+    /// The requests that are now covered.
+    pub requests: Vec<RequestId>,
+    /// If that was the last of it: how many requests it served, and the chunks that were published for them.
+    pub completed: Option<(u64, u64)>,
 }
 
 /// All open transfers and whose turn it is. `T` is whatever the owner needs at hand to send a chunk.
 #[derive(Debug)]
 pub struct Schedule<T> {
+    limits: Limits,
+    budgets: Budgets,
     transfers: HashMap<TransferId, Transfer<T>>,
-    open: HashMap<TransferKey, TransferId>,
+    by_app: HashMap<App, TransferId>,
     /// The transfers that have a chunk to send, each once, next one first.
     turns: VecDeque<TransferId>,
+    /// When something is to be done about a transfer.
+    alarms: BTreeSet<(Time, TransferId)>,
     opened: u64,
-    max_transfers: usize,
+    open_requests: usize,
 }
 
 #[derive(Debug)]
 struct Transfer<T> {
-    key: TransferKey,
-    requests: u64,
-    /// `None` while the module is being fetched.
-    pass: Option<Pass<T>>,
+    app: App,
+    stage: Stage<T>,
+    /// Whether it is a repetition, which no request has asked for.
+    is_repeat: bool,
+    /// Requests that are not yet covered, and the position from which on each is; oldest first.
+    open: VecDeque<(RequestId, u64)>,
+    served: u64,
+    /// When the latest request arrived.
+    latest: Time,
+    /// Repetitions that are due to further tasks of one device.
+    echoes: u32,
+    /// How often the module was sent since it was last at rest and asked for.
+    passes: u64,
+    /// When it is to be repeated for such a task.
+    echo_at: Option<Time>,
+    /// From when on everything is to be covered again.
+    again_at: Option<Time>,
+    /// The time up to which its passes have used their share.
+    paced_until: Time,
+    alarm: Option<Time>,
 }
 
 #[derive(Debug)]
-struct Pass<T> {
-    load: T,
-    total_chunks: u64,
-    /// The first position not yet sent.
-    next: u64,
-    /// The position at which every request is covered.
-    end: u64,
-    in_flight: BTreeSet<u64>,
-    /// Positions that were sent, not acknowledged, and must be sent again.
-    lost: BTreeSet<u64>,
-}
-
-impl<T> Pass<T> {
-    fn has_turn(&self) -> bool {
-        self.next < self.end || !self.lost.is_empty()
-    }
-
-    fn take_position(&mut self) -> Option<u64> {
-        let position = self.lost.pop_first().or_else(|| {
-            let fresh = (self.next < self.end).then_some(self.next)?;
-            self.next += 1;
-            Some(fresh)
-        })?;
-        self.in_flight.insert(position);
-        Some(position)
-    }
+enum Stage<T> {
+    Fetching,
+    Sending { pass: Pass, load: T, message_size: u64, is_spaced: bool },
+    Resting,
 }
 
 impl<T: Clone> Schedule<T> {
-    /// A schedule without transfers that admits `max_transfers` at once.
+    /// A schedule without transfers.
     #[must_use]
-    pub fn new(max_transfers: usize) -> Self {
-        Self { transfers: HashMap::new(), open: HashMap::new(), turns: VecDeque::new(), opened: 0, max_transfers }
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            budgets: Budgets::new(limits.publish_rate, limits.repeats),
+            limits,
+            transfers: HashMap::new(),
+            by_app: HashMap::new(),
+            turns: VecDeque::new(),
+            alarms: BTreeSet::new(),
+            opened: 0,
+            open_requests: 0,
+        }
     }
 
-    /// Takes in a request: opens a transfer or joins the open one.
-    pub fn request(&mut self, key: &TransferKey) -> Admission {
-        if let Some(id) = self.open.get(key)
-            && let Some(transfer) = self.transfers.get_mut(id)
+    /// Takes in a request that arrived at `arrived`: it opens a transfer or joins the open one.
+    pub fn request(&mut self, app: &App, request: RequestId, arrived: Time, now: Time) -> Admission {
+        if self.open_requests >= self.limits.open_requests {
+            return Admission::Refused(Excess::Requests);
+        }
+        let known = self.by_app.get(app).copied();
+        if let Some(id) = known
+            && let Some(transfer) = self.transfers.get_mut(&id)
+            && transfer.is_open()
         {
-            transfer.requests += 1;
-            if let Some(pass) = &mut transfer.pass {
-                let had_turn = pass.has_turn();
-                pass.end = pass.next + pass.total_chunks;
-                if !had_turn {
-                    self.turns.push_back(*id);
+            let mut from = 0;
+            if let Stage::Sending { pass, message_size, .. } = &mut transfer.stage {
+                let extra = pass.extra() * *message_size;
+                if !self.budgets.repeat(&app.channel, extra, now) {
+                    return Admission::Refused(Excess::Repeats);
                 }
+                if !pass.has_turn() && extra > 0 {
+                    self.turns.push_back(id);
+                }
+                pass.extend();
+                from = pass.next;
             }
-            return Admission::Joined { requests: transfer.requests };
+            transfer.open.push_back((request, from));
+            transfer.latest = transfer.latest.max(arrived);
+            transfer.echoes = MAX_ECHOES.min(transfer.echoes + 1);
+            self.open_requests += 1;
+            return Admission::Joined(transfer.open.len());
         }
-        if self.transfers.len() >= self.max_transfers {
-            return Admission::Full;
-        }
+        // What rests or is repeated has the module as it was; who asks now gets it as it is.
+        let before = known.and_then(|id| self.remove(id));
         let id = TransferId(self.opened);
         self.opened += 1;
-        self.open.insert(key.clone(), id);
-        self.transfers.insert(id, Transfer { key: key.clone(), requests: 1, pass: None });
+        self.open_requests += 1;
+        self.by_app.insert(app.clone(), id);
+        let mut transfer = Transfer {
+            app: app.clone(),
+            stage: Stage::Fetching,
+            is_repeat: false,
+            open: [(request, 0)].into(),
+            served: 0,
+            latest: arrived,
+            echoes: 0,
+            passes: 0,
+            echo_at: None,
+            again_at: None,
+            paced_until: Time::default(),
+            alarm: None,
+        };
+        if let Some(before) = before {
+            transfer.latest = before.latest.max(arrived);
+            (transfer.echoes, transfer.again_at) = (before.echoes, before.again_at);
+            transfer.paced_until = before.paced_until;
+        }
+        let again_at = transfer.again_at;
+        self.transfers.insert(id, transfer);
+        self.set_alarm(id, again_at);
         Admission::Opened(id)
     }
 
-    /// Starts sending: the module of `id` is there and has `total_chunks` chunks, at least one.
-    pub fn start(&mut self, id: TransferId, total_chunks: u64, load: T) {
-        if let Some(transfer) = self.transfers.get_mut(&id) {
-            let (in_flight, lost) = Default::default();
-            transfer.pass = Some(Pass { load, total_chunks, next: 0, end: total_chunks, in_flight, lost });
-            self.turns.push_back(id);
+    /// Starts sending: the module of `id` is there.
+    pub fn start(&mut self, id: TransferId, cut: Cut, load: T, now: Time) -> Start {
+        let Cut { total_chunks, message_size, module_size } = cut;
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Start::Gone };
+        if !matches!(transfer.stage, Stage::Fetching) {
+            return Start::Gone;
         }
+        if !self.budgets.copy(&transfer.app, total_chunks * message_size, now) {
+            return Start::Refused(Excess::Repeats);
+        }
+        let is_spaced = module_size >= SPACED_SIZE;
+        transfer.stage = Stage::Sending { pass: Pass::new(total_chunks), load, message_size, is_spaced };
+        self.turns.push_back(id);
+        Start::Sending
     }
 
     /// Takes the next chunk to publish; the transfers take turns chunk by chunk.
-    pub fn next_turn(&mut self) -> Option<Turn<T>> {
-        let id = self.turns.pop_front()?;
-        let pass = self.transfers.get_mut(&id)?.pass.as_mut()?;
-        let position = pass.take_position()?;
-        if pass.has_turn() {
-            self.turns.push_back(id);
+    pub fn next_turn(&mut self, now: Time) -> Option<Turn<T>> {
+        for _ in 0..self.turns.len() {
+            let id = self.turns.pop_front()?;
+            let Some(transfer) = self.transfers.get_mut(&id) else { continue };
+            if self.budgets.free_at(&transfer.app.channel) > now {
+                self.turns.push_back(id);
+                continue;
+            }
+            if let Some(until) = transfer.held_until(now, self.limits.passes_per_minute) {
+                let alarm = transfer.again_at.map_or(until, |again_at| again_at.min(until));
+                self.set_alarm(id, Some(alarm));
+                continue;
+            }
+            let Stage::Sending { pass, load, message_size, .. } = &mut transfer.stage else { continue };
+            let Some(position) = pass.take() else { continue };
+            let (turn, message_size) =
+                (Turn { id, position, index: position % pass.total_chunks, load: load.clone() }, *message_size);
+            if pass.has_turn() {
+                self.turns.push_back(id);
+            }
+            self.budgets.publish(&transfer.app.channel, message_size, now);
+            return Some(turn);
         }
-        Some(Turn { id, position, index: position % pass.total_chunks, load: pass.load.clone() })
+        None
     }
 
-    /// The broker acknowledged a position; returns the transfer if that covered its last request.
-    pub fn acknowledged(&mut self, id: TransferId, position: u64) -> Option<Completed<T>> {
-        let pass = self.transfers.get_mut(&id)?.pass.as_mut()?;
-        pass.in_flight.remove(&position);
-        if pass.has_turn() || !pass.in_flight.is_empty() {
-            return None;
+    /// The broker acknowledged a position. Tells which requests that covered, if any.
+    pub fn acknowledged(&mut self, id: TransferId, position: u64, now: Time) -> Option<Covered<T>> {
+        let transfer = self.transfers.get_mut(&id)?;
+        let Stage::Sending { pass, load, .. } = &mut transfer.stage else { return None };
+        pass.acknowledge(position);
+        let (floor, total_chunks) = (pass.floor(), pass.total_chunks);
+        let (load, sent_chunks, is_complete) = (load.clone(), pass.end, pass.is_complete());
+        let mut requests = Vec::new();
+        while let Some((request, _)) = transfer.open.pop_front_if(|(_, from)| *from + total_chunks <= floor) {
+            requests.push(request);
         }
-        let Transfer { requests, pass, .. } = self.close(id)?;
-        pass.map(|Pass { load, end, .. }| Completed { load, requests, sent_chunks: end })
+        transfer.served += requests.len() as u64;
+        self.open_requests -= requests.len();
+        let completed = is_complete.then_some((transfer.served, sent_chunks));
+        if is_complete {
+            self.rest(id, now);
+        }
+        (is_complete || !requests.is_empty()).then_some(Covered { load, requests, completed })
     }
 
     /// A position will not be acknowledged; it is sent again.
     pub fn lost(&mut self, id: TransferId, position: u64) {
-        if let Some(pass) = self.transfers.get_mut(&id).and_then(|transfer| transfer.pass.as_mut())
-            && pass.in_flight.remove(&position)
-        {
-            if !pass.has_turn() {
+        if let Some(Transfer { stage: Stage::Sending { pass, .. }, .. }) = self.transfers.get_mut(&id) {
+            if pass.lose(position) && !self.turns.contains(&id) {
                 self.turns.push_back(id);
             }
-            pass.lost.insert(position);
         }
     }
 
-    /// Gives a transfer and its requests up, if it is open.
-    pub fn abandon(&mut self, id: TransferId) {
-        self.close(id);
+    /// Gives a transfer up; returns its open requests.
+    pub fn abandon(&mut self, id: TransferId) -> Vec<RequestId> {
+        let transfer = self.remove(id);
+        transfer.map(|transfer| transfer.open.into_iter().map(|(request, _)| request).collect()).unwrap_or_default()
     }
 
-    /// Whether no transfer is open.
+    /// The broker is back after `outage`: whatever was asked for within [`TASK_TIMEOUT`] is covered again when the
+    /// devices are back as well. Returns how many transfers that concerns.
+    pub fn recover(&mut self, outage: Duration, now: Time) -> usize {
+        let again_at = now + (outage + RETURN_MARGIN).min(MAX_RETURN);
+        let young: Vec<_> = self
+            .transfers
+            .iter_mut()
+            .filter(|(_, transfer)| again_at.since(transfer.latest) < TASK_TIMEOUT)
+            .map(|(id, transfer)| {
+                transfer.again_at = Some(again_at);
+                (*id, transfer.alarm.map_or(again_at, |alarm| alarm.min(again_at)))
+            })
+            .collect();
+        for &(id, alarm) in &young {
+            self.set_alarm(id, Some(alarm));
+        }
+        young.len()
+    }
+
+    /// When [`Schedule::wake`] has something to do, or a channel may get its next message.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.transfers.is_empty()
+    pub fn next_alarm(&self, now: Time) -> Option<Time> {
+        let waiting = self.turns.iter().filter_map(|id| self.transfers.get(id));
+        let free_at = waiting.map(|transfer| self.budgets.free_at(&transfer.app.channel)).filter(|at| *at > now);
+        self.alarms.first().map(|(time, _)| *time).into_iter().chain(free_at).min()
     }
 
-    fn close(&mut self, id: TransferId) -> Option<Transfer<T>> {
+    /// Does what is due, and returns the transfers that are to be repeated: their module is to be brought again.
+    pub fn wake(&mut self, now: Time) -> Vec<(TransferId, App)> {
+        let mut repeats = Vec::new();
+        while let Some(&(time, id)) = self.alarms.first()
+            && time <= now
+        {
+            self.set_alarm(id, None);
+            let Some(transfer) = self.transfers.get_mut(&id) else { continue };
+            let again = transfer.again_at.take_if(|at| *at <= now).is_some();
+            match &mut transfer.stage {
+                Stage::Fetching => {}
+                Stage::Sending { pass, message_size, .. } => {
+                    if again && self.budgets.repeat(&transfer.app.channel, pass.extra() * *message_size, now) {
+                        pass.extend();
+                        transfer.open.iter_mut().for_each(|(_, from)| *from = pass.next);
+                    }
+                    if pass.has_turn() && !self.turns.contains(&id) {
+                        self.turns.push_back(id);
+                    }
+                }
+                Stage::Resting => {
+                    let echo = transfer.echo_at.take_if(|at| *at <= now).is_some();
+                    if now.since(transfer.latest) >= TASK_TIMEOUT {
+                        self.remove(id);
+                        continue;
+                    }
+                    if again || echo {
+                        (transfer.stage, transfer.is_repeat, transfer.echo_at) = (Stage::Fetching, true, None);
+                        repeats.push((id, transfer.app.clone()));
+                    }
+                }
+            }
+            let alarm = transfer.next_alarm();
+            self.set_alarm(id, alarm);
+        }
+        repeats
+    }
+
+    /// Whether requests for `app` are open here.
+    #[must_use]
+    pub fn is_open(&self, app: &App) -> bool {
+        self.by_app.get(app).and_then(|id| self.transfers.get(id)).is_some_and(Transfer::is_open)
+    }
+
+    /// The apps with open requests.
+    pub fn open_apps(&self) -> impl Iterator<Item = &App> {
+        self.transfers.values().filter(|transfer| transfer.is_open()).map(|transfer| &transfer.app)
+    }
+
+    /// A transfer has covered everybody.
+    fn rest(&mut self, id: TransferId, now: Time) {
+        let is_full = self.transfers.len() > MAX_RESTING + self.open_requests;
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if let Stage::Sending { pass, .. } = &transfer.stage {
+            transfer.passes += pass.end.div_ceil(pass.total_chunks);
+        }
+        (transfer.stage, transfer.served) = (Stage::Resting, 0);
+        if transfer.is_repeat {
+            transfer.echoes = transfer.echoes.saturating_sub(1);
+        }
+        let echo_at = now + ECHO_DELAY;
+        let is_due =
+            transfer.echoes > 0 && transfer.passes < MAX_ECHOED_PASSES && echo_at.since(transfer.latest) < TASK_TIMEOUT;
+        transfer.echo_at = is_due.then_some(echo_at);
+        let alarm = transfer.next_alarm();
+        if is_full {
+            self.remove(id);
+        } else {
+            self.set_alarm(id, alarm);
+        }
+    }
+
+    fn set_alarm(&mut self, id: TransferId, time: Option<Time>) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let old = std::mem::replace(&mut transfer.alarm, time);
+        old.map(|old| self.alarms.remove(&(old, id)));
+        time.map(|time| self.alarms.insert((time, id)));
+    }
+
+    fn remove(&mut self, id: TransferId) -> Option<Transfer<T>> {
+        self.set_alarm(id, None);
         let transfer = self.transfers.remove(&id)?;
-        self.open.remove(&transfer.key);
+        self.open_requests -= transfer.open.len();
+        self.by_app.remove(&transfer.app);
         self.turns.retain(|turn| *turn != id);
         Some(transfer)
+    }
+}
+
+impl<T> Transfer<T> {
+    /// Whether requests may join it.
+    fn is_open(&self) -> bool {
+        !self.is_repeat && !matches!(self.stage, Stage::Resting)
+    }
+
+    /// When to look at it again, unless it is held.
+    fn next_alarm(&self) -> Option<Time> {
+        let forgotten_at = matches!(self.stage, Stage::Resting).then(|| self.latest + TASK_TIMEOUT);
+        [self.echo_at, self.again_at, forgotten_at].into_iter().flatten().min()
+    }
+
+    /// Until when its next position has to wait, because it begins another pass too soon. If it has not, the pass begins.
+    fn held_until(&mut self, now: Time, passes_per_minute: NonZeroU32) -> Option<Time> {
+        let Stage::Sending { pass, is_spaced, .. } = &self.stage else { return None };
+        if !is_spaced || !pass.begins_round() {
+            return None;
+        }
+        let interval = Duration::from_secs(60) / passes_per_minute.get();
+        let free_at = self.paced_until - interval;
+        if free_at > now {
+            return Some(free_at);
+        }
+        self.paced_until = self.paced_until.max(now) + interval;
+        None
     }
 }
 

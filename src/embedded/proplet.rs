@@ -12,16 +12,20 @@ use uuid::Uuid;
 
 use crate::config::MqttConfig;
 use crate::error::Error;
-use crate::link::{Acknowledgement, Link, LinkOptions};
+use crate::link::{Acknowledgement, Link, LinkOptions, Message, Retries, Session, Subscription};
 use crate::sync::lock;
-use crate::topic::{Channel, Layout};
+use crate::topic::{Channel, Layout, Role};
 
-/// How long a task waits for its module: it polls at 0, 5 … 55 s and fails after that.
-pub const TASK_TIMEOUT: Duration = Duration::from_secs(55);
+pub use crate::delivery::schedule::TASK_TIMEOUT;
 /// Age after its first chunk at which an incomplete assembly is swept.
 pub const ASSEMBLY_TTL: Duration = Duration::from_secs(300);
 /// Largest packet a stock proplet receives, bytes.
 pub const MAX_PACKET: usize = 10 << 20;
+
+/// How often the broker hears from it at least.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Messages that may wait for the broker.
+const QUEUE: usize = 20;
 
 /// The assemblies of one proplet: every chunk it hears, asked or not, by `app_name`.
 #[derive(Debug, Default)]
@@ -74,7 +78,7 @@ impl Tally {
 
 /// A message of wire protocol 1 as a device reads it.
 #[derive(Deserialize)]
-struct Message {
+struct Chunk {
     app_name: String,
     #[serde(rename = "chunk_idx")]
     index: u64,
@@ -85,7 +89,7 @@ struct Message {
 impl Assemblies {
     /// Takes in a message that was heard at `now`.
     pub fn receive(&mut self, message: &[u8], now: Instant) -> Reception {
-        let Ok(chunk) = serde_json::from_slice::<Message>(message) else { return Reception::Unreadable };
+        let Ok(chunk) = serde_json::from_slice::<Chunk>(message) else { return Reception::Unreadable };
         let Ok(data) = base64_simd::STANDARD.decode_to_vec(chunk.data) else { return Reception::Unreadable };
         let assembly = self.0.entry(chunk.app_name).or_insert_with(|| Assembly {
             chunks: BTreeMap::new(),
@@ -128,7 +132,7 @@ impl Assemblies {
 
 /// A proplet on a channel.
 ///
-/// It differs from a device in two ways: a task sees its module as soon as it is complete, not at its next poll, and
+/// It loses and finds the broker as devices do, and differs from one in two ways: a task sees its module as soon as it is complete, not at its next poll, and
 /// nothing is swept.
 #[derive(Debug)]
 pub struct Proplet {
@@ -151,26 +155,36 @@ impl Proplet {
     /// # Errors
     /// [`Error::BrokerRefused`], [`Error::Setup`].
     pub async fn connect(mqtt: &MqttConfig, channel: &Channel, layout: Layout) -> Result<Self, Error> {
+        let filter = channel.topic(layout, Role::Answer);
         let options = LinkOptions {
             client_id: format!("proplet-{}", Uuid::new_v4()),
-            subscriptions: vec![channel.answer_topic(layout)],
+            session: Session::Clean,
+            subscriptions: vec![Subscription { filter, qos: mqtt.qos, is_required: true }],
+            will: None,
+            qos: mqtt.qos,
+            by_receipt: false,
+            keep_alive: KEEP_ALIVE,
+            broker_hangs: Arc::default(),
+            retries: Retries::STOCK,
+            queue: QUEUE,
             max_incoming: MAX_PACKET,
             max_outgoing: MAX_PACKET,
+            is_talkative: true,
         };
         let heard = Arc::new(Heard::default());
         let (counter, messages) = watch::channel(0);
         let listener = Arc::clone(&heard);
-        let mut link = Link::open(mqtt, options, move |_topic: &str, message: Bytes| {
-            let reception = lock(&listener.assemblies).receive(&message, Instant::now());
+        let mut link = Link::open(mqtt, options, move |message: Message<'_>| {
+            let reception = lock(&listener.assemblies).receive(&message.payload, Instant::now());
             lock(&listener.tally).count(reception);
             counter.send_modify(|count| *count += 1);
         })?;
-        let mut subscribed = link.subscribed();
+        let mut health = link.health();
         tokio::select! {
             end = link.ended() => end?,
-            _ = subscribed.wait_for(|subscribed| *subscribed) => {}
+            _ = health.wait_for(|health| health.is_up) => {}
         }
-        Ok(Self { link, request_topic: channel.request_topic(layout), heard, messages })
+        Ok(Self { link, request_topic: channel.topic(layout, Role::Request), heard, messages })
     }
 
     /// Publishes a request and returns when the broker has it.

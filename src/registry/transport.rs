@@ -18,7 +18,6 @@ use super::proxies::Proxies;
 use super::retry::Failure;
 use crate::blob::Digest;
 use crate::config::RegistryConfig;
-use crate::delivery::MAX_FETCHES;
 use crate::error::{Detail, Error, Refusal};
 use crate::policy::{Policy, Reach};
 use crate::reference::Reference;
@@ -98,7 +97,7 @@ impl Transport {
                 .user_agent(concat!("propeller-proxy/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT)
                 .read_timeout(IDLE_TIMEOUT)
-                .pool_max_idle_per_host(MAX_FETCHES)
+                .pool_max_idle_per_host(config.max_fetches)
                 .redirect(Redirects::none())
                 .no_proxy();
             for proxy in &proxies.list {

@@ -1,10 +1,12 @@
 //! The daemon as operators run it: the binary, its environment, its log, its signals.
 
 use std::{
+    path::Path,
     process::{ExitStatus, Stdio},
     time::Duration,
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -27,8 +29,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Within what a daemon ends, whatever it is doing.
 const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Names the folder of the store.
-const STORE: &str = "PROXY_CACHE_DIR";
+/// Name the folder of the store, and that of the state.
+const FOLDERS: [&str; 2] = ["PROXY_CACHE_DIR", "PROXY_STATE_DIR"];
 
 pub const DOMAIN: &str = "domain";
 pub const CHANNEL: &str = "channel";
@@ -38,7 +40,7 @@ pub struct Daemon {
     process: Child,
     log: watch::Receiver<String>,
     reader: JoinHandle<()>,
-    _store: Option<TempDir>,
+    _folders: Vec<TempDir>,
 }
 
 /// The environment that joins a broker and a registry.
@@ -56,8 +58,15 @@ pub fn owned<'a>(variables: &'a [(&'static str, &'a str)]) -> impl Iterator<Item
     variables.iter().map(|(name, value)| (*name, (*value).to_owned()))
 }
 
+/// Returns the lines of a log that say `message`.
+pub fn entries(log: &str, message: &str) -> Vec<Value> {
+    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    entries.filter(|entry| entry["message"] == message).collect()
+}
+
 impl Daemon {
-    /// Runs the daemon with nothing but `variables` in its environment, and a store of its own unless they name one.
+    /// Runs the daemon with nothing but `variables` in its environment, and a store and state of its own unless they
+    /// name some.
     pub fn spawn(variables: &[(&str, String)]) -> Self {
         Self::spawn_by(Command::new(BINARY), variables)
     }
@@ -65,11 +74,14 @@ impl Daemon {
     /// Runs the daemon as [`Daemon::spawn`] does, by a command that becomes the daemon.
     pub fn spawn_by(mut command: Command, variables: &[(&str, String)]) -> Self {
         command.env_clear();
-        let store = variables.iter().all(|(name, _)| *name != STORE).then(|| {
-            let store = tempfile::tempdir().expect("a folder for the store");
-            command.env(STORE, store.path());
-            store
-        });
+        let mut folders = Vec::new();
+        for folder in FOLDERS {
+            if variables.iter().all(|(name, _)| *name != folder) {
+                let own = tempfile::tempdir().expect("a folder of its own");
+                command.env(folder, own.path());
+                folders.push(own);
+            }
+        }
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().expect("run the daemon");
@@ -80,7 +92,7 @@ impl Daemon {
                 writer.send_modify(|log| log.extend([&line, "\n"]));
             }
         });
-        Self { process, log, reader, _store: store }
+        Self { process, log, reader, _folders: folders }
     }
 
     /// Runs the daemon and waits until it takes requests.
@@ -110,6 +122,15 @@ impl Daemon {
         let mut daemon = Self::spawn(&all);
         assert_eq!(daemon.ended().await.code(), Some(78), "{variables:?}: {}", daemon.log());
         daemon.log()
+    }
+
+    /// Sees it end because it cannot use a folder, which it names with the setting that names another.
+    pub async fn fails_for(mut self, folder: &Path, setting: &str) {
+        assert_eq!(self.ended().await.code(), Some(1), "{}: {}", folder.display(), self.log());
+        let log = self.log();
+        let line = |start: &str| log.lines().find(|line| line.starts_with(start)).unwrap_or_default();
+        assert!(line("error: ").contains(&folder.display().to_string()), "{log}");
+        assert!(line("hint: ").contains(setting), "{log}");
     }
 
     /// Waits until the log holds `text`.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{
+    digest,
     process::{self, Process},
     push::{self, Pusher},
     tls::{Authority, Tls},
@@ -34,7 +35,7 @@ pub struct DockerRegistry {
     host: String,
     scheme: &'static str,
     pusher: Pusher,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl DockerRegistry {
@@ -59,7 +60,7 @@ impl DockerRegistry {
         if let Some(tls) = tls {
             pusher = pusher.trusting(&tls.issuer);
         }
-        Self { _processes: vec![process], host, scheme, pusher, _directory: directory }
+        Self { _processes: vec![process], host, scheme, pusher, directory }
     }
 
     /// Starts a registry with TLS for those who hold a certificate of `authority`; its pusher has a door of his own.
@@ -78,7 +79,7 @@ impl DockerRegistry {
             host: format!("127.0.0.1:{port}"),
             scheme: "https",
             pusher: Pusher::new(&format!("http://127.0.0.1:{back_port}"), push::Auth::None),
-            _directory: directory,
+            directory,
         }
     }
 
@@ -92,10 +93,42 @@ impl DockerRegistry {
         format!("{}://{}", self.scheme, self.host)
     }
 
+    /// Puts modules under the tags of one repository into the storage, as pushes would, which for a thousand take long.
+    pub fn fill(&self, repository: &str, modules: impl IntoIterator<Item = (String, Vec<u8>)>) {
+        let root = self.directory.path().join("storage/docker/registry/v2");
+        let repository = root.join("repositories").join(repository);
+        let store = |blob: &[u8]| {
+            let digest = digest(blob);
+            let hex = digest["sha256:".len()..].to_owned();
+            put(&root.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2])), blob);
+            (digest, hex)
+        };
+        for (tag, module) in modules {
+            for blob in [b"{}".as_slice(), &module] {
+                let (digest, hex) = store(blob);
+                put(&repository.join(format!("_layers/sha256/{hex}/link")), digest.as_bytes());
+            }
+            let (digest, hex) = store(push::wasm_manifest(&module).to_string().as_bytes());
+            for link in [
+                format!("revisions/sha256/{hex}/link"),
+                format!("tags/{tag}/current/link"),
+                format!("tags/{tag}/index/sha256/{hex}/link"),
+            ] {
+                put(&repository.join("_manifests").join(link), digest.as_bytes());
+            }
+        }
+    }
+
     /// Returns someone who may push here, unless the registry asks for tokens.
     pub fn pusher(&self) -> &Pusher {
         &self.pusher
     }
+}
+
+/// Writes a file of the storage and the folders above it.
+fn put(path: &Path, bytes: &[u8]) {
+    fs::create_dir_all(path.parent().expect("a folder")).expect("create a folder of the storage");
+    fs::write(path, bytes).expect("write a file of the storage");
 }
 
 impl From<&Auth<'_>> for push::Auth {

@@ -3,19 +3,25 @@
 
 pub mod archives;
 pub mod artifacts;
+pub mod client;
 pub mod cosign;
 pub mod daemon;
+pub mod daemons;
 pub mod docker_registry;
 pub mod faulty_registry;
 pub mod front;
 pub mod helper;
 pub mod mosquitto;
+pub mod moving_tag;
+pub mod points;
 pub mod process;
 pub mod proplet;
 pub mod push;
 pub mod referrers;
 pub mod relay;
+pub mod shell;
 pub mod site;
+pub mod task;
 pub mod tls;
 pub mod token_service;
 pub mod trap;

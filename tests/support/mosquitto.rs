@@ -1,9 +1,12 @@
 //! A mosquitto broker that can be killed, restarted and frozen.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
-use tokio::process::Command;
+use tokio::{
+    process::Command,
+    time::{sleep, timeout},
+};
 
 use super::{
     process::{self, Process},
@@ -12,6 +15,9 @@ use super::{
 
 /// The end of the line that the broker logs once it listens.
 const READY: &str = " running\n";
+/// Longest wait for clients to leave.
+const DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(5);
 
 /// How a broker differs from an open one in plain text that forgets.
 #[derive(Default)]
@@ -68,6 +74,23 @@ impl Mosquitto {
     /// Returns what the broker has logged since its first start.
     pub fn log(&self) -> String {
         process::read(&log(&self.directory))
+    }
+
+    /// Waits until no more than so many clients are left, and so has handed on all that the others sent. Counts those
+    /// since its first start, which a restart would confuse.
+    pub async fn has_clients(&self, clients: usize) {
+        let left = || {
+            let log = self.log();
+            let count =
+                |words: &[&str]| log.lines().filter(|line| words.iter().any(|word| line.contains(word))).count();
+            count(&["New client connected"]) - count(&["closed its connection", "disconnect"])
+        };
+        let gone = async {
+            while left() > clients {
+                sleep(POLL).await;
+            }
+        };
+        assert!(timeout(DEADLINE, gone).await.is_ok(), "{} clients are left\n{}", left(), self.log());
     }
 
     /// Kills the broker with SIGKILL.

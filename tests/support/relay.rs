@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, watch},
@@ -26,8 +26,12 @@ pub const UNLIMITED: u32 = u32::MAX;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PACKET: usize = 64 * 1024;
+/// Bytes of a packet on a narrow link.
+const SMALL_PACKET: usize = 2 * 1024;
 /// Packets under way in one direction of one connection.
 const WINDOW: usize = 8;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 64;
 /// A limited link moves so many slices a second, each at once.
 const SLICES: u32 = 20;
 
@@ -42,8 +46,22 @@ impl Relay {
     /// Starts a relay to `upstream`, such as `127.0.0.1:1883`.
     pub async fn start(upstream: impl Into<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port for the relay");
+        Self::on(listener, upstream.into(), PACKET)
+    }
+
+    /// Starts a relay that holds so little that clients cannot write much faster than it moves what they wrote.
+    pub fn narrow(upstream: impl Into<String>) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket for the relay");
+        // Connections inherit it.
+        socket.set_recv_buffer_size(u32::try_from(SMALL_PACKET).expect("a small packet")).expect("a small buffer");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a port for the relay");
+        let listener = socket.listen(BACKLOG).expect("a listener for the relay");
+        Self::on(listener, upstream.into(), SMALL_PACKET)
+    }
+
+    fn on(listener: TcpListener, upstream: String, packet: usize) -> Self {
         let port = listener.local_addr().expect("the relay's address").port();
-        let link = Arc::new(Link::new(upstream.into()));
+        let link = Arc::new(Link::new(upstream, packet));
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&link)));
         Self { port, link, _accepting: accepting }
@@ -100,6 +118,8 @@ impl Relay {
 
 struct Link {
     upstream: String,
+    /// Largest packet, bytes.
+    packet: usize,
     up: Lane,
     down: Lane,
     connections: AtomicUsize,
@@ -111,9 +131,10 @@ struct Link {
 }
 
 impl Link {
-    fn new(upstream: String) -> Self {
+    fn new(upstream: String, packet: usize) -> Self {
         Self {
             upstream,
+            packet,
             up: Lane::new(),
             down: Lane::new(),
             connections: AtomicUsize::new(0),
@@ -138,7 +159,7 @@ impl Link {
         let (sender, mut packets) = mpsc::channel::<(Instant, Bytes)>(WINDOW);
         let read = async move {
             loop {
-                let mut packet = BytesMut::with_capacity(PACKET);
+                let mut packet = BytesMut::with_capacity(self.packet);
                 if from.read_buf(&mut packet).await? == 0 {
                     return Ok(());
                 }

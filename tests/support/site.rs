@@ -1,6 +1,8 @@
 //! A broker with a daemon and a proplet: enough to ask for modules and to see what becomes of each request.
 
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use propeller_proxy::embedded::proplet::Proplet;
@@ -12,17 +14,22 @@ use super::{
     daemon::{BINARY, Daemon, environment, owned},
     mosquitto::Mosquitto,
     proplet::connect,
+    relay::{Relay, UNLIMITED},
+    task::Task,
 };
 
 const DELIVERED: &str = "\"delivered\"";
 
-/// A daemon that can be killed and started again on the same store. It is asked for one module at a time.
+/// A daemon that can be killed and started again on the same store and state. Its own proplet asks, as
+/// [`Site::delivers`] and the like, for one module at a time.
 pub struct Site {
     daemon: Daemon,
-    proplet: Proplet,
+    proplet: Arc<Proplet>,
+    relay: Option<Relay>,
     mosquitto: Mosquitto,
     variables: Vec<(&'static str, String)>,
     store: TempDir,
+    state: TempDir,
 }
 
 impl Site {
@@ -34,13 +41,47 @@ impl Site {
     /// Starts a broker, and a daemon by a command that becomes it.
     pub async fn start_by(command: Command, registry: &str, variables: &[(&'static str, &str)]) -> Self {
         let mosquitto = Mosquitto::start().await;
-        let store = tempfile::tempdir().expect("a folder for the store");
-        let mut all = environment(&mosquitto.address(), registry);
+        let address = mosquitto.address();
+        Self::with(command, mosquitto, None, &address, registry, variables).await
+    }
+
+    /// Starts a broker, and a daemon with a relay before it that takes so many bytes a second from the daemon.
+    pub async fn behind_relay(registry: &str, up: u32, variables: &[(&'static str, &str)]) -> Self {
+        let mosquitto = Mosquitto::start().await;
+        let relay = Relay::start(format!("127.0.0.1:{}", mosquitto.port())).await;
+        relay.limit(up, UNLIMITED);
+        Self::behind(relay, mosquitto, registry, variables).await
+    }
+
+    /// Starts a daemon between a relay before the broker and the registry at `registry`.
+    pub async fn behind(
+        relay: Relay,
+        mosquitto: Mosquitto,
+        registry: &str,
+        variables: &[(&'static str, &str)],
+    ) -> Self {
+        let address = relay.host();
+        Self::with(Command::new(BINARY), mosquitto, Some(relay), &address, registry, variables).await
+    }
+
+    async fn with(
+        command: Command,
+        mosquitto: Mosquitto,
+        relay: Option<Relay>,
+        broker: &str,
+        registry: &str,
+        variables: &[(&'static str, &str)],
+    ) -> Self {
+        let folder = || tempfile::tempdir().expect("a folder of the daemon");
+        let (store, state) = (folder(), folder());
+        let mut all = environment(broker, registry);
         all.push(("PROXY_CACHE_DIR", store.path().display().to_string()));
+        all.push(("PROXY_STATE_DIR", state.path().display().to_string()));
         all.extend(owned(variables));
         let daemon = Daemon::spawn_by(command, &all);
         daemon.logged("\"subscribed\"").await;
-        Self { daemon, proplet: connect(&mosquitto).await, mosquitto, variables: all, store }
+        let proplet = Arc::new(connect(&mosquitto).await);
+        Self { daemon, proplet, relay, mosquitto, variables: all, store, state }
     }
 
     /// Kills the daemon with SIGKILL.
@@ -59,6 +100,16 @@ impl Site {
     pub async fn restart(&mut self, variables: &[(&'static str, &str)]) {
         self.variables.extend(owned(variables));
         self.daemon = Daemon::start(&self.variables).await;
+    }
+
+    /// Removes the state, while the daemon does not run.
+    pub fn lose_state(&self) {
+        fs::remove_dir_all(self.state()).expect("remove the folder of the state");
+    }
+
+    /// Starts a task on the site's proplet.
+    pub fn task(&self, app_name: &str) -> Task {
+        Task::start(&self.proplet, app_name)
     }
 
     /// Asks, and gets these bytes; returns when the daemon has done with the request.
@@ -108,6 +159,16 @@ impl Site {
         &self.mosquitto
     }
 
+    /// Returns the broker, to do something to it.
+    pub fn mosquitto_mut(&mut self) -> &mut Mosquitto {
+        &mut self.mosquitto
+    }
+
+    /// Returns the relay of a site that has one.
+    pub fn relay(&self) -> &Relay {
+        self.relay.as_ref().expect("a relay before the broker")
+    }
+
     /// Returns what the daemon has logged since its last start.
     pub fn log(&self) -> String {
         self.daemon.log()
@@ -121,6 +182,11 @@ impl Site {
     /// Returns the folder of the store, unless the variables named another one.
     pub fn store(&self) -> &Path {
         self.store.path()
+    }
+
+    /// Returns the folder of the state, unless the variables named another one.
+    pub fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// Returns a path in the folder of the store.

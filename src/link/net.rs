@@ -1,0 +1,75 @@
+//! The connection below a link: TCP, TLS and the MQTT library's options.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rumqttc::{AckMode, LastWill, MqttOptions, NetworkOptions, TlsConfiguration, Transport};
+use secrecy::ExposeSecret;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use super::{LinkOptions, Session, qos};
+use crate::config::{BrokerAddress, MqttConfig};
+use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
+use crate::error::Error;
+
+/// How long what was written may stay without a sign that it came through, before the connection is given up. A message
+/// may take much longer, if bytes of it go on coming through.
+const STALL_LIMIT: Duration = Duration::from_secs(20);
+/// How long a connection may be idle before the system asks whether the other end is there.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+/// How often it asks, and how many answers may be missing.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
+/// No flush takes longer, seconds: it is the system, and the other link, that notice a broker that is gone.
+const NO_LIMIT: u64 = 86_400;
+
+pub(super) fn mqtt_options(mqtt: &MqttConfig, options: &LinkOptions) -> Result<MqttOptions, Error> {
+    let BrokerAddress { host, port, tls } = &mqtt.address;
+    let mut mqtt_options = MqttOptions::new(options.client_id.clone(), (host.clone(), *port));
+    mqtt_options
+        .set_keep_alive(u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX))
+        .set_clean_session(options.session == Session::Clean)
+        .set_inflight(MAX_IN_FLIGHT_MESSAGES)
+        .set_max_packet_size(options.max_incoming, options.max_outgoing)
+        .set_ack_mode(if options.by_receipt { AckMode::Manual } else { AckMode::Automatic })
+        .set_socket_connector(connect);
+    if let Some(will) = &options.will {
+        mqtt_options.set_last_will(LastWill::new(will.topic.clone(), will.payload.clone(), qos(1), true));
+    }
+    if let Some(login) = &mqtt.login {
+        mqtt_options.set_credentials(login.username.clone(), login.password.expose_secret().to_owned());
+    }
+    if *tls {
+        let config = crate::tls::client_config(crate::tls::roots(&[])?, &[], None)?;
+        mqtt_options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(config))));
+    }
+    Ok(mqtt_options)
+}
+
+/// Options while there is no connection: making one has to be done within `timeout`.
+pub(super) fn connecting(timeout: Duration) -> NetworkOptions {
+    with_timeout(timeout.as_secs().saturating_add(u64::from(timeout.subsec_nanos() > 0)))
+}
+
+/// Options of a connection: how long a write takes depends on how much it is, and on the link.
+pub(super) fn connected() -> NetworkOptions {
+    with_timeout(NO_LIMIT)
+}
+
+fn with_timeout(seconds: u64) -> NetworkOptions {
+    let mut network = NetworkOptions::new();
+    network.set_connection_timeout(seconds).set_tcp_nodelay(true);
+    network
+}
+
+async fn connect(host: String, options: NetworkOptions) -> io::Result<TcpStream> {
+    let stream = rumqttc::default_socket_connect(host, options).await?;
+    let socket = SockRef::from(&stream);
+    let keepalive = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_INTERVAL).with_retries(PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(STALL_LIMIT))?;
+    Ok(stream)
+}

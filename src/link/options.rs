@@ -1,0 +1,84 @@
+//! What a link is made for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+/// What a link is made for.
+#[derive(Debug)]
+pub struct LinkOptions {
+    /// MQTT client identifier.
+    pub client_id: String,
+    /// Whether the broker keeps what arrives for it while it is away.
+    pub session: Session,
+    /// What is subscribed to.
+    pub subscriptions: Vec<Subscription>,
+    /// What the broker publishes when it loses the link.
+    pub will: Option<Will>,
+    /// The quality of service of what [`super::Publisher::publish`] publishes.
+    pub qos: u8,
+    /// Whether messages are acknowledged by their receipts; else they are as they come.
+    pub by_receipt: bool,
+    /// How often the broker hears from the link at least.
+    pub keep_alive: Duration,
+    /// Wakes all links to one broker when one of them finds that it hangs. A link that pings often enough finds out;
+    /// another one, whose pings would stand in line behind what it writes, is told.
+    pub broker_hangs: Arc<Notify>,
+    /// When it tries again.
+    pub retries: Retries,
+    /// Messages that may be queued.
+    pub queue: usize,
+    /// Largest packet that is received, bytes. A larger one ends the connection, and the link makes a new one.
+    pub max_incoming: usize,
+    /// Largest packet that is sent, bytes.
+    pub max_outgoing: usize,
+    /// Whether it is mentioned in the log when it is up.
+    pub is_talkative: bool,
+}
+
+/// An MQTT session (MQTT 3.1.1, section 3.1.2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Session {
+    /// It ends with the connection.
+    Clean,
+    /// The broker keeps it.
+    Kept,
+}
+
+/// A subscription.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its topic filter.
+    pub filter: String,
+    /// Its maximum quality of service.
+    pub qos: u8,
+    /// Whether the link is of no use without it.
+    pub is_required: bool,
+}
+
+/// A message that the broker publishes, retained and at QoS 1, when the link is lost (MQTT 3.1.1, section 3.1.2.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Will {
+    /// Its topic.
+    pub topic: String,
+    /// Its payload.
+    pub payload: Bytes,
+}
+
+/// The waits between attempts to connect: each twice the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// The first.
+    pub first: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
+
+impl Retries {
+    /// Of one who must be back before the devices are.
+    pub const EAGER: Self = Self { first: Duration::from_millis(10), longest: Duration::from_millis(150) };
+    /// Of a device: it tries 1, 3, 7, 15, 31, 63 s after the loss.
+    pub const STOCK: Self = Self { first: Duration::from_secs(1), longest: Duration::from_secs(32) };
+}

@@ -1,0 +1,124 @@
+//! The replicas of this proxy, as it hears them.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::chunk::ChunkPlan;
+use crate::clock::Time;
+use crate::delivery::replicas::{HEARTBEAT_INTERVAL, Replicas};
+use crate::delivery::versions::Versions;
+use crate::error::Error;
+use crate::status::{State, Status};
+use crate::sync::lock;
+use crate::topic::App;
+
+/// How long a replica waits to hear its own claim. If the link is down, nothing can be sent either.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What this replica knows of the others, and what it has claimed.
+#[derive(Debug)]
+pub(super) struct Group {
+    me: String,
+    replicas: Mutex<Replicas>,
+    claims: Mutex<HashMap<App, oneshot::Sender<Claim>>>,
+}
+
+/// What becomes of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// This replica sends the app.
+    Hold,
+    /// Another one was first.
+    GiveWay,
+}
+
+/// A claim that was not heard yet.
+#[derive(Debug)]
+pub(super) struct Claimed(oneshot::Receiver<Claim>, String);
+
+impl Claimed {
+    /// Waits until the broker has told everybody.
+    pub(super) async fn heard(self) -> Result<Claim, Error> {
+        let Self(heard, app_name) = self;
+        match tokio::time::timeout(CLAIM_TIMEOUT, heard).await {
+            Ok(Ok(claim)) => Ok(claim),
+            // A newer transfer of the app has made a claim of its own.
+            Ok(Err(_)) => Ok(Claim::GiveWay),
+            Err(_) => Err(Error::Unheard { app_name }),
+        }
+    }
+}
+
+impl Group {
+    /// How often a replica that is at something has to be heard.
+    pub(super) const HEARTBEAT: Duration = HEARTBEAT_INTERVAL;
+
+    pub(super) fn new(me: String) -> Self {
+        Self { replicas: Mutex::new(Replicas::new(me.clone())), me, claims: Mutex::default() }
+    }
+
+    /// Prepares to hear the claim to `app` that is published next.
+    pub(super) fn claim(&self, app: &App) -> Claimed {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.claims).insert(app.clone(), sender);
+        Claimed(receiver, app.name.to_string())
+    }
+
+    pub(super) fn assign(&self, app: &App, now: Time) {
+        lock(&self.replicas).assign(app, now);
+    }
+
+    pub(super) fn witness(&self, app: &App, now: Time) {
+        lock(&self.replicas).witness(app, now);
+    }
+
+    pub(super) fn take(&self, app: &App, mine: bool, now: Time) -> Vec<Time> {
+        lock(&self.replicas).take(app, mine, now)
+    }
+
+    pub(super) fn give_back(&self, app: &App, count: usize, now: Time) {
+        lock(&self.replicas).give_back(app, count, now);
+    }
+
+    pub(super) fn orphans(&self, now: Time) -> Vec<(App, Vec<Time>)> {
+        lock(&self.replicas).orphans(now)
+    }
+
+    pub(super) fn left(&self, instance: &str) {
+        lock(&self.replicas).left(instance);
+    }
+
+    /// Takes in a status message, of another replica or of this one.
+    pub(super) fn hear(&self, app: &App, status: &Status, now: Time, versions: &Mutex<Versions>) {
+        let mut replicas = lock(&self.replicas);
+        if status.instance == self.me {
+            if status.state == State::Fetching
+                && status.digest.is_some()
+                && let Some(claim) = lock(&self.claims).remove(app)
+            {
+                let is_late = replicas.is_sent_by_another(app, now);
+                // Whoever waited for it may be gone already.
+                let _ = claim.send(if is_late { Claim::GiveWay } else { Claim::Hold });
+            }
+            return;
+        }
+        let plan = || {
+            let chunk_size = NonZeroU32::new(status.chunk_size?)?;
+            ChunkPlan::with_total(status.size?, chunk_size, status.total_chunks?)
+        };
+        if let (Some(digest), Some(plan)) = (status.digest, plan()) {
+            lock(versions).hear(app, digest, plan, now);
+        }
+        match status.state {
+            State::Queued | State::Fetching | State::Sending => {
+                // Who knows the module has claimed it.
+                replicas.works(&status.instance, app, status.digest.is_some(), now);
+            }
+            State::Sent | State::Failed => replicas.done(&status.instance, app, now),
+        }
+    }
+}

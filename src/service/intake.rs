@@ -1,0 +1,188 @@
+//! What comes in: the links to the broker, and what their messages are.
+//!
+//! There are two links, so that requests and chunks do not stand in each other's way. The one for requests has a session
+//! that the broker keeps while the proxy is away, unless replicas are there meanwhile; the one for chunks has a clean one,
+//! since what was not acknowledged is published again anyway. A replica has a third one, by which it hears what everybody
+//! hears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::presence::Presences;
+use super::{Service, log};
+use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
+use crate::error::Error;
+use crate::link::{Link, LinkOptions, Message, Receipt, Retries, Session, Subscription};
+use crate::request::Request;
+use crate::status::{Presence, Status};
+use crate::topic::{App, Channel, Layout, Role};
+use crate::wire;
+
+/// Messages that may wait between the links and the service.
+const ARRIVALS: usize = 4096;
+/// Messages of our own that may wait for the broker beside the chunks: acknowledgements and status messages.
+const POSTS: usize = 4096;
+/// Largest packet that devices may send us, bytes: more than the brokers that have a limit let through.
+const MAX_INCOMING_PACKET: usize = 4 << 20;
+/// Bytes around the payload of a packet: topic and header.
+const PACKET_OVERHEAD: usize = 64 << 10;
+/// How often the link for requests asks whether the broker is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// The same for chunks, whose link must not be taken for dead while it is slow: the other one finds out.
+const CHUNKS_KEEP_ALIVE: Duration = Duration::from_secs(600);
+
+/// Something that arrived.
+pub(super) enum Arrival {
+    /// A request, for this proxy to serve.
+    Request { app: App, was_kept: bool, receipt: Receipt },
+    /// A request as all replicas hear it.
+    Witnessed(App),
+    /// A status message.
+    Status(App, Box<Status>),
+    /// A presence message.
+    Presence { instance: String, is_online: bool, is_retained: bool },
+}
+
+/// The links, and what arrives over them.
+pub(super) struct Intake {
+    pub(super) requests: Link,
+    pub(super) chunks: Link,
+    pub(super) group: Option<Link>,
+    pub(super) arrivals: mpsc::Receiver<Arrival>,
+}
+
+impl Intake {
+    pub(super) fn open(service: &Arc<Service>, presences: &Presences) -> Result<Self, Error> {
+        let Service { config, instance, group, .. } = &**service;
+        let (arrived, arrivals) = mpsc::channel(ARRIVALS);
+        let subscribe = |filter, is_required| Subscription { filter, qos: 1, is_required };
+        let filters = |role| config.channels.filters(role).into_iter();
+        let asked = filters(Role::Request).map(|filter| match &config.share_group {
+            // Shared subscriptions are of MQTT 5 (section 4.8.2); brokers have them for MQTT 3.1.1 as well.
+            Some(share) => subscribe(format!("$share/{share}/{filter}"), true),
+            None => subscribe(filter, true),
+        });
+        let present = filters(Role::Presence("+")).map(|filter| subscribe(filter, false));
+        let has_presence = config.channels.named().next().is_some();
+        let broker_hangs = Arc::default();
+        let requests = LinkOptions {
+            client_id: instance.clone(),
+            session: if group.is_some() { Session::Clean } else { Session::Kept },
+            subscriptions: asked.chain(present.filter(|_| has_presence)).collect(),
+            will: presences.will(Layout::Messages),
+            qos: 1,
+            by_receipt: true,
+            keep_alive: KEEP_ALIVE,
+            broker_hangs: Arc::clone(&broker_hangs),
+            retries: Retries::EAGER,
+            queue: POSTS,
+            max_incoming: MAX_INCOMING_PACKET,
+            max_outgoing: PACKET_OVERHEAD,
+            is_talkative: true,
+        };
+        let chunks = LinkOptions {
+            client_id: format!("{instance}-chunks"),
+            session: Session::Clean,
+            subscriptions: Vec::new(),
+            will: presences.will(Layout::Plain),
+            qos: config.mqtt.qos,
+            by_receipt: false,
+            keep_alive: CHUNKS_KEEP_ALIVE,
+            broker_hangs: Arc::clone(&broker_hangs),
+            retries: Retries::EAGER,
+            queue: MAX_IN_FLIGHT_MESSAGES.into(),
+            max_incoming: MAX_INCOMING_PACKET,
+            max_outgoing: wire::max_message_size(config.delivery.chunk_size.get()) + PACKET_OVERHEAD,
+            is_talkative: false,
+        };
+        let heard = filters(Role::Request).chain(filters(Role::Status)).map(|filter| subscribe(filter, true));
+        let overheard = LinkOptions {
+            client_id: format!("{instance}-group"),
+            session: Session::Clean,
+            subscriptions: heard.collect(),
+            will: None,
+            qos: 1,
+            by_receipt: false,
+            keep_alive: KEEP_ALIVE,
+            broker_hangs,
+            retries: Retries::EAGER,
+            queue: MAX_IN_FLIGHT_MESSAGES.into(),
+            max_incoming: MAX_INCOMING_PACKET,
+            max_outgoing: PACKET_OVERHEAD,
+            is_talkative: false,
+        };
+        let (listener, witness, arrived_too) = (Arc::clone(service), Arc::clone(service), arrived.clone());
+        let overhear = |_| Link::open(&config.mqtt, overheard, move |message| witness.overhear(&message, &arrived_too));
+        Ok(Self {
+            group: group.as_ref().map(overhear).transpose()?,
+            requests: Link::open(&config.mqtt, requests, move |message| listener.receive(message, &arrived))?,
+            chunks: Link::open(&config.mqtt, chunks, |_| ())?,
+            arrivals,
+        })
+    }
+}
+
+impl Service {
+    /// Takes a message from the link for requests.
+    fn receive(&self, message: Message<'_>, arrived: &mpsc::Sender<Arrival>) {
+        let Message { topic, payload, is_retained, was_kept, receipt } = message;
+        let Some((channel, layout, role)) = Channel::of_topic(topic) else {
+            return receipt.confirm();
+        };
+        match role {
+            // A retained message is what somebody asked at some time, not a request now.
+            Role::Request if !is_retained && self.config.channels.serve(&channel) => match Request::parse(&payload) {
+                Ok(Request { app_name }) => {
+                    let app = App { channel: channel.into(), layout, name: app_name.as_str().into() };
+                    let request = Arrival::Request { app: app.clone(), was_kept, receipt };
+                    if arrived.try_send(request).is_err() {
+                        let error = Error::Overloaded { app_name, limit: ARRIVALS, what: "messages wait" };
+                        self.refuse(&app, &error);
+                    }
+                }
+                Err(error) => {
+                    receipt.confirm();
+                    self.reporter.tell_unreadable(&channel, layout, &error);
+                    log(&error, &channel.id);
+                }
+            },
+            Role::Presence(instance) => {
+                receipt.confirm();
+                if let Ok(Presence { online, .. }) = serde_json::from_slice(&payload) {
+                    let instance = instance.to_owned();
+                    // One that does not fit is made up for by the silence of the replica.
+                    let _ = arrived.try_send(Arrival::Presence { instance, is_online: online, is_retained });
+                }
+            }
+            _ => receipt.confirm(),
+        }
+    }
+
+    /// Takes a message that all replicas hear.
+    fn overhear(&self, message: &Message<'_>, arrived: &mpsc::Sender<Arrival>) {
+        let Some((channel, layout, role)) = Channel::of_topic(message.topic) else { return };
+        if message.is_retained || !self.config.channels.serve(&channel) {
+            return;
+        }
+        let app = |name: &str| App { channel: Arc::new(channel.clone()), layout, name: name.into() };
+        let arrival = match role {
+            Role::Request => {
+                Request::parse(&message.payload).ok().map(|request| Arrival::Witnessed(app(&request.app_name)))
+            }
+            Role::Status => status(&message.payload).map(|status| Arrival::Status(app(&status.app_name), status)),
+            _ => None,
+        };
+        if let Some(arrival) = arrival
+            && arrived.try_send(arrival).is_err()
+        {
+            tracing::warn!("more arrives than can be read: what other replicas do may be missed");
+        }
+    }
+}
+
+fn status(payload: &Bytes) -> Option<Box<Status>> {
+    serde_json::from_slice(payload).ok()
+}

@@ -1,0 +1,43 @@
+//! That the proxy is there: a retained message on every named channel, and a last will.
+
+use bytes::Bytes;
+
+use crate::clock::Time;
+use crate::link::{Publisher, Will};
+use crate::status::Presence;
+use crate::topic::{Channels, Layout, Role};
+
+/// The presence messages of one proxy.
+pub(super) struct Presences {
+    /// The topics, those of the first channel in front.
+    topics: Vec<String>,
+    since: Time,
+}
+
+impl Presences {
+    pub(super) fn new(channels: &Channels, instance: &str, since: Time) -> Self {
+        let topics = channels
+            .named()
+            .flat_map(|channel| Layout::ALL.map(|layout| channel.topic(layout, Role::Presence(instance))));
+        Self { topics: topics.collect(), since }
+    }
+
+    /// A connection has one will (MQTT 3.1.1, section 3.1.2.5), so each link has that of one layout of the first channel.
+    pub(super) fn will(&self, layout: Layout) -> Option<Will> {
+        let index = Layout::ALL.iter().position(|one| *one == layout)?;
+        let topic = self.topics.get(index)?.clone();
+        Some(Will { topic, payload: self.message(false) })
+    }
+
+    /// Publishes on all topics whether the proxy is there.
+    pub(super) fn tell(&self, publisher: &Publisher, is_online: bool) {
+        for topic in &self.topics {
+            // If there is no room, so much waits for the broker that this one does not matter.
+            publisher.post(topic, self.message(is_online), true);
+        }
+    }
+
+    fn message(&self, is_online: bool) -> Bytes {
+        Presence::message(is_online, self.since).into()
+    }
+}

@@ -1,0 +1,334 @@
+//! What must survive the process: open requests, and what was sent lately.
+//!
+//! One thread writes it all, in the order it is told, as many as wait in one transaction. Who has to be sure waits for
+//! the disk; everything else is written along with that.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use std::thread::{self, JoinHandle};
+
+use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use crate::clock::Time;
+use crate::config::StateConfig;
+use crate::delivery::schedule::RequestId;
+use crate::delivery::versions::Sent;
+use crate::error::Error;
+use crate::link::Receipt;
+use crate::topic::App;
+
+/// The file in the state folder.
+const FILE: &str = "state.redb";
+/// Memory that the database may keep pages in, bytes.
+const CACHE_SIZE: usize = 1 << 20;
+/// Changes that may wait to be written.
+const QUEUE: usize = 4096;
+/// Changes that are written in one transaction.
+const MAX_BATCH: usize = 512;
+
+const REQUESTS: TableDefinition<RequestId, &[u8]> = TableDefinition::new("requests");
+const VERSIONS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("versions");
+const INSTANCE: TableDefinition<&str, &str> = TableDefinition::new("instance");
+const TIMES: TableDefinition<&str, u64> = TableDefinition::new("times");
+const ID: &str = "id";
+const PRESENT: &str = "present";
+
+/// An open request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRequest {
+    /// What is asked for.
+    pub app: App,
+    /// When it arrived.
+    pub arrived: Time,
+}
+
+/// What an earlier process left.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// The id that was made up for this proxy, now or then.
+    pub instance_id: String,
+    /// Requests that were not covered, oldest first.
+    pub requests: Vec<(RequestId, OpenRequest)>,
+    /// What was sent, by app.
+    pub versions: Vec<(App, Vec<Sent>)>,
+    /// When the proxy last had its subscription; nothing if it never had, or all this was lost.
+    pub present: Option<Time>,
+}
+
+/// A change to be written.
+#[derive(Debug)]
+enum Change {
+    Open(RequestId, OpenRequest, Receipt),
+    Close(Vec<RequestId>),
+    Versions(App, Vec<Sent>, Option<oneshot::Sender<Result<(), Error>>>),
+    Present(Time),
+}
+
+impl Change {
+    /// Whether it has to be on the disk soon.
+    fn is_urgent(&self) -> bool {
+        !matches!(self, Self::Present(_))
+    }
+}
+
+/// Writes the state. What waits is written before it goes.
+#[derive(Debug)]
+pub struct State {
+    folder: PathBuf,
+    changes: Option<mpsc::Sender<Change>>,
+    writer: Option<JoinHandle<()>>,
+    /// Removes the folder with the state, if it is a temporary one.
+    _temporary: Option<TempDir>,
+}
+
+impl State {
+    /// Opens the folder, and makes it where it is missing. A file that cannot be read is set aside. Where nobody named a
+    /// folder and the usual one cannot be used, a temporary one has to do.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if it cannot be written to, or another proxy uses it.
+    pub fn open(config: &StateConfig) -> Result<(Self, Left), Error> {
+        match Self::open_in(&config.folder, None) {
+            Err(error) if !config.named => {
+                let temporary = tempfile::Builder::new().prefix("propeller-proxy-").tempdir();
+                let temporary = temporary.map_err(|source| Error::disk(&std::env::temp_dir(), source))?;
+                let folder = temporary.path().to_owned();
+                warn!(hint = error.hint(), "the state is a temporary one and will not survive a restart: {error}");
+                Self::open_in(&folder, Some(temporary))
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_in(folder: &Path, temporary: Option<TempDir>) -> Result<(Self, Left), Error> {
+        let open = || {
+            fs::create_dir_all(folder)?;
+            let database = open_database(&folder.join(FILE))?;
+            let left = read(&database).map_err(io::Error::other)?;
+            let (changes, waiting) = mpsc::channel(QUEUE);
+            let owned = folder.to_owned();
+            let writer = thread::Builder::new().name("state".into());
+            let writer = writer.spawn(move || write_all(&database, &owned, waiting))?;
+            let (changes, writer) = (Some(changes), Some(writer));
+            Ok((Self { folder: folder.to_owned(), changes, writer, _temporary: temporary }, left))
+        };
+        open().map_err(|source| Error::disk(folder, source))
+    }
+
+    /// Writes an open request; the broker gets its `receipt` when it is on the disk.
+    pub fn open_request(&self, id: RequestId, request: OpenRequest, receipt: Receipt) {
+        self.send(Change::Open(id, request, receipt));
+    }
+
+    /// Removes requests that are covered or given up.
+    pub fn close_requests(&self, ids: Vec<RequestId>) {
+        self.send(Change::Close(ids));
+    }
+
+    /// Writes what was sent of an app, when there is time.
+    pub fn note_versions(&self, app: App, versions: Vec<Sent>) {
+        self.send(Change::Versions(app, versions, None));
+    }
+
+    /// Writes what is about to be sent of an app, and returns when it is on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if it is not.
+    pub async fn keep_versions(&self, app: App, versions: Vec<Sent>) -> Result<(), Error> {
+        let (done, kept) = oneshot::channel();
+        if let Some(changes) = &self.changes {
+            // If the writer is gone, so is the other end of this.
+            let _ = changes.send(Change::Versions(app, versions, Some(done))).await;
+        }
+        kept.await.unwrap_or_else(|_| Err(Error::disk(&self.folder, io::Error::other("the writer has ended"))))
+    }
+
+    /// Notes that the proxy has its subscription at this time.
+    pub fn be_present(&self, now: Time) {
+        self.send(Change::Present(now));
+    }
+
+    /// Tells the writer, unless too much waits. A request that is not written is acknowledged by nobody, and comes again;
+    /// one that is not removed is served again by the next process; the rest is written later or is not needed.
+    fn send(&self, change: Change) {
+        if self.changes.as_ref().is_some_and(|changes| changes.try_send(change).is_err()) {
+            warn!(folder = %self.folder.display(), "the disk is too slow: a change of the state was left out");
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        drop(self.changes.take());
+        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
+            error!("the writer of the state has panicked");
+        }
+    }
+}
+
+/// Opens the file, or a new one in place of one that is damaged.
+fn open_database(path: &Path) -> io::Result<Database> {
+    let open = || Database::builder().set_cache_size(CACHE_SIZE).set_check_integrity_on_open(true).create(path);
+    let failed = match open() {
+        Ok(database) => return Ok(database),
+        Err(DatabaseError::DatabaseAlreadyOpen) => {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another proxy uses it"));
+        }
+        Err(DatabaseError::Storage(StorageError::Io(error))) if !means_damage(error.kind()) => return Err(error),
+        Err(error) => error,
+    };
+    let aside = path.with_extension("redb.damaged");
+    warn!(file = %path.display(), aside = %aside.display(), "the state is damaged and set aside: {failed}");
+    fs::rename(path, aside)?;
+    open().map_err(io::Error::other)
+}
+
+/// Whether a file that was opened and read does not have in it what it should.
+fn means_damage(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+}
+
+fn read(database: &Database) -> Result<Left, redb::Error> {
+    let mut left = Left::default();
+    // Makes the tables where they are missing.
+    let transaction = database.begin_write()?;
+    {
+        transaction.open_table(REQUESTS)?;
+        transaction.open_table(VERSIONS)?;
+        transaction.open_table(TIMES)?;
+        let mut instance = transaction.open_table(INSTANCE)?;
+        let known = instance.get(ID)?.map(|id| id.value().to_owned());
+        left.instance_id = known.unwrap_or_else(|| Uuid::new_v4().to_string());
+        instance.insert(ID, &*left.instance_id)?;
+    }
+    transaction.commit()?;
+    let transaction = database.begin_read()?;
+    for entry in transaction.open_table(REQUESTS)?.iter()? {
+        let (id, request) = entry?;
+        // What another release wrote is of no use; these are matters of minutes.
+        left.requests.extend(serde_json::from_slice(request.value()).ok().map(|request| (id.value(), request)));
+    }
+    for entry in transaction.open_table(VERSIONS)?.iter()? {
+        let (app, versions) = entry?;
+        let app = serde_json::from_slice(app.value());
+        left.versions.extend(app.ok().zip(serde_json::from_slice(versions.value()).ok()));
+    }
+    left.present = transaction.open_table(TIMES)?.get(PRESENT)?.map(|time| Time(time.value()));
+    Ok(left)
+}
+
+fn write_all(database: &Database, folder: &Path, mut waiting: mpsc::Receiver<Change>) {
+    let mut batch = Vec::new();
+    while waiting.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
+        let result = write(database, &batch);
+        let result = result.map_err(|error| Error::disk(folder, io::Error::other(error)));
+        if let Err(error) = &result {
+            error!(code = error.code(), hint = error.hint(), "the state was not written: {error}");
+        }
+        for change in batch.drain(..) {
+            match change {
+                // Not acknowledging would stop the flow of requests; they are served all the same.
+                Change::Open(_, _, receipt) => receipt.confirm(),
+                Change::Versions(_, _, Some(done)) => drop(done.send(result.clone())),
+                _ => {}
+            }
+        }
+    }
+    // What was not urgent goes to the disk now.
+    if let Err(error) = write_now(database) {
+        warn!("the state was not written at the end: {error}");
+    }
+}
+
+fn write_now(database: &Database) -> Result<(), redb::Error> {
+    Ok(database.begin_write()?.commit()?)
+}
+
+fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    if !batch.iter().any(Change::is_urgent) {
+        transaction.set_durability(Durability::None)?;
+    }
+    {
+        let mut requests = transaction.open_table(REQUESTS)?;
+        let mut versions_table = transaction.open_table(VERSIONS)?;
+        let mut times = transaction.open_table(TIMES)?;
+        for change in batch {
+            match change {
+                Change::Open(id, request, _) => drop(requests.insert(id, &*json(request))?),
+                Change::Close(ids) => {
+                    for id in ids {
+                        requests.remove(id)?;
+                    }
+                }
+                Change::Versions(app, versions, _) if versions.is_empty() => {
+                    drop(versions_table.remove(&*json(app))?);
+                }
+                Change::Versions(app, versions, _) => drop(versions_table.insert(&*json(app), &*json(versions))?),
+                Change::Present(time) => drop(times.insert(PRESENT, time.0)?),
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+/// These types have nothing in them that JSON cannot hold.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::blob::Digest;
+    use crate::delivery::versions::{Candidate, Versions};
+    use crate::topic::{Channel, Layout};
+
+    #[tokio::test]
+    async fn what_was_written_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = StateConfig { folder: folder.path().join("new"), named: true };
+        let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
+        let app = App { channel, layout: Layout::Plain, name: "a".into() };
+        let request = OpenRequest { app: app.clone(), arrived: Time(7) };
+        let mut versions = Versions::default();
+        let digest = Digest::of(b"a");
+        let module = Candidate { root: digest, digest, size: 25, may_move: true };
+        versions.begin(&app, module, NonZeroU32::new(10).unwrap(), Time(8)).unwrap();
+
+        let (state, left) = State::open(&config).unwrap();
+        assert!(left.requests.is_empty() && left.versions.is_empty() && left.present.is_none());
+        let busy = State::open(&config).unwrap_err();
+        assert!(busy.to_string().contains("another proxy uses it"), "{busy}");
+        for id in 0..3 {
+            state.open_request(id, request.clone(), Receipt::default());
+        }
+        state.close_requests(vec![0, 2]);
+        state.keep_versions(app.clone(), versions.of(&app).to_vec()).await.unwrap();
+        state.be_present(Time(9));
+        drop(state);
+
+        let (state, again) = State::open(&config).unwrap();
+        assert_eq!(again.requests, [(1, request)]);
+        assert_eq!(again.versions, [(app.clone(), versions.of(&app).to_vec())]);
+        assert_eq!(again.present, Some(Time(9)));
+        assert_eq!(again.instance_id, left.instance_id);
+        drop(state);
+
+        fs::write(config.folder.join(FILE), "not a database").unwrap();
+        let (_state, fresh) = State::open(&config).unwrap();
+        assert!(fresh.requests.is_empty());
+        assert!(config.folder.join("state.redb.damaged").exists());
+    }
+}
