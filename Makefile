@@ -39,9 +39,9 @@ lint: extension ## check formatting, lints, licences and types
 	mypy
 	python -m mypy.stubtest propeller_proxy
 
-bench: all ## measure on real servers; prints a table
+bench: all ## measure on real servers; BASELINE=an earlier run's JSON file compares
 	scripts/install-test-tools
-	cargo bench --locked -p propeller-proxy-daemon
+	$(if $(BASELINE),BASELINE='$(abspath $(BASELINE))') cargo bench --locked -p propeller-proxy-daemon --bench delivery
 
 clean: ## remove everything that was built
 	cargo clean

@@ -1,59 +1,96 @@
-//! `make bench`: what a delivery takes, measured on a real mosquitto and a real docker-registry.
+//! `make bench`: what deliveries take, measured on a real mosquitto and a real docker-registry.
 //!
-//! Each row is a daemon of its own, asked once. Times of these rows depend on the machine; the memory does not.
+//! Times depend on the machine and on what else it does. So the daemon takes turns with a publisher that has nothing to
+//! do but to publish, and the ratio of the two is what counts. Memory and counts do not depend on the machine: a run that
+//! misses a bound of these fails. `BASELINE` names the JSON file of an earlier run to compare with.
 
+mod crowd;
+mod latency;
+mod memory;
+mod module;
+mod mqtt;
+mod plot;
+mod publisher;
+mod report;
+mod sample;
+mod site;
+mod subscriber;
 #[path = "../tests/support/mod.rs"]
 mod support;
+mod throughput;
 
-use std::time::Instant;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
 
-use comfy_table::{CellAlignment, Table, presets};
-use support::daemon::Daemon;
-use support::docker_registry::DockerRegistry;
-use support::mosquitto::Mosquitto;
-use support::proplet::connect;
-use support::wasm_of_size;
+use report::{Baseline, Figure};
+use site::Site;
+use throughput::Throughput;
 
-/// Sizes of module, bytes.
-const SIZES: [usize; 4] = [1_000, 5_000_000, 100_000_000, 500_000_000];
-/// Most memory that a daemon may ever have resident, bytes, whatever the size of the module.
-const MEMORY_LIMIT: u64 = 40 << 20;
+/// Where the figures and the picture go.
+const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/results");
 
 #[tokio::main]
-async fn main() {
-    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header([
-        "module, bytes",
-        "chunks",
-        "seconds",
-        "MB/s",
-        "peak memory, KiB (VmHWM)",
-    ]);
-    for size in SIZES {
-        let module = wasm_of_size(size);
-        registry.pusher().wasm("bench", &size.to_string(), module.clone()).await;
-        let daemon = Daemon::between(&mosquitto, &registry).await;
-        let proplet = connect(&mosquitto).await;
-        let begin = Instant::now();
-        let assembled = proplet.request(&format!("bench:{size}")).await;
-        let seconds = begin.elapsed().as_secs_f64();
-        assert!(assembled.as_deref() == Some(&module[..]), "{size} bytes did not arrive:\n{}", daemon.log());
-        daemon.logged("\"delivered\"").await;
-        let peak = daemon.peak_memory();
-        assert!(peak <= MEMORY_LIMIT, "{size} bytes took {} KiB", peak / 1024);
-        #[allow(clippy::cast_precision_loss, reason = "figures for people")]
-        let rate = size as f64 / 1e6 / seconds;
-        table.add_row([
-            size.to_string(),
-            proplet.tally().stored.to_string(),
-            format!("{seconds:.3}"),
-            format!("{rate:.1}"),
-            (peak / 1024).to_string(),
-        ]);
+async fn main() -> ExitCode {
+    let baseline = env::var("BASELINE").ok().map(|path| Baseline::read(&path));
+    let mut site = Site::start().await;
+
+    eprintln!("a module of 100 MB, the daemon and a bare publisher taking turns …");
+    let throughputs = throughput::measure(&mut site).await;
+    let mut figures: Vec<_> = throughputs.iter().flat_map(of_throughput).collect();
+
+    eprintln!("peak memory …");
+    for memory::Peak { module, bytes } in memory::measure(&mut site).await {
+        #[allow(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+        let peak = bytes as f64 / f64::from(1 << 20);
+        figures.push(Figure::new(format!("peak memory, {module}"), peak, "MiB").at_most(40.0).firm());
     }
-    for column in table.column_iter_mut() {
-        column.set_cell_alignment(CellAlignment::Right);
+
+    eprintln!("latency of a small module …");
+    for qos in ["1", "2"] {
+        let times = latency::measure(&mut site, qos).await;
+        let name = |what| format!("50 kB at QoS {qos}, request to last chunk, {what}");
+        figures.push(Figure::median(name("p50"), &times, "ms").at_most(5.0));
+        figures.push(Figure::new(name("p99"), times.percentile(99), "ms"));
     }
-    println!("{table}");
+
+    eprintln!("many requests at once …");
+    let crowd::Distinct { delivered, seconds } = crowd::distinct(&mut site, 1_000).await;
+    figures.push(count("1,000 distinct modules of 50 kB, delivered", delivered).at_least(1000.0).firm());
+    figures.push(Figure::new("1,000 distinct modules of 50 kB, until the last one", seconds, "s"));
+    let crowd::Shared { passes, fetches, seconds } = crowd::shared(&mut site, 500).await;
+    figures.push(count("500 requests for one module of 5 MB, passes", passes).at_most(4.0).firm());
+    figures.push(count("500 requests for one module of 5 MB, fetches", fetches).at_most(1.0).firm());
+    figures.push(Figure::new("500 requests for one module of 5 MB, until it is there", seconds, "s"));
+
+    println!("{}", report::table(&figures, baseline.as_ref()));
+    save(&figures, &throughputs);
+    if figures.iter().any(Figure::is_failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn of_throughput(Throughput { qos, ceiling, warm, cold, cpu }: &Throughput) -> [Figure; 6] {
+    let name = |what| format!("100 MB at QoS {qos}, {what}");
+    [
+        Figure::median(name("ceiling"), ceiling, "MB/s"),
+        Figure::median(name("warm"), warm, "MB/s"),
+        Figure::median(name("cold"), cold, "MB/s"),
+        Figure::new(name("warm / ceiling"), warm.median() / ceiling.median(), "").at_least(0.8),
+        Figure::new(name("cold / ceiling"), cold.median() / ceiling.median(), ""),
+        Figure::new(name("warm, processor time"), *cpu, "ms/MB").at_most(2.5),
+    ]
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a few thousand")]
+fn count(name: &str, value: usize) -> Figure {
+    Figure::new(name, value as f64, "")
+}
+
+fn save(figures: &[Figure], throughputs: &[Throughput]) {
+    let folder = Path::new(RESULTS);
+    fs::create_dir_all(folder).expect("create the folder of results");
+    let folder = folder.canonicalize().expect("the folder of results");
+    report::save(figures, &folder.join("latest.json"));
+    fs::write(folder.join("latest.svg"), plot::svg(throughputs)).expect("write the picture");
+    println!("\nwritten to {}: latest.json, latest.svg", folder.display());
 }

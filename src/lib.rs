@@ -9,8 +9,8 @@
 //! come together: its `Service::deliver` is the whole path as one function, from top to bottom.
 //!
 //! 1. [`config`] told the proxy its broker, channel and registry when it started.
-//! 2. [`link`] is the connection to the broker: it receives the request, and knows the [`topic`]s by which devices ask
-//!    and are answered.
+//! 2. [`link`] is a connection to the broker, of which there are two: one receives requests, one carries chunks. [`topic`]
+//!    knows where devices ask and are answered, and [`state`] has the request on disk before it is acknowledged.
 //! 3. [`request`] reads the message: what is the module called?
 //! 4. [`reference`] makes an OCI reference of the name: registry, repository, tag or digest.
 //! 5. [`policy`] decides whether a request may reach that registry.
@@ -19,10 +19,11 @@
 //! 7. The [`store`] has what was fetched before. Everything else goes there: it is hashed on the way, and only what has the
 //!    right size and SHA-256 becomes a [`blob::Blob`]. If the layer is an `archive`, the module is taken out. [`wasm`] looks
 //!    at its preamble.
-//! 8. [`chunk`] plans how the module is cut.
+//! 8. [`chunk`] plans how the module is cut, and [`delivery::versions`] sees to it that no device mixes it with another
+//!    version. [`delivery::replicas`] agree on who sends it.
 //! 9. [`delivery`] sends it: the [`delivery::schedule`] says which chunk of which transfer is next, and lets further
 //!    requests for the same module join; the [`delivery::courier`] reads that chunk, has [`wire`] write the message, and
-//!    sees it acknowledged over the [`link`].
+//!    sees it acknowledged over the [`link`]. [`status`] tells how far it is.
 //!
 //! What goes wrong on the way is an [`error::Error`], which says on whose side and what to do. [`tls`] is the one TLS
 //! configuration of both sides.

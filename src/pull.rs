@@ -160,6 +160,10 @@ impl Pull<'_> {
             known => self.ask_for_tag(tag, known.map(|known| known.digest)).await,
         };
         match (asked, remembered) {
+            // Where that is not asked for, it is not noted when it was confirmed last: the note takes longer than the answer.
+            (Ok(document), Some(known)) if known.digest == document.digest && self.puller.config.tag_ttl.is_zero() => {
+                Ok(document)
+            }
             (Ok(document), _) => {
                 self.scope.remember(&name, document.digest).await?;
                 Ok(document)

@@ -31,7 +31,7 @@ use crate::policy::Policy;
 use crate::pull::{Pulled, Puller};
 use crate::reference::{Reference, Version};
 use crate::state::{Left, OpenRequest, State};
-use crate::status::{self, Reporter};
+use crate::status::{self, Reporter, Status};
 use crate::sync::lock;
 use crate::topic::App;
 use crate::wasm;
@@ -147,25 +147,43 @@ impl Service {
         wasm::check(&module)?;
 
         let (digest, size) = (module.digest(), module.size());
-        let plan = self.plan(app, &reference, root, &module)?;
-        let _sending = Sending { service: self, app, digest };
-        info!(app_name = &*app.name, %digest, size, total_chunks = plan.total_chunks(), "verified");
-        let versions = lock(&self.versions).of(app).to_vec();
-        self.state.keep_versions(app.clone(), versions).await?;
-
-        if purpose != Purpose::Repeat {
-            if let Some(group) = &self.group {
-                let claim = group.claim(app);
-                self.reporter.tell_progress(app, status::State::Fetching, digest, &plan, 0);
-                if claim.heard().await? == Claim::GiveWay {
-                    return Ok(None);
-                }
+        let (plan, _sending) = loop {
+            let plan = self.plan(app, &reference, root, &module)?;
+            let sending = Sending { service: self, app, digest };
+            info!(app_name = &*app.name, %digest, size, total_chunks = plan.total_chunks(), "verified");
+            let versions = lock(&self.versions).of(app).to_vec();
+            self.state.keep_versions(app.clone(), versions).await?;
+            let agreed = match (&self.group, purpose) {
+                (None, _) | (_, Purpose::Repeat) => Claim::Hold,
+                (Some(group), _) => self.agree(group, app, digest, &plan).await?,
+            };
+            match agreed {
+                Claim::Hold => break (plan, sending),
+                Claim::GiveWay => return Ok(None),
+                Claim::Clash => lock(&self.versions).withdraw(app, digest, &plan),
             }
+        };
+        if purpose != Purpose::Repeat {
             self.reporter.tell_progress(app, status::State::Sending, digest, &plan, 0);
         }
         let module = Module { blob: module, plan, is_repeat: purpose == Purpose::Repeat };
         let sent = self.courier.send(id, app, module).await?;
         Ok(sent.map(|sent| Delivered { digest, plan, sent }))
+    }
+
+    /// Claims an app before the other replicas.
+    async fn agree(&self, group: &Group, app: &App, digest: Digest, plan: &ChunkPlan) -> Result<Claim, Error> {
+        let claim = group.claim(app);
+        self.reporter.tell_progress(app, status::State::Fetching, digest, plan, 0);
+        let claim = claim.heard().await?;
+        let is_unsure = lock(&self.versions).is_unsure(self.clock.now());
+        if claim == Claim::Hold && is_unsure && plan.total_chunks() > 1 {
+            tokio::time::sleep(Group::OBJECTION_TIME).await;
+            if lock(&self.versions).clash(app, digest, plan, self.clock.now()).is_some() {
+                return Ok(Claim::Clash);
+            }
+        }
+        Ok(claim)
     }
 
     /// Brings the module: as the reference means it now, or as it was sent last.
@@ -253,7 +271,7 @@ impl Service {
                 }
                 Some(()) = changed(group_health.as_mut()) => {
                     // What the others told while the link was down was not heard.
-                    lock(&self.versions).be_unsure(self.clock.now());
+                    self.be_unsure();
                 }
                 Some(arrival) = arrivals.recv() => {
                     let away = self.away(present, *requests_health.borrow());
@@ -293,8 +311,13 @@ impl Service {
 
     /// Takes up what an earlier process left; returns when that was last there.
     fn resume(self: &Arc<Self>, deliveries: &mut Deliveries<'_>) -> Option<Time> {
-        let Left { requests, versions, present, .. } = std::mem::take(&mut *lock(&self.left));
+        let Left { requests, versions, unsure_until, present, .. } = std::mem::take(&mut *lock(&self.left));
         let now = self.clock.now();
+        lock(&self.versions).be_unsure_until(unsure_until);
+        if self.group.is_some() {
+            // What the others told meanwhile was not heard.
+            self.be_unsure();
+        }
         let mut begun = Vec::new();
         for (app, versions) in versions {
             if lock(&self.versions).restore(app.clone(), versions, now) {
@@ -318,6 +341,12 @@ impl Service {
         present
     }
 
+    /// There may be chunks in devices of which this proxy knows nothing.
+    fn be_unsure(&self) {
+        let until = lock(&self.versions).be_unsure(self.clock.now());
+        self.state.be_unsure(until);
+    }
+
     /// How long the proxy was away before its subscription came up last; nothing if nobody knows.
     fn away(&self, present: Option<Time>, requests: Health) -> Option<Duration> {
         match requests.connections {
@@ -332,7 +361,7 @@ impl Service {
             Arrival::Request { app, was_kept, receipt } => {
                 if was_kept && away.is_none() {
                     // There was a session, of which nothing is known any more.
-                    lock(&self.versions).be_unsure(now);
+                    self.be_unsure();
                 }
                 if was_kept && away.is_some_and(|away| away >= MAX_REQUEST_AGE) {
                     let reason = "it waited at the broker, and the proxy was away for too long";
@@ -354,13 +383,13 @@ impl Service {
             }
             Arrival::Status(app, status) => {
                 if let Some(group) = &self.group {
-                    group.hear(&app, &status, now, &self.versions);
+                    self.heard(group, &app, &status);
                 }
             }
             Arrival::Presence { instance, is_online, is_retained } => {
                 // What is retained was there before this proxy, which remembers nothing of it.
                 if is_retained && away.is_none() {
-                    lock(&self.versions).be_unsure(now);
+                    self.be_unsure();
                 }
                 if let Some(group) = &self.group
                     && !is_online
@@ -369,6 +398,22 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// Takes in what a replica tells.
+    fn heard(&self, group: &Group, app: &App, status: &Status) {
+        let now = self.clock.now();
+        let Some((digest, plan)) = group.hear(app, status, now) else { return };
+        let mut versions = lock(&self.versions);
+        // It may not have heard of this one.
+        if status.state == status::State::Fetching
+            && let Some(version) = versions.clash(app, digest, &plan, now)
+        {
+            let total_chunks = version.plan.total_chunks();
+            self.reporter.tell_progress(app, status::State::Sent, version.digest, &version.plan, total_chunks);
+        }
+        versions.hear(app, digest, plan, now);
+        self.state.note_versions(app.clone(), versions.of(app).to_vec());
     }
 
     /// Serves the requests for `app` that are this replica's.

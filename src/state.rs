@@ -39,6 +39,7 @@ const INSTANCE: TableDefinition<&str, &str> = TableDefinition::new("instance");
 const TIMES: TableDefinition<&str, u64> = TableDefinition::new("times");
 const ID: &str = "id";
 const PRESENT: &str = "present";
+const UNSURE: &str = "unsure until";
 
 /// An open request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,8 @@ pub struct Left {
     pub requests: Vec<(RequestId, OpenRequest)>,
     /// What was sent, by app.
     pub versions: Vec<(App, Vec<Sent>)>,
+    /// Until when devices may have chunks of which nothing is known.
+    pub unsure_until: Time,
     /// When the proxy last had its subscription; nothing if it never had, or all this was lost.
     pub present: Option<Time>,
 }
@@ -69,6 +72,7 @@ enum Change {
     Close(Vec<RequestId>),
     Versions(App, Vec<Sent>, Option<oneshot::Sender<Result<(), Error>>>),
     Present(Time),
+    Unsure(Time),
 }
 
 impl Change {
@@ -155,6 +159,11 @@ impl State {
         self.send(Change::Present(now));
     }
 
+    /// Notes until when devices may have chunks of which nothing is known.
+    pub fn be_unsure(&self, until: Time) {
+        self.send(Change::Unsure(until));
+    }
+
     /// Tells the writer, unless too much waits. A request that is not written is acknowledged by nobody, and comes again;
     /// one that is not removed is served again by the next process; the rest is written later or is not needed.
     fn send(&self, change: Change) {
@@ -220,7 +229,9 @@ fn read(database: &Database) -> Result<Left, redb::Error> {
         let app = serde_json::from_slice(app.value());
         left.versions.extend(app.ok().zip(serde_json::from_slice(versions.value()).ok()));
     }
-    left.present = transaction.open_table(TIMES)?.get(PRESENT)?.map(|time| Time(time.value()));
+    let times = transaction.open_table(TIMES)?;
+    left.present = times.get(PRESENT)?.map(|time| Time(time.value()));
+    left.unsure_until = times.get(UNSURE)?.map_or(Time::default(), |time| Time(time.value()));
     Ok(left)
 }
 
@@ -273,6 +284,7 @@ fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
                 }
                 Change::Versions(app, versions, _) => drop(versions_table.insert(&*json(app), &*json(versions))?),
                 Change::Present(time) => drop(times.insert(PRESENT, time.0)?),
+                Change::Unsure(until) => drop(times.insert(UNSURE, until.0)?),
             }
         }
     }

@@ -119,7 +119,7 @@ async fn a_lost_state_mixes_nothing() {
     at_random_points(TOTAL_CHUNKS, AT_ONCE, |point: Point| {
         let (registry, versions) = (&registry, &versions);
         async move {
-            let (moved, named) = (point.index % 2 == 0, point.index / 2 % 2 == 0);
+            let (moved, named) = (point.index.is_multiple_of(2), (point.index / 2).is_multiple_of(2));
             let repository = format!("lost-{}", point.index);
             registry.pusher().wasm(&repository, "latest", versions[0].clone()).await;
             let name = named.then_some(("PROXY_INSTANCE_ID", "named"));

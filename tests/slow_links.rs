@@ -21,19 +21,19 @@ async fn a_message_of_half_a_minute_gets_through() {
     tokio::join!(one_message(&registry, 500_000, 20_000), one_message(&registry, 7_000_000, 200_000));
 }
 
-/// Delivers a module of `size` bytes as one message at `rate` bytes a second, without a new connection.
-async fn one_message(registry: &DockerRegistry, size: usize, rate: u32) {
-    let (name, module) = (format!("size-{size}"), wasm_of_size(size));
+/// Delivers a module of `bytes` as one message at `rate` bytes a second, without a new connection.
+async fn one_message(registry: &DockerRegistry, bytes: usize, rate: u32) {
+    let (name, module) = (format!("size-{bytes}"), wasm_of_size(bytes));
     registry.pusher().wasm(&name, "latest", module.clone()).await;
     let mosquitto = Mosquitto::start().await;
     let relay = Relay::narrow(format!("127.0.0.1:{}", mosquitto.port()));
     relay.limit(rate, UNLIMITED);
-    let site = Site::behind(relay, mosquitto, registry.host(), &[("PROXY_CHUNK_SIZE", &size.to_string())]).await;
+    let site = Site::behind(relay, mosquitto, registry.host(), &[("PROXY_CHUNK_SIZE", &bytes.to_string())]).await;
     let assembled = site.task(&name).module().await;
     let (up, log) = (site.relay().up(), site.log());
-    assert!(assembled.as_deref() == Some(&module[..]), "{size} bytes: {up} bytes went up\n{log}");
+    assert!(assembled.as_deref() == Some(&module[..]), "{bytes} bytes: {up} bytes went up\n{log}");
     site.daemon().logged("\"delivered\"").await;
-    assert_eq!(site.log().matches(SUBSCRIBED).count(), 1, "{size} bytes\n{}", site.log());
+    assert_eq!(site.log().matches(SUBSCRIBED).count(), 1, "{bytes} bytes\n{}", site.log());
     assert_eq!(site.proplet().tally().stored, 1);
 }
 

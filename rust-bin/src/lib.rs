@@ -53,13 +53,15 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(runtime) => runtime,
         Err(error) => return exit::fail(FAILURE, &format!("the async runtime cannot start: {error}"), None),
     };
-    let status = runtime.block_on(async {
+    // A task of the runtime's own is woken by other tasks for less than the thread that waits here.
+    let task = runtime.spawn(async {
         match cli.command.unwrap_or(Command::Run) {
             Command::Run => run::run().await,
             #[cfg(feature = "embedded")]
             Command::Demo(options) => demo::run(options).await,
         }
     });
+    let status = runtime.block_on(task).unwrap_or(FAILURE);
     // What still blocks (a read from a stuck disk) must not keep the process alive.
     runtime.shutdown_background();
     status

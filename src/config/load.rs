@@ -140,18 +140,9 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
     let max_module_size = reader.required(&settings::MAX_MODULE_SIZE, |text| size(text).filter(|size| *size > 0));
     let folder = reader.optional(&settings::CACHE_DIR, |text| Some(PathBuf::from(text)));
     let limit = reader.required(&settings::CACHE_SIZE, size);
-    let state_folder = reader.optional(&settings::STATE_DIR, |text| Some(PathBuf::from(text)));
-    let tag_moves = reader.required(&settings::TAG_MOVES, tag_moves);
-    let within = |most: u32| move |text: &str| text.parse().ok().filter(|number: &NonZeroU32| number.get() <= most);
-    let max_requests = reader.required(&settings::MAX_REQUESTS, within(1_000_000));
+    let state = reader.state(lookup);
     let max_fetches = reader.required(&settings::MAX_FETCHES, within(64));
-    let max_in_flight = reader.required(&settings::MAX_IN_FLIGHT, |text| size(text).filter(|size| *size > 0));
-    let publish_rate = reader.optional(&settings::PUBLISH_RATE, |text| size(text).and_then(NonZeroU64::new));
-    let max_repeats = reader.required(&settings::MAX_REPEATS, size);
-    let max_passes = reader.required(&settings::MAX_PASSES, within(6000));
-    let chunk_size = reader.required(&settings::CHUNK_SIZE, |text| {
-        text.parse().ok().filter(|size: &NonZeroU32| size.get() <= MAX_CHUNK_SIZE)
-    });
+    let delivery = reader.delivery();
 
     let credentials = match (username.zip(password), token, identity_token) {
         _ if authenticate != Some(true) => Credentials::Anonymous,
@@ -189,21 +180,8 @@ pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, 
                 folder: folder.unwrap_or_else(|| usual_folder(lookup, &CACHE_FOLDERS)),
                 limit: limit?,
             },
-            state: StateConfig {
-                named: state_folder.is_some(),
-                folder: state_folder.unwrap_or_else(|| usual_folder(lookup, &STATE_FOLDERS)),
-            },
-            delivery: DeliveryConfig {
-                chunk_size: chunk_size?,
-                tag_moves: tag_moves?,
-                max_in_flight: usize::try_from(max_in_flight?).unwrap_or(usize::MAX),
-                limits: Limits {
-                    open_requests: max_requests?.get() as usize,
-                    passes_per_minute: max_passes?,
-                    publish_rate,
-                    repeats: max_repeats?,
-                },
-            },
+            state,
+            delivery: delivery?,
         })
     })();
     match config {
@@ -284,6 +262,34 @@ impl Reader {
         }
     }
 
+    /// Where is kept what must survive a restart.
+    fn state(&mut self, lookup: &dyn Fn(&str) -> Option<OsString>) -> StateConfig {
+        let folder = self.optional(&settings::STATE_DIR, |text| Some(PathBuf::from(text)));
+        StateConfig { named: folder.is_some(), folder: folder.unwrap_or_else(|| usual_folder(lookup, &STATE_FOLDERS)) }
+    }
+
+    /// How modules are delivered.
+    fn delivery(&mut self) -> Option<DeliveryConfig> {
+        let tag_moves = self.required(&settings::TAG_MOVES, tag_moves);
+        let max_requests = self.required(&settings::MAX_REQUESTS, within(1_000_000));
+        let max_in_flight = self.required(&settings::MAX_IN_FLIGHT, |text| size(text).filter(|size| *size > 0));
+        let publish_rate = self.optional(&settings::PUBLISH_RATE, |text| size(text).and_then(NonZeroU64::new));
+        let max_repeats = self.required(&settings::MAX_REPEATS, size);
+        let max_passes = self.required(&settings::MAX_PASSES, within(6000));
+        let chunk_size = self.required(&settings::CHUNK_SIZE, within(MAX_CHUNK_SIZE));
+        Some(DeliveryConfig {
+            chunk_size: chunk_size?,
+            tag_moves: tag_moves?,
+            max_in_flight: usize::try_from(max_in_flight?).unwrap_or(usize::MAX),
+            limits: Limits {
+                open_requests: max_requests?.get() as usize,
+                passes_per_minute: max_passes?,
+                publish_rate,
+                repeats: max_repeats?,
+            },
+        })
+    }
+
     /// The docker configuration file that is named, or that is where such files are.
     fn auth_file(&mut self, lookup: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
         let setting = &settings::REGISTRY_AUTH_FILE;
@@ -334,6 +340,11 @@ impl Reader {
             });
         }
     }
+}
+
+/// Reads a number from 1 to `most`.
+fn within(most: u32) -> impl Fn(&str) -> Option<NonZeroU32> {
+    move |text| text.parse().ok().filter(|number: &NonZeroU32| number.get() <= most)
 }
 
 /// Reads a list with commas between.

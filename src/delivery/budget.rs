@@ -76,8 +76,11 @@ impl Budgets {
     /// Takes `bytes` from the budget of a channel; whether there are as many.
     pub(super) fn repeat(&mut self, channel: &Arc<Channel>, bytes: u64, now: Time) -> bool {
         let spent = self.repeated.entry(Arc::clone(channel)).or_default();
-        while let Some((_, old)) = spent.parts.pop_front_if(|(at, _)| now.since(*at) >= BUDGET_WINDOW) {
+        while let Some(&(at, old)) = spent.parts.front()
+            && now.since(at) >= BUDGET_WINDOW
+        {
             spent.bytes -= old;
+            spent.parts.pop_front();
         }
         if bytes > self.repeats.saturating_sub(spent.bytes) {
             return false;

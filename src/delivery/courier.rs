@@ -150,15 +150,9 @@ impl Courier {
     pub async fn repeats(&self) -> Vec<(TransferId, App)> {
         loop {
             let now = self.clock.now();
-            let next = self.schedule().next_alarm(now);
-            let until_next = async {
-                match next {
-                    Some(next) => tokio::time::sleep(next.since(now)).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let next = self.schedule().next_alarm();
             tokio::select! {
-                () = until_next => {}
+                () = sleep_until(next, now) => {}
                 () = self.alarm.notified() => continue,
             }
             let repeats = self.schedule().wake(self.clock.now());
@@ -212,15 +206,19 @@ impl Courier {
     async fn next_turn(&self, publisher: &Publisher) -> Turn<Arc<Outgoing>> {
         loop {
             publisher.ready().await;
-            // Bound to a name so that the schedule is not locked across the wait.
-            let turn = self.schedule().next_turn(self.clock.now());
-            match turn {
-                Some(turn) => return turn,
-                None => {
-                    // What is held back has an alarm.
-                    self.alarm.notify_one();
-                    self.work.notified().await;
-                }
+            let now = self.clock.now();
+            let (turn, free_at) = {
+                let mut schedule = self.schedule();
+                (schedule.next_turn(now), schedule.free_at())
+            };
+            if let Some(turn) = turn {
+                return turn;
+            }
+            // What is held back has an alarm.
+            self.alarm.notify_one();
+            tokio::select! {
+                () = self.work.notified() => {}
+                () = sleep_until(free_at, now) => {}
             }
         }
     }
@@ -257,6 +255,14 @@ impl Courier {
 
     fn schedule(&self) -> MutexGuard<'_, Schedule<Arc<Outgoing>>> {
         lock(&self.schedule)
+    }
+}
+
+/// Waits until `time`, or for ever if there is none.
+async fn sleep_until(time: Option<Time>, now: Time) {
+    match time {
+        Some(time) => tokio::time::sleep(time.since(now)).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,7 +5,8 @@
 //! app that it is sending. What nobody is at after a while, because the one that got it is gone, is taken by another.
 //!
 //! Before its first chunk a replica publishes that it is sending, and waits until it hears that itself. The broker tells
-//! all in one order: who heard of another for the same app before gives way.
+//! all in one order: who heard of another for the same app before gives way. One that may have missed something waits a
+//! little longer: whoever remembers another version of the app in as many chunks tells it of that.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -99,6 +100,7 @@ impl Replicas {
     pub fn done(&mut self, instance: &str, app: &App, now: Time) {
         if self.hear(instance, now) {
             let since = match self.owners.get(app) {
+                Some(owner) if owner.instance != instance && self.is_owned(app, now) => return,
                 Some(owner) if owner.instance == instance => owner.since,
                 _ => Time::default(),
             };

@@ -26,7 +26,7 @@ pub const TASK_TIMEOUT: Duration = Duration::from_secs(55);
 const ECHO_DELAY: Duration = Duration::from_secs(6);
 /// Repetitions for further tasks of one device.
 const MAX_ECHOES: u32 = 3;
-/// Times that a module is sent, above which it is not repeated for such tasks.
+/// Times that a module is sent, above which it is repeated for such tasks no more than once.
 const MAX_ECHOED_PASSES: u64 = 4;
 /// How much longer than the broker was away the devices may be. They come back 1, 3, 7, 15, 31 s after the loss: within
 /// as long as the outage, and a second.
@@ -137,6 +137,9 @@ pub struct Schedule<T> {
     alarms: BTreeSet<(Time, TransferId)>,
     opened: u64,
     open_requests: usize,
+    /// When the devices lost the broker last, and until when some may not have found it again.
+    lost_at: Time,
+    back_by: Time,
 }
 
 #[derive(Debug)]
@@ -152,6 +155,10 @@ struct Transfer<T> {
     latest: Time,
     /// Repetitions that are due to further tasks of one device.
     echoes: u32,
+    /// Whether it is such a repetition.
+    is_echo: bool,
+    /// Whether there was one since the latest request.
+    is_echoed: bool,
     /// How often the module was sent since it was last at rest and asked for.
     passes: u64,
     /// When it is to be repeated for such a task.
@@ -183,6 +190,8 @@ impl<T: Clone> Schedule<T> {
             alarms: BTreeSet::new(),
             opened: 0,
             open_requests: 0,
+            lost_at: Time::default(),
+            back_by: Time::default(),
         }
     }
 
@@ -211,6 +220,7 @@ impl<T: Clone> Schedule<T> {
             transfer.open.push_back((request, from));
             transfer.latest = transfer.latest.max(arrived);
             transfer.echoes = MAX_ECHOES.min(transfer.echoes + 1);
+            transfer.is_echoed = false;
             self.open_requests += 1;
             return Admission::Joined(transfer.open.len());
         }
@@ -228,6 +238,8 @@ impl<T: Clone> Schedule<T> {
             served: 0,
             latest: arrived,
             echoes: 0,
+            is_echo: false,
+            is_echoed: false,
             passes: 0,
             echo_at: None,
             again_at: None,
@@ -293,12 +305,15 @@ impl<T: Clone> Schedule<T> {
         let transfer = self.transfers.get_mut(&id)?;
         let Stage::Sending { pass, load, .. } = &mut transfer.stage else { return None };
         pass.acknowledge(position);
+        if transfer.again_at.is_some() {
+            // Not everybody is back who is to hear it.
+            return None;
+        }
         let (floor, total_chunks) = (pass.floor(), pass.total_chunks);
         let (load, sent_chunks, is_complete) = (load.clone(), pass.end, pass.is_complete());
-        let mut requests = Vec::new();
-        while let Some((request, _)) = transfer.open.pop_front_if(|(_, from)| *from + total_chunks <= floor) {
-            requests.push(request);
-        }
+        let is_covered = |(_, from): &&(RequestId, u64)| from + total_chunks <= floor;
+        let count = transfer.open.iter().take_while(is_covered).count();
+        let requests: Vec<_> = transfer.open.drain(..count).map(|(request, _)| request).collect();
         transfer.served += requests.len() as u64;
         self.open_requests -= requests.len();
         let completed = is_complete.then_some((transfer.served, sent_chunks));
@@ -310,10 +325,11 @@ impl<T: Clone> Schedule<T> {
 
     /// A position will not be acknowledged; it is sent again.
     pub fn lost(&mut self, id: TransferId, position: u64) {
-        if let Some(Transfer { stage: Stage::Sending { pass, .. }, .. }) = self.transfers.get_mut(&id) {
-            if pass.lose(position) && !self.turns.contains(&id) {
-                self.turns.push_back(id);
-            }
+        if let Some(Transfer { stage: Stage::Sending { pass, .. }, .. }) = self.transfers.get_mut(&id)
+            && pass.lose(position)
+            && !self.turns.contains(&id)
+        {
+            self.turns.push_back(id);
         }
     }
 
@@ -326,7 +342,13 @@ impl<T: Clone> Schedule<T> {
     /// The broker is back after `outage`: whatever was asked for within [`TASK_TIMEOUT`] is covered again when the
     /// devices are back as well. Returns how many transfers that concerns.
     pub fn recover(&mut self, outage: Duration, now: Time) -> usize {
-        let again_at = now + (outage + RETURN_MARGIN).min(MAX_RETURN);
+        let lost_at = now - outage;
+        if lost_at >= self.back_by {
+            self.lost_at = lost_at;
+        }
+        // Whoever was not back yet counts its tries from the first loss.
+        let again_at = now + (now.since(self.lost_at) + RETURN_MARGIN).min(MAX_RETURN);
+        self.back_by = again_at;
         let young: Vec<_> = self
             .transfers
             .iter_mut()
@@ -342,12 +364,17 @@ impl<T: Clone> Schedule<T> {
         young.len()
     }
 
-    /// When [`Schedule::wake`] has something to do, or a channel may get its next message.
+    /// When [`Schedule::wake`] has something to do.
     #[must_use]
-    pub fn next_alarm(&self, now: Time) -> Option<Time> {
+    pub fn next_alarm(&self) -> Option<Time> {
+        self.alarms.first().map(|(time, _)| *time)
+    }
+
+    /// When a channel that has had its share, and for which there is a turn, may get its next message.
+    #[must_use]
+    pub fn free_at(&self) -> Option<Time> {
         let waiting = self.turns.iter().filter_map(|id| self.transfers.get(id));
-        let free_at = waiting.map(|transfer| self.budgets.free_at(&transfer.app.channel)).filter(|at| *at > now);
-        self.alarms.first().map(|(time, _)| *time).into_iter().chain(free_at).min()
+        waiting.map(|transfer| self.budgets.free_at(&transfer.app.channel)).min()
     }
 
     /// Does what is due, and returns the transfers that are to be repeated: their module is to be brought again.
@@ -362,7 +389,9 @@ impl<T: Clone> Schedule<T> {
             match &mut transfer.stage {
                 Stage::Fetching => {}
                 Stage::Sending { pass, message_size, .. } => {
-                    if again && self.budgets.repeat(&transfer.app.channel, pass.extra() * *message_size, now) {
+                    if again {
+                        // What was lost is no repetition that could be refused.
+                        self.budgets.repeat(&transfer.app.channel, pass.extra() * *message_size, now);
                         pass.extend();
                         transfer.open.iter_mut().for_each(|(_, from)| *from = pass.next);
                     }
@@ -378,6 +407,7 @@ impl<T: Clone> Schedule<T> {
                     }
                     if again || echo {
                         (transfer.stage, transfer.is_repeat, transfer.echo_at) = (Stage::Fetching, true, None);
+                        transfer.is_echo = echo;
                         repeats.push((id, transfer.app.clone()));
                     }
                 }
@@ -407,12 +437,14 @@ impl<T: Clone> Schedule<T> {
             transfer.passes += pass.end.div_ceil(pass.total_chunks);
         }
         (transfer.stage, transfer.served) = (Stage::Resting, 0);
-        if transfer.is_repeat {
+        if std::mem::take(&mut transfer.is_echo) {
             transfer.echoes = transfer.echoes.saturating_sub(1);
+            transfer.is_echoed = true;
         }
         let echo_at = now + ECHO_DELAY;
-        let is_due =
-            transfer.echoes > 0 && transfer.passes < MAX_ECHOED_PASSES && echo_at.since(transfer.latest) < TASK_TIMEOUT;
+        let is_due = transfer.echoes > 0
+            && (transfer.passes < MAX_ECHOED_PASSES || !transfer.is_echoed)
+            && echo_at.since(transfer.latest) < TASK_TIMEOUT;
         transfer.echo_at = is_due.then_some(echo_at);
         let alarm = transfer.next_alarm();
         if is_full {

@@ -46,6 +46,11 @@ impl Random {
         self.below(ticks) == 0
     }
 
+    /// The size of a module: one chunk, or enough of them that there are numbers to choose from.
+    fn size(&mut self) -> u64 {
+        if self.once_in(4) { 1 + self.below(10) } else { 110 + self.below(60) }
+    }
+
     fn seconds(&mut self, most: u64) -> Duration {
         Duration::from_millis(self.below(most * 1000))
     }
@@ -73,6 +78,8 @@ struct Device {
     assemblies: Assemblies,
     /// When it lost the broker, if it has, and how often it has tried since.
     lost: Option<(Time, u32)>,
+    /// When its link broke, but not the broker: nobody is told of that.
+    breaks: Vec<Time>,
     tasks: Vec<Task>,
 }
 
@@ -80,7 +87,8 @@ struct Task {
     app: usize,
     asked: Time,
     polls: u32,
-    was_heard: bool,
+    /// The proxies that know of it.
+    hearers: Vec<usize>,
     module: Option<Vec<u8>>,
 }
 
@@ -97,6 +105,8 @@ struct Load {
 struct Disk {
     requests: Vec<(RequestId, usize, Time)>,
     versions: HashMap<usize, Vec<Sent>>,
+    unsure_until: Time,
+    is_lost: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -109,6 +119,8 @@ enum Purpose {
 enum Step {
     Fetch(Purpose),
     Claim(Load),
+    /// Others may object.
+    Object(Load),
 }
 
 struct Proxy {
@@ -128,6 +140,9 @@ struct Proxy {
     down_until: Time,
 }
 
+/// Who tells, of which app, what module it knows, and whether it is done.
+type Told = (String, usize, Option<(Digest, ChunkPlan)>, bool);
+
 struct World {
     random: Random,
     now: Time,
@@ -138,10 +153,13 @@ struct World {
     broker_down_until: Option<Time>,
     /// Requests that the broker keeps for a proxy that is alone: the app, and whose task it is.
     kept: VecDeque<(usize, (usize, usize))>,
+    has_lost_state: bool,
+    /// When the broker crashed.
+    crashes: Vec<Time>,
     /// When a proxy was killed.
     kills: Vec<Time>,
     /// What replicas tell, in the broker's order.
-    told: VecDeque<(String, usize, Option<(Digest, ChunkPlan)>, bool)>,
+    told: VecDeque<Told>,
     is_group: bool,
     /// In how many chunks each app was sent last.
     totals: Vec<u64>,
@@ -191,9 +209,10 @@ impl Proxy {
         let mut fresh = Self::new(&self.name, self.replicas.is_some());
         fresh.next_request = self.next_request;
         fresh.disk = self.disk.clone();
-        if fresh.replicas.is_some() || fresh.disk.versions.is_empty() && fresh.disk.requests.is_empty() {
-            fresh.versions.be_unsure(now);
+        if fresh.replicas.is_some() || std::mem::take(&mut fresh.disk.is_lost) {
+            fresh.disk.unsure_until = fresh.versions.be_unsure(now);
         }
+        fresh.versions.be_unsure_until(fresh.disk.unsure_until);
         let mut begun = Vec::new();
         for (app, versions) in &self.disk.versions {
             if fresh.versions.restore(apps[*app].clone(), versions.clone(), now) {
@@ -225,10 +244,12 @@ impl World {
             (0..APPS).map(|index| App { channel: Arc::clone(&channel), layout: Layout::Plain, name: name(index) });
         let is_group = random.below(3) == 0;
         let proxies = if is_group { &["one", "two"][..] } else { &["one"] };
-        let device = |_| Device { assemblies: Assemblies::default(), lost: None, tasks: Vec::new() };
+        let device =
+            |_| Device { assemblies: Assemblies::default(), lost: None, breaks: Vec::new(), tasks: Vec::new() };
         let mut registry = Registry { tags: vec![(0, 0); APPS], modules: HashMap::new() };
         for app in 0..APPS {
-            registry.push(app, 0, 1 + random.below(60));
+            let size = random.size();
+            registry.push(app, 0, size);
         }
         Self {
             random,
@@ -239,6 +260,8 @@ impl World {
             proxies: proxies.iter().map(|name| Proxy::new(name, is_group)).collect(),
             broker_down_until: None,
             kept: VecDeque::new(),
+            has_lost_state: false,
+            crashes: Vec::new(),
             kills: Vec::new(),
             told: VecDeque::new(),
             is_group,
@@ -271,9 +294,10 @@ impl World {
         if self.random.once_in(300) && self.broker_down_until.is_none() {
             self.broker_down_until = Some(now + self.random.seconds(3));
             for (_, (device, task)) in self.kept.drain(..) {
-                self.devices[device].tasks[task].was_heard = false;
+                self.devices[device].tasks[task].hearers.clear();
             }
             self.told.clear();
+            self.crashes.push(now);
             self.devices.iter_mut().for_each(|device| device.lost = device.lost.or(Some((now, 0))));
             (0..self.proxies.len()).for_each(|index| self.cut(index));
         }
@@ -286,28 +310,35 @@ impl World {
             if self.random.once_in(200) && alone && self.proxies[index].dead_until.is_none() {
                 self.cut(index);
                 let until = now + self.random.seconds(3);
-                let loses_state = self.random.below(4) == 0;
+                // Who loses it twice within minutes guesses twice, and so do replicas, which begin with a guess.
+                let loses_state = !self.is_group && !self.has_lost_state && self.random.below(4) == 0;
+                self.has_lost_state |= loses_state;
                 self.kills.push(now);
+                if self.is_group {
+                    // What a replica heard and had not yet taken is not on its disk.
+                    let tasks = self.devices.iter_mut().flat_map(|device| &mut device.tasks);
+                    let young = tasks.filter(|task| now.since(task.asked) < Duration::from_secs(10));
+                    young.for_each(|task| task.hearers.retain(|hearer| *hearer != index));
+                }
                 let proxy = &mut self.proxies[index];
                 proxy.dead_until = Some(until);
                 if loses_state {
-                    proxy.disk = Disk::default();
-                    if !self.is_group {
-                        let tasks = self.devices.iter_mut().flat_map(|device| &mut device.tasks);
-                        tasks.for_each(|task| task.was_heard = false);
-                    }
+                    proxy.disk = Disk { is_lost: true, ..Disk::default() };
+                    let tasks = self.devices.iter_mut().flat_map(|device| &mut device.tasks);
+                    tasks.for_each(|task| task.hearers.clear());
                 }
             }
         }
         for device in &mut self.devices {
             if self.random.once_in(300) && device.lost.is_none() {
                 device.lost = Some((now, 0));
+                device.breaks.push(now);
             }
         }
         if self.random.once_in(100) {
             let app = usize::try_from(self.random.below(APPS as u64)).unwrap();
             let (version, size) = self.registry.tags[app];
-            let size = if self.random.below(3) == 0 { 1 + self.random.below(60) } else { size };
+            let size = if self.random.below(3) == 0 { self.random.size() } else { size };
             self.registry.push(app, version + 1, size);
         }
     }
@@ -340,7 +371,7 @@ impl World {
             {
                 proxy.schedule.recover(now.since(since), now);
                 if self.is_group {
-                    proxy.versions.be_unsure(now);
+                    proxy.disk.unsure_until = proxy.versions.be_unsure(now);
                 }
             }
         }
@@ -366,23 +397,23 @@ impl World {
         let now = self.now;
         let device = &mut self.devices[index];
         let lately = device.tasks.iter().filter(|task| task.app == app && task.module.is_none());
-        // More tasks than there are echoes wait in vain.
-        if device.lost.is_some() || lately.count() >= 3 {
+        // With more tasks at once than two, and joins between, the passes run out.
+        if device.lost.is_some() || lately.count() >= 2 {
             return;
         }
-        device.tasks.push(Task { app, asked: now, polls: 0, was_heard: true, module: None });
+        device.tasks.push(Task { app, asked: now, polls: 0, hearers: vec![0], module: None });
         if self.is_group {
             let chosen = usize::try_from(self.random.below(2)).unwrap();
-            let mut was_heard = false;
+            let mut hearers = Vec::new();
             for (index, proxy) in self.proxies.iter_mut().enumerate().filter(|(_, proxy)| proxy.is_up()) {
                 let replicas = proxy.replicas.as_mut().unwrap();
                 if index == chosen {
                     replicas.assign(&self.apps[app], now);
                 }
                 replicas.witness(&self.apps[app], now);
-                was_heard = true;
+                hearers.push(index);
             }
-            device.tasks.last_mut().unwrap().was_heard = was_heard;
+            device.tasks.last_mut().unwrap().hearers = hearers;
         } else {
             self.kept.push_back((app, (index, device.tasks.len() - 1)));
         }
@@ -406,13 +437,20 @@ impl World {
                         replicas.give_back(app_name, requests.len(), now);
                         proxy.close(&requests);
                         proxy.versions.end(app_name, load.digest, now);
+                    } else if proxy.versions.is_unsure(now) {
+                        proxy.deliveries.push((id, app, Step::Object(load), now + Duration::from_millis(500)));
                     } else {
                         start(proxy, id, load, &self.apps, now);
                     }
                     continue;
                 }
                 if let Some((digest, plan)) = module {
+                    if let Some(version) = proxy.versions.clash(app_name, digest, &plan, now).filter(|_| !is_done) {
+                        self.told.push_back((proxy.name.clone(), app, Some((version.digest, version.plan)), true));
+                    }
                     proxy.versions.hear(app_name, digest, plan, now);
+                    let versions = proxy.versions.of(app_name).to_vec();
+                    proxy.disk.versions.insert(app, versions);
                 }
                 if is_done {
                     replicas.done(&name, app_name, now);
@@ -463,9 +501,20 @@ impl World {
     fn fetch(&mut self, index: usize) {
         let (now, is_group) = (self.now, self.is_group);
         let proxy = &mut self.proxies[index];
-        let due = |delivery: &mut (_, _, Step, Time)| delivery.3 <= now && matches!(delivery.2, Step::Fetch(_));
+        let due = |delivery: &mut (_, _, Step, Time)| delivery.3 <= now && !matches!(delivery.2, Step::Claim(_));
         for (id, app, step, _) in proxy.deliveries.extract_if(.., due).collect::<Vec<_>>() {
-            let Step::Fetch(purpose) = step else { unreachable!() };
+            let purpose = match step {
+                Step::Fetch(purpose) => purpose,
+                Step::Object(load) => {
+                    if proxy.versions.clash(&self.apps[app], load.digest, &load.plan, now).is_none() {
+                        start(proxy, id, load, &self.apps, now);
+                        continue;
+                    }
+                    proxy.versions.withdraw(&self.apps[app], load.digest, &load.plan);
+                    Purpose::Request
+                }
+                Step::Claim(_) => unreachable!(),
+            };
             let latest = proxy.versions.latest(&self.apps[app]).filter(|_| purpose != Purpose::Request);
             let module = latest.map_or(self.registry.tags[app], |root| self.registry.modules[&root]);
             let digest = digest(module);
@@ -563,13 +612,29 @@ impl World {
                 let (chunks, total_chunks) = device.assemblies.progress(name);
                 let is_blocked = chunks > 0 && total_chunks != self.totals[task.app];
                 let has_time = task.asked + TASK_TIMEOUT >= BEGIN + CALM + MARGIN;
-                // That a module is due to a second task of one device is not remembered by a new process.
-                let shares = device.tasks.iter().filter(|other| other.app == task.app).any(|other| {
+                // A task that was served late takes the module of a later one, to which nothing is due where a new process
+                // or another replica does not remember the first, or it was a device's link that broke; and for more
+                // than two tasks the passes may run out.
+                let rivals = device.tasks.iter().filter(|other| {
                     let (first, last) = (other.asked.min(task.asked), other.asked.max(task.asked));
-                    first != last && last.since(first) < TASK_TIMEOUT && self.kills.iter().any(|kill| *kill > first)
+                    other.app == task.app && first != last && last.since(first) < TASK_TIMEOUT
                 });
-                let excused = !task.was_heard || !has_time || is_blocked || shares;
-                if !excused { eprintln!("UNSAVED seed {seed}: the task of {at} s for {name} got nothing (group: {}) chunks {chunks}/{total_chunks} last {} size {:?}", self.is_group, self.totals[task.app], self.registry.tags[task.app]); }
+                let firsts: Vec<_> = rivals.map(|rival| rival.asked.min(task.asked)).collect();
+                let mut troubles = self.kills.iter().chain(&device.breaks);
+                let is_forgotten = self.is_group || troubles.any(|at| firsts.iter().any(|first| at > first));
+                let shares = firsts.len() > 1 || firsts.len() == 1 && is_forgotten;
+                // Nor does it remember that the broker was lost after a task was served.
+                let is_forgotten_too = self
+                    .crashes
+                    .iter()
+                    .any(|crash| *crash >= task.asked && self.kills.iter().any(|kill| kill >= crash));
+                let excused = task.hearers.is_empty()
+                    || is_forgotten_too
+                    || !has_time
+                    || is_blocked
+                    || shares
+                    || device.breaks.iter().any(|broken| *broken >= task.asked);
+                assert!(excused, "seed {seed}: the task of {at} s for {name} got nothing");
             }
         }
     }

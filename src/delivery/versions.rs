@@ -21,6 +21,8 @@ pub const CHUNK_LIFETIME: Duration = Duration::from_secs(420);
 const MAX_PIN_AGE: Duration = Duration::from_secs(900);
 /// Apps that are remembered.
 pub const MAX_APPS: usize = 16_384;
+/// How often a tag is taken to move at most within [`CHUNK_LIFETIME`], as far as that is guessed at.
+const USUAL_MOVES: u64 = 16;
 /// How many totals are tried beside the plain one while it is not known what was sent before.
 const GUESSES: u64 = 64;
 
@@ -99,9 +101,16 @@ impl Versions {
         was_open
     }
 
-    /// From now on for [`CHUNK_LIFETIME`], there may be chunks in devices of which nothing is known here.
-    pub fn be_unsure(&mut self, now: Time) {
-        self.unsure_until = now + CHUNK_LIFETIME;
+    /// From now on for [`CHUNK_LIFETIME`], there may be chunks in devices of which nothing is known here; returns the end
+    /// of that.
+    pub fn be_unsure(&mut self, now: Time) -> Time {
+        self.be_unsure_until(now + CHUNK_LIFETIME)
+    }
+
+    /// The same until a time that an earlier process wrote down.
+    pub fn be_unsure_until(&mut self, until: Time) -> Time {
+        self.unsure_until = self.unsure_until.max(until);
+        self.unsure_until
     }
 
     /// What was written down of one app.
@@ -138,7 +147,7 @@ impl Versions {
             return Err(Unsafe::TooManyApps);
         }
         let Candidate { root, digest, may_move, .. } = module;
-        let is_unsure = may_move && now < self.unsure_until;
+        let is_unsure = may_move && self.is_unsure(now);
         let versions = self.apps.entry(app.clone()).or_default();
         versions.retain(|sent| sent.is_remembered(now));
         let is_same = |sent: &Sent| sent.version.digest == digest && sent.version.plan.chunk_size() <= chunk_size;
@@ -162,19 +171,41 @@ impl Versions {
         }
     }
 
+    /// Whether others, or an earlier process, may have sent what is not known here.
+    #[must_use]
+    pub fn is_unsure(&self, now: Time) -> bool {
+        now < self.unsure_until
+    }
+
+    /// Another module that was sent of `app` in as many chunks, so that devices might mix the two.
+    #[must_use]
+    pub fn clash(&self, app: &App, digest: Digest, plan: &ChunkPlan, now: Time) -> Option<Version> {
+        let versions = self.of(app).iter().filter(|sent| sent.is_remembered(now)).map(|sent| sent.version);
+        let mut others = versions.filter(|version| version.digest != digest && plan.total_chunks() > 1);
+        others.find(|version| version.plan.total_chunks() == plan.total_chunks())
+    }
+
+    /// Forgets a version of which nothing was sent after all.
+    pub fn withdraw(&mut self, app: &App, digest: Digest, plan: &ChunkPlan) {
+        if let Some(versions) = self.apps.get_mut(app) {
+            versions.retain(|sent| sent.version.digest != digest || sent.version.plan != *plan);
+        }
+    }
+
     /// Another proxy is sending this.
     pub fn hear(&mut self, app: &App, digest: Digest, plan: ChunkPlan, now: Time) {
         if self.apps.len() >= MAX_APPS && !self.apps.contains_key(app) {
-            return self.be_unsure(now);
+            self.be_unsure(now);
+            return;
         }
         let versions = self.apps.entry(app.clone()).or_default();
         versions.retain(|sent| sent.is_remembered(now));
-        match versions.iter_mut().find(|sent| sent.version.digest == digest && sent.version.plan == plan) {
-            Some(sent) => sent.last = now,
-            None => {
-                let version = Version { root: None, digest, plan };
-                versions.insert(0, Sent { version, since: now, last: now, open: 0 });
-            }
+        if let Some(sent) = versions.iter_mut().find(|sent| sent.version.digest == digest && sent.version.plan == plan)
+        {
+            sent.last = now;
+        } else {
+            let version = Version { root: None, digest, plan };
+            versions.insert(0, Sent { version, since: now, last: now, open: 0 });
         }
     }
 
@@ -193,7 +224,7 @@ impl Sent {
     }
 }
 
-/// Cuts a module so that it can be mixed with none of `versions`.
+/// Cuts a module so that it can be mixed with none of `versions`; nor, if `is_unsure`, with what nobody remembers.
 fn cut(versions: &[Sent], module: &Candidate, chunk_size: NonZeroU32, is_unsure: bool) -> Option<ChunkPlan> {
     let plain = ChunkPlan::new(module.size, chunk_size);
     // A single chunk is all or nothing.
@@ -203,7 +234,10 @@ fn cut(versions: &[Sent], module: &Candidate, chunk_size: NonZeroU32, is_unsure:
     let (mut least, mut first) = (plain.total_chunks(), plain.total_chunks());
     if is_unsure {
         least += 1;
-        first = least + u64::from(module.digest.bytes()[0]) % GUESSES.min(module.size - plain.total_chunks()).max(1);
+        // Not what a few moves of the tag take, and the same again for the same module.
+        let most = module.size.saturating_sub(least);
+        let aside = USUAL_MOVES.min(most / 2);
+        first = least + aside + u64::from(module.digest.bytes()[0]) % GUESSES.min(most - aside).max(1);
     }
     let is_free = |total: &u64| versions.iter().all(|sent| sent.version.plan.total_chunks() != *total);
     let total_chunks = (first..=module.size).chain(least..first).find(is_free)?;

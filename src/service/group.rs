@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::blob::Digest;
 use crate::chunk::ChunkPlan;
 use crate::clock::Time;
 use crate::delivery::replicas::{HEARTBEAT_INTERVAL, Replicas};
-use crate::delivery::versions::Versions;
 use crate::error::Error;
 use crate::status::{State, Status};
 use crate::sync::lock;
@@ -34,6 +34,8 @@ pub(super) enum Claim {
     Hold,
     /// Another one was first.
     GiveWay,
+    /// Devices may have chunks of another version in as many chunks.
+    Clash,
 }
 
 /// A claim that was not heard yet.
@@ -56,6 +58,9 @@ impl Claimed {
 impl Group {
     /// How often a replica that is at something has to be heard.
     pub(super) const HEARTBEAT: Duration = HEARTBEAT_INTERVAL;
+
+    /// How long a replica that may have missed something waits for those who know better.
+    pub(super) const OBJECTION_TIME: Duration = Duration::from_millis(500);
 
     pub(super) fn new(me: String) -> Self {
         Self { replicas: Mutex::new(Replicas::new(me.clone())), me, claims: Mutex::default() }
@@ -92,8 +97,8 @@ impl Group {
         lock(&self.replicas).left(instance);
     }
 
-    /// Takes in a status message, of another replica or of this one.
-    pub(super) fn hear(&self, app: &App, status: &Status, now: Time, versions: &Mutex<Versions>) {
+    /// Takes in a status message, of another replica or of this one; returns the module that another one tells of.
+    pub(super) fn hear(&self, app: &App, status: &Status, now: Time) -> Option<(Digest, ChunkPlan)> {
         let mut replicas = lock(&self.replicas);
         if status.instance == self.me {
             if status.state == State::Fetching
@@ -104,14 +109,7 @@ impl Group {
                 // Whoever waited for it may be gone already.
                 let _ = claim.send(if is_late { Claim::GiveWay } else { Claim::Hold });
             }
-            return;
-        }
-        let plan = || {
-            let chunk_size = NonZeroU32::new(status.chunk_size?)?;
-            ChunkPlan::with_total(status.size?, chunk_size, status.total_chunks?)
-        };
-        if let (Some(digest), Some(plan)) = (status.digest, plan()) {
-            lock(versions).hear(app, digest, plan, now);
+            return None;
         }
         match status.state {
             State::Queued | State::Fetching | State::Sending => {
@@ -120,5 +118,7 @@ impl Group {
             }
             State::Sent | State::Failed => replicas.done(&status.instance, app, now),
         }
+        let chunk_size = NonZeroU32::new(status.chunk_size?)?;
+        Some((status.digest?, ChunkPlan::with_total(status.size?, chunk_size, status.total_chunks?)?))
     }
 }

@@ -34,6 +34,7 @@ def deliver(tmp_path: Path, native: Path, broker: Server, registry: Server) -> I
     """Run a proxy, and return what asks it for a module of one chunk as a device does."""
     env = {
         "PROXY_CACHE_DIR": str(tmp_path / "cache"),
+        "PROXY_STATE_DIR": str(tmp_path / "state"),
         "PROXY_REGISTRY_URL": f"localhost:{registry.port}",
         "PROXY_MQTT_ADDRESS": f"tcp://localhost:{broker.port}",
         "PROXY_DOMAIN_ID": DOMAIN,

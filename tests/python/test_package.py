@@ -75,6 +75,7 @@ def test_ctrl_c_ends_the_service(tmp_path: Path, broker: Server, registry: Serve
         "PROXY_DOMAIN_ID": "domain",
         "PROXY_CHANNEL_ID": "channel",
         "PROXY_CACHE_DIR": str(tmp_path / "store"),
+        "PROXY_STATE_DIR": str(tmp_path / "state"),
     }
     with Process(CONSOLE, log=tmp_path / "proxy.log", env=env) as service:
         service.wait_for('"message":"subscribed"')

@@ -8,7 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, PublishOptions, QoS, SubscribeFilter};
+use rumqttc::{
+    AsyncClient, Event, EventLoop, MqttOptions, Packet, PublishNotice, PublishOptions, QoS, SubscribeFilter,
+};
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet, time};
 
@@ -87,7 +89,7 @@ struct Heard {
 
 /// A client with subscriptions at QoS 2, which it makes again after a loss of the broker.
 pub struct Client {
-    client: AsyncClient,
+    publisher: AsyncClient,
     marker: String,
     heard: watch::Receiver<Heard>,
     task: JoinSet<()>,
@@ -109,13 +111,15 @@ impl Client {
         if let Some((username, password)) = login {
             options.set_credentials(username, password.to_owned());
         }
-        let (client, event_loop) =
+        let (publisher, event_loop) =
             AsyncClient::builder(options).capacity(WINDOW.into()).try_build().expect("an MQTT client");
         let (sender, heard) = watch::channel(Heard::default());
         let filters = filters.iter().map(|filter| (*filter).to_owned()).chain([marker.clone()]).collect();
         let mut task = JoinSet::new();
-        task.spawn(Listener { client: client.clone(), filters, marker: marker.clone(), heard: sender }.run(event_loop));
-        let client = Self { client, marker, heard, task };
+        task.spawn(
+            Listener { client: publisher.clone(), filters, marker: marker.clone(), heard: sender }.run(event_loop),
+        );
+        let client = Self { publisher, marker, heard, task };
         client.waits("the answer to the subscription", |heard| heard.subscribed.then_some(())).await;
         client
     }
@@ -130,9 +134,9 @@ impl Client {
         let mut notices = Vec::new();
         for payload in payloads {
             let options = PublishOptions::new(QoS::AtLeastOnce);
-            notices.push(self.client.publish_tracked(topic, payload, options).await.expect("an open client"));
+            notices.push(self.publisher.publish_tracked(topic, payload, options).await.expect("an open client"));
         }
-        for outcome in join_all(notices.into_iter().map(|notice| notice.wait_async())).await {
+        for outcome in join_all(notices.into_iter().map(PublishNotice::wait_async)).await {
             outcome.expect("the broker's acknowledgement");
         }
     }
@@ -146,7 +150,7 @@ impl Client {
     pub async fn settled(&self) {
         let before = self.heard.borrow().markers;
         let options = PublishOptions::new(QoS::ExactlyOnce);
-        self.client.publish(&self.marker, "", options).await.expect("an open client");
+        self.publisher.publish(&self.marker, "", options).await.expect("an open client");
         self.waits("its own message", |heard| (heard.markers > before).then_some(())).await;
     }
 
@@ -230,7 +234,7 @@ impl Client {
 
     /// Takes leave of the broker.
     pub async fn close(mut self) {
-        self.client.disconnect().await.expect("an open client");
+        self.publisher.disconnect().await.expect("an open client");
         let end = time::timeout(DEADLINE, self.task.join_next()).await;
         end.expect("the client ends in time");
     }

@@ -189,4 +189,16 @@ impl Daemon {
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
     }
+
+    /// The processor time it has used, of its own and in the kernel for it (`utime` and `stime`).
+    pub fn cpu_time(&self) -> Duration {
+        /// Of the times in `/proc`: `USER_HZ`, the same on every Linux.
+        const TICKS_PER_SECOND: u32 = 100;
+        let path = format!("/proc/{}/stat", self.process.id().expect("a running daemon"));
+        let stat = std::fs::read_to_string(path).expect("its status");
+        // The second field, the name in brackets, may have spaces.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u32>().expect("ticks")).sum();
+        Duration::from_secs(1) * ticks / TICKS_PER_SECOND
+    }
 }

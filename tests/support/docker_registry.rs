@@ -1,6 +1,9 @@
 //! The distribution project's registry, as Docker ships it.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -119,6 +122,11 @@ impl DockerRegistry {
         }
     }
 
+    /// Returns what the registry has logged, a line for each request among it.
+    pub fn log(&self) -> String {
+        process::read(&log(self.directory.path()))
+    }
+
     /// Returns someone who may push here, unless the registry asks for tokens.
     pub fn pusher(&self) -> &Pusher {
         &self.pusher
@@ -156,6 +164,10 @@ fn tls_config(tls: &Tls, path: &Path) -> Value {
     json!({ "certificate": certificate, "key": key })
 }
 
+fn log(path: &Path) -> PathBuf {
+    path.join("registry.log")
+}
+
 /// Runs a registry on a free port.
 async fn serve(path: &Path, config: Value) -> (Process, u16) {
     let file = path.join("config.yml");
@@ -168,7 +180,7 @@ async fn serve(path: &Path, config: Value) -> (Process, u16) {
         command.arg("serve").arg(&file);
         command
     };
-    Process::on_free_port(start, &path.join("registry.log"), "listening on").await
+    Process::on_free_port(start, &log(path), "listening on").await
 }
 
 async fn auth_config(auth: &Auth<'_>, directory: &TempDir) -> Value {

@@ -139,16 +139,16 @@ fn a_second_task_gets_an_echo() {
     started(&mut schedule, "a", 3);
     request(&mut schedule, "a", NOW);
     assert_eq!(drain(&mut schedule, NOW), 3);
-    assert_eq!(schedule.next_alarm(NOW), Some(after(6.0)));
+    assert_eq!(schedule.next_alarm(), Some(after(6.0)));
     assert_eq!(schedule.wake(after(5.9)), []);
     let repeats = schedule.wake(after(6.0));
     assert_eq!(repeats.len(), 1);
     assert_eq!(schedule.start(repeats[0].0, cut(3, 1), "a", after(6.0)), Start::Sending);
     assert_eq!(drain(&mut schedule, after(6.0)), 3);
     assert_eq!(schedule.wake(after(54.9)), [], "one echo for two requests");
-    assert_eq!(schedule.next_alarm(NOW), Some(after(55.0)));
+    assert_eq!(schedule.next_alarm(), Some(after(55.0)));
     schedule.wake(after(55.0));
-    assert_eq!(schedule.next_alarm(NOW), None, "and then it is forgotten");
+    assert_eq!(schedule.next_alarm(), None, "and then it is forgotten");
 }
 
 /// Who asks during an echo gets the module as it is then.
