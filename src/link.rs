@@ -369,7 +369,8 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
             connection: self.connection.load(Ordering::Acquire),
             current: Arc::clone(&self.connection),
         }));
-        self.kept.arrived = true;
+        // What is retained comes again with each subscription.
+        self.kept.arrived |= !publish.retain;
         let (is_retained, was_kept) = (publish.retain, self.kept.is_settling);
         match std::str::from_utf8(&publish.topic) {
             Ok(topic) => {

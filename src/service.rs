@@ -236,7 +236,7 @@ impl Service {
     /// for.
     pub async fn run(self: &Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
         let presences = Presences::new(&self.config.channels, &self.instance, self.clock.now());
-        let Intake { mut requests, mut chunks, group, mut arrivals } = Intake::open(self, &presences)?;
+        let Intake { mut requests, mut chunks, mut group, mut arrivals } = Intake::open(self, &presences)?;
         let mut group_health = group.as_ref().map(Link::health);
         self.reporter.connect(requests.publisher());
         let (mut requests_health, mut chunks_health) = (requests.health(), chunks.health());
@@ -252,6 +252,7 @@ impl Service {
                 () = stop.cancelled() => break,
                 end = requests.ended() => return end,
                 end = chunks.ended() => return end,
+                Some(end) = ended(group.as_mut()) => return end,
                 () = &mut courier => return chunks.ended().await,
                 Ok(()) = requests_health.changed() => {
                     let health = *requests_health.borrow_and_update();
@@ -482,7 +483,8 @@ impl Service {
                 self.request(&app, arrived, Receipt::default(), deliveries);
             }
         }
-        if let Some(app) = self.courier.any_open()
+        if is_up
+            && let Some(app) = self.courier.any_open()
             && self.reporter.silence() >= Group::HEARTBEAT
         {
             self.reporter.tell(&app, status::State::Fetching);
@@ -535,6 +537,11 @@ impl Service {
         self.reporter.tell_failure(app, error);
         log(error, &app.channel.id);
     }
+}
+
+/// Waits for the end of a link, if there is one.
+async fn ended(link: Option<&mut Link>) -> Option<Result<(), Error>> {
+    Some(link?.ended().await)
 }
 
 /// Waits until a link is doing otherwise, if there is one.

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use std::thread::{self, JoinHandle};
 
-use redb::{Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -73,13 +74,6 @@ enum Change {
     Versions(App, Vec<Sent>, Option<oneshot::Sender<Result<(), Error>>>),
     Present(Time),
     Unsure(Time),
-}
-
-impl Change {
-    /// Whether it has to be on the disk soon.
-    fn is_urgent(&self) -> bool {
-        !matches!(self, Self::Present(_))
-    }
 }
 
 /// Writes the state. What waits is written before it goes.
@@ -164,11 +158,16 @@ impl State {
         self.send(Change::Unsure(until));
     }
 
-    /// Tells the writer, unless too much waits. A request that is not written is acknowledged by nobody, and comes again;
-    /// one that is not removed is served again by the next process; the rest is written later or is not needed.
+    /// Tells the writer, unless too much waits. A request that is not written is served all the same, one that is not
+    /// removed is served again by the next process, and the rest is written later or is not needed.
     fn send(&self, change: Change) {
-        if self.changes.as_ref().is_some_and(|changes| changes.try_send(change).is_err()) {
+        let Some(changes) = &self.changes else { return };
+        if let Err(TrySendError::Full(change) | TrySendError::Closed(change)) = changes.try_send(change) {
             warn!(folder = %self.folder.display(), "the disk is too slow: a change of the state was left out");
+            // The broker waits for no more than some.
+            if let Change::Open(_, _, receipt) = change {
+                receipt.confirm();
+            }
         }
     }
 }
@@ -252,21 +251,10 @@ fn write_all(database: &Database, folder: &Path, mut waiting: mpsc::Receiver<Cha
             }
         }
     }
-    // What was not urgent goes to the disk now.
-    if let Err(error) = write_now(database) {
-        warn!("the state was not written at the end: {error}");
-    }
-}
-
-fn write_now(database: &Database) -> Result<(), redb::Error> {
-    Ok(database.begin_write()?.commit()?)
 }
 
 fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
-    let mut transaction = database.begin_write()?;
-    if !batch.iter().any(Change::is_urgent) {
-        transaction.set_durability(Durability::None)?;
-    }
+    let transaction = database.begin_write()?;
     {
         let mut requests = transaction.open_table(REQUESTS)?;
         let mut versions_table = transaction.open_table(VERSIONS)?;

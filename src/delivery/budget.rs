@@ -10,7 +10,8 @@ use crate::topic::{App, Channel};
 
 /// How long published bytes count: as long as devices may keep an incomplete module.
 pub const BUDGET_WINDOW: Duration = Duration::from_secs(360);
-/// Apps whose first copy is remembered; further ones count as repeated.
+/// Apps whose first copy is remembered, further ones count as repeated; and channels that are looked after without
+/// clearing those where nothing happens any more.
 const MAX_COPIES: usize = 1 << 16;
 /// How much time's worth of bytes may go out at once, milliseconds.
 const BURST: u64 = 100;
@@ -55,6 +56,9 @@ impl Budgets {
     /// Notes that the channel gets a message of `bytes`.
     pub(super) fn publish(&mut self, channel: &Arc<Channel>, bytes: u64, now: Time) {
         let Some(rate) = self.rate else { return };
+        if self.pace.len() >= MAX_COPIES {
+            self.pace.retain(|_, pace| now.since(pace.at) < BUDGET_WINDOW);
+        }
         let pace = self.pace.entry(Arc::clone(channel)).or_default();
         let gone = u64::try_from(now.since(pace.at).as_millis()).unwrap_or(u64::MAX).saturating_mul(rate.get());
         *pace = Pace { ahead: pace.ahead.saturating_sub(gone).saturating_add(bytes.saturating_mul(1000)), at: now };
@@ -75,6 +79,9 @@ impl Budgets {
 
     /// Takes `bytes` from the budget of a channel; whether there are as many.
     pub(super) fn repeat(&mut self, channel: &Arc<Channel>, bytes: u64, now: Time) -> bool {
+        if self.repeated.len() >= MAX_COPIES {
+            self.repeated.retain(|_, spent| spent.parts.back().is_some_and(|(at, _)| now.since(*at) < BUDGET_WINDOW));
+        }
         let spent = self.repeated.entry(Arc::clone(channel)).or_default();
         while let Some(&(at, old)) = spent.parts.front()
             && now.since(at) >= BUDGET_WINDOW

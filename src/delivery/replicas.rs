@@ -104,8 +104,12 @@ impl Replicas {
                 Some(owner) if owner.instance == instance => owner.since,
                 _ => Time::default(),
             };
+            let is_done = |arrived: Time| arrived <= since || now.since(arrived) >= OVERLAP;
             self.owners.remove(app);
-            self.drop_watched(app, |arrived| arrived <= since || now.since(arrived) >= OVERLAP);
+            if self.assigned.get(app).is_some_and(|at| is_done(*at)) {
+                self.assigned.remove(app);
+            }
+            self.drop_watched(app, is_done);
         }
     }
 

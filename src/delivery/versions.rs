@@ -150,7 +150,10 @@ impl Versions {
         let is_unsure = may_move && self.is_unsure(now);
         let versions = self.apps.entry(app.clone()).or_default();
         versions.retain(|sent| sent.is_remembered(now));
-        let is_same = |sent: &Sent| sent.version.digest == digest && sent.version.plan.chunk_size() <= chunk_size;
+        let is_same = |Sent { version, .. }: &Sent| {
+            let Version { digest: sent, plan, .. } = version;
+            *sent == digest && plan.size() == module.size && plan.chunk_size() <= chunk_size
+        };
         let (plan, since, open) = match versions.iter().position(is_same) {
             Some(index) => {
                 let Sent { version, since, open, .. } = versions.remove(index);

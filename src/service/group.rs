@@ -69,7 +69,9 @@ impl Group {
     /// Prepares to hear the claim to `app` that is published next.
     pub(super) fn claim(&self, app: &App) -> Claimed {
         let (sender, receiver) = oneshot::channel();
-        lock(&self.claims).insert(app.clone(), sender);
+        let mut claims = lock(&self.claims);
+        claims.retain(|_, claim| !claim.is_closed());
+        claims.insert(app.clone(), sender);
         Claimed(receiver, app.name.to_string())
     }
 

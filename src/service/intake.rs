@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use super::presence::Presences;
 use super::{Service, log};
 use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;
 use crate::link::{Link, LinkOptions, Message, Receipt, Retries, Session, Subscription};
-use crate::request::Request;
+use crate::request::{MAX_REQUEST_SIZE, Request};
 use crate::status::{Presence, Status};
 use crate::topic::{App, Channel, Layout, Role};
 use crate::wire;
@@ -80,7 +81,7 @@ impl Intake {
             retries: Retries::EAGER,
             queue: POSTS,
             max_incoming: MAX_INCOMING_PACKET,
-            max_outgoing: PACKET_OVERHEAD,
+            max_outgoing: 2 * PACKET_OVERHEAD,
             is_talkative: true,
         };
         let chunks = LinkOptions {
@@ -111,7 +112,7 @@ impl Intake {
             retries: Retries::EAGER,
             queue: MAX_IN_FLIGHT_MESSAGES.into(),
             max_incoming: MAX_INCOMING_PACKET,
-            max_outgoing: PACKET_OVERHEAD,
+            max_outgoing: 2 * PACKET_OVERHEAD,
             is_talkative: false,
         };
         let (listener, witness, arrived_too) = (Arc::clone(service), Arc::clone(service), arrived.clone());
@@ -138,7 +139,12 @@ impl Service {
                 Ok(Request { app_name }) => {
                     let app = App { channel: channel.into(), layout, name: app_name.as_str().into() };
                     let request = Arrival::Request { app: app.clone(), was_kept, receipt };
-                    if arrived.try_send(request).is_err() {
+                    if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = arrived.try_send(request)
+                    {
+                        // The broker waits for no more than some.
+                        if let Arrival::Request { receipt, .. } = request {
+                            receipt.confirm();
+                        }
                         let error = Error::Overloaded { app_name, limit: ARRIVALS, what: "messages wait" };
                         self.refuse(&app, &error);
                     }
@@ -183,6 +189,8 @@ impl Service {
     }
 }
 
+/// Reads a status message, unless it is larger than one that a proxy can send.
 fn status(payload: &Bytes) -> Option<Box<Status>> {
-    serde_json::from_slice(payload).ok()
+    let status = (payload.len() <= PACKET_OVERHEAD).then(|| serde_json::from_slice::<Box<Status>>(payload).ok())?;
+    status.filter(|status| status.app_name.len() <= MAX_REQUEST_SIZE)
 }
