@@ -414,7 +414,10 @@ impl Service {
             self.reporter.tell_progress(app, status::State::Sent, version.digest, &version.plan, total_chunks);
         }
         versions.hear(app, digest, plan, now);
-        self.state.note_versions(app.clone(), versions.of(app).to_vec());
+        // Progress comes every second, and its end is told as well.
+        if status.state != status::State::Sending {
+            self.state.note_versions(app.clone(), versions.of(app).to_vec());
+        }
     }
 
     /// Serves the requests for `app` that are this replica's.
@@ -447,7 +450,6 @@ impl Service {
                 deliveries.begin(transfer, app.clone(), purpose);
             }
             Ok(Admission::Joined(requests)) => info!(app_name, channel, requests, "joined"),
-            Ok(Admission::Refused(_)) => {}
             Err(error) => {
                 self.state.close_requests(vec![id]);
                 self.refuse(app, &error);

@@ -23,6 +23,8 @@ use crate::delivery::schedule::RequestId;
 use crate::delivery::versions::Sent;
 use crate::error::Error;
 use crate::link::Receipt;
+use crate::status::json;
+use crate::store::temporary_folder;
 use crate::topic::App;
 
 /// The file in the state folder.
@@ -95,8 +97,7 @@ impl State {
     pub fn open(config: &StateConfig) -> Result<(Self, Left), Error> {
         match Self::open_in(&config.folder, None) {
             Err(error) if !config.named => {
-                let temporary = tempfile::Builder::new().prefix("propeller-proxy-").tempdir();
-                let temporary = temporary.map_err(|source| Error::disk(&std::env::temp_dir(), source))?;
+                let temporary = temporary_folder()?;
                 let folder = temporary.path().to_owned();
                 warn!(hint = error.hint(), "the state is a temporary one and will not survive a restart: {error}");
                 Self::open_in(&folder, Some(temporary))
@@ -278,11 +279,6 @@ fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
     }
     transaction.commit()?;
     Ok(())
-}
-
-/// These types have nothing in them that JSON cannot hold.
-fn json(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).unwrap_or_default()
 }
 
 #[cfg(test)]

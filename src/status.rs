@@ -176,7 +176,7 @@ impl Reporter {
     }
 }
 
-/// These types have nothing in them that JSON cannot hold.
-fn json(value: &impl Serialize) -> Vec<u8> {
+/// Writes what has nothing in it that JSON cannot hold.
+pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }

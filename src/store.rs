@@ -46,6 +46,12 @@ const SMALL_FILE: u64 = 4096;
 /// Bytes of the salt.
 const SALT_SIZE: usize = 32;
 
+/// A folder that is removed when it is dropped.
+pub(crate) fn temporary_folder() -> Result<TempDir, Error> {
+    let temporary = tempfile::Builder::new().prefix("propeller-proxy-").tempdir();
+    temporary.map_err(|source| Error::disk(&std::env::temp_dir(), source))
+}
+
 /// The store's folder.
 #[derive(Debug)]
 pub struct Store {
@@ -90,8 +96,7 @@ impl Store {
     pub fn open(config: &StoreConfig) -> Result<Arc<Self>, Error> {
         match Self::open_in(&config.folder, config.limit, None) {
             Err(error) if !config.named => {
-                let temporary = tempfile::Builder::new().prefix("propeller-proxy-").tempdir();
-                let temporary = temporary.map_err(|source| Error::disk(&std::env::temp_dir(), source))?;
+                let temporary = temporary_folder()?;
                 let folder = temporary.path().to_owned();
                 warn!(folder = %folder.display(), hint = error.hint(), "the store is a temporary one: {error}");
                 Self::open_in(&folder, config.limit, Some(temporary))

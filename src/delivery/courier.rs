@@ -99,10 +99,7 @@ impl Courier {
     pub fn request(&self, app: &App, request: RequestId, arrived: Time) -> Result<Admission, Error> {
         let admission = self.schedule().request(app, request, arrived, self.clock.now());
         self.work.notify_one();
-        match admission {
-            Admission::Refused(excess) => Err(self.refusal(app, excess)),
-            admission => Ok(admission),
-        }
+        admission.map_err(|excess| self.refusal(app, excess))
     }
 
     /// Sends the chunks of `blob` until every request of the transfer is covered. `None` if that is no longer wanted,
@@ -207,13 +204,13 @@ impl Courier {
         loop {
             publisher.ready().await;
             let now = self.clock.now();
-            let (turn, free_at) = {
+            let free_at = {
                 let mut schedule = self.schedule();
-                (schedule.next_turn(now), schedule.free_at())
+                match schedule.next_turn(now) {
+                    Some(turn) => return turn,
+                    None => schedule.free_at(),
+                }
             };
-            if let Some(turn) = turn {
-                return turn;
-            }
             // What is held back has an alarm.
             self.alarm.notify_one();
             tokio::select! {

@@ -65,8 +65,6 @@ pub enum Admission {
     Opened(TransferId),
     /// It joined a transfer, which now has so many open requests.
     Joined(usize),
-    /// It was turned away.
-    Refused(Excess),
 }
 
 /// A bound that was reached.
@@ -196,9 +194,12 @@ impl<T: Clone> Schedule<T> {
     }
 
     /// Takes in a request that arrived at `arrived`: it opens a transfer or joins the open one.
-    pub fn request(&mut self, app: &App, request: RequestId, arrived: Time, now: Time) -> Admission {
+    ///
+    /// # Errors
+    /// [`Excess`] if it is turned away.
+    pub fn request(&mut self, app: &App, request: RequestId, arrived: Time, now: Time) -> Result<Admission, Excess> {
         if self.open_requests >= self.limits.open_requests {
-            return Admission::Refused(Excess::Requests);
+            return Err(Excess::Requests);
         }
         let known = self.by_app.get(app).copied();
         if let Some(id) = known
@@ -209,7 +210,7 @@ impl<T: Clone> Schedule<T> {
             if let Stage::Sending { pass, message_size, .. } = &mut transfer.stage {
                 let extra = pass.extra() * *message_size;
                 if !self.budgets.repeat(&app.channel, extra, now) {
-                    return Admission::Refused(Excess::Repeats);
+                    return Err(Excess::Repeats);
                 }
                 if !pass.has_turn() && extra > 0 {
                     self.turns.push_back(id);
@@ -222,7 +223,7 @@ impl<T: Clone> Schedule<T> {
             transfer.echoes = MAX_ECHOES.min(transfer.echoes + 1);
             transfer.is_echoed = false;
             self.open_requests += 1;
-            return Admission::Joined(transfer.open.len());
+            return Ok(Admission::Joined(transfer.open.len()));
         }
         // What rests or is repeated has the module as it was; who asks now gets it as it is.
         let before = known.and_then(|id| self.remove(id));
@@ -254,7 +255,7 @@ impl<T: Clone> Schedule<T> {
         let again_at = transfer.again_at;
         self.transfers.insert(id, transfer);
         self.set_alarm(id, again_at);
-        Admission::Opened(id)
+        Ok(Admission::Opened(id))
     }
 
     /// Starts sending: the module of `id` is there.

@@ -199,7 +199,7 @@ impl Proxy {
     }
 
     fn admit(&mut self, id: RequestId, app: usize, apps: &[App], arrived: Time, purpose: Purpose, now: Time) {
-        if let Admission::Opened(transfer) = self.schedule.request(&apps[app], id, arrived, now) {
+        if let Ok(Admission::Opened(transfer)) = self.schedule.request(&apps[app], id, arrived, now) {
             self.deliveries.push((transfer, app, Step::Fetch(purpose), now + Duration::from_millis(300)));
         }
     }

@@ -69,52 +69,39 @@ impl Intake {
         let present = filters(Role::Presence("+")).map(|filter| subscribe(filter, false));
         let has_presence = config.channels.named().next().is_some();
         let broker_hangs = Arc::default();
-        let requests = LinkOptions {
-            client_id: instance.clone(),
-            session: if group.is_some() { Session::Clean } else { Session::Kept },
-            subscriptions: asked.chain(present.filter(|_| has_presence)).collect(),
-            will: presences.will(Layout::Messages),
-            qos: 1,
-            by_receipt: true,
-            keep_alive: KEEP_ALIVE,
-            broker_hangs: Arc::clone(&broker_hangs),
-            retries: Retries::EAGER,
-            queue: POSTS,
-            max_incoming: MAX_INCOMING_PACKET,
-            max_outgoing: 2 * PACKET_OVERHEAD,
-            is_talkative: true,
-        };
-        let chunks = LinkOptions {
-            client_id: format!("{instance}-chunks"),
+        let clean = |client_id: String| LinkOptions {
+            client_id,
             session: Session::Clean,
             subscriptions: Vec::new(),
-            will: presences.will(Layout::Plain),
-            qos: config.mqtt.qos,
-            by_receipt: false,
-            keep_alive: CHUNKS_KEEP_ALIVE,
-            broker_hangs: Arc::clone(&broker_hangs),
-            retries: Retries::EAGER,
-            queue: MAX_IN_FLIGHT_MESSAGES.into(),
-            max_incoming: MAX_INCOMING_PACKET,
-            max_outgoing: wire::max_message_size(config.delivery.chunk_size.get()) + PACKET_OVERHEAD,
-            is_talkative: false,
-        };
-        let heard = filters(Role::Request).chain(filters(Role::Status)).map(|filter| subscribe(filter, true));
-        let overheard = LinkOptions {
-            client_id: format!("{instance}-group"),
-            session: Session::Clean,
-            subscriptions: heard.collect(),
             will: None,
             qos: 1,
             by_receipt: false,
             keep_alive: KEEP_ALIVE,
-            broker_hangs,
+            broker_hangs: Arc::clone(&broker_hangs),
             retries: Retries::EAGER,
             queue: MAX_IN_FLIGHT_MESSAGES.into(),
             max_incoming: MAX_INCOMING_PACKET,
             max_outgoing: 2 * PACKET_OVERHEAD,
             is_talkative: false,
         };
+        let requests = LinkOptions {
+            session: if group.is_some() { Session::Clean } else { Session::Kept },
+            subscriptions: asked.chain(present.filter(|_| has_presence)).collect(),
+            will: presences.will(Layout::Messages),
+            by_receipt: true,
+            queue: POSTS,
+            is_talkative: true,
+            ..clean(instance.clone())
+        };
+        let chunks = LinkOptions {
+            will: presences.will(Layout::Plain),
+            qos: config.mqtt.qos,
+            keep_alive: CHUNKS_KEEP_ALIVE,
+            max_outgoing: wire::max_message_size(config.delivery.chunk_size.get()) + PACKET_OVERHEAD,
+            ..clean(format!("{instance}-chunks"))
+        };
+        let heard = filters(Role::Request).chain(filters(Role::Status)).map(|filter| subscribe(filter, true));
+        let overheard = LinkOptions { subscriptions: heard.collect(), ..clean(format!("{instance}-group")) };
         let (listener, witness, arrived_too) = (Arc::clone(service), Arc::clone(service), arrived.clone());
         let overhear = |_| Link::open(&config.mqtt, overheard, move |message| witness.overhear(&message, &arrived_too));
         Ok(Self {

@@ -27,13 +27,13 @@ fn schedule() -> Schedule<&'static str> {
     Schedule::new(limits())
 }
 
-fn request(schedule: &mut Schedule<&'static str>, name: &str, now: Time) -> Admission {
+fn request(schedule: &mut Schedule<&'static str>, name: &str, now: Time) -> Result<Admission, Excess> {
     schedule.request(&app(name), 0, now, now)
 }
 
 /// Opens a transfer of `total_chunks` whose load is its own name.
 fn started(schedule: &mut Schedule<&'static str>, name: &'static str, total_chunks: u64) -> TransferId {
-    let Admission::Opened(id) = request(schedule, name, NOW) else { panic!("{name} is already open") };
+    let Ok(Admission::Opened(id)) = request(schedule, name, NOW) else { panic!("{name} is already open") };
     assert_eq!(schedule.start(id, cut(total_chunks, 1), name, NOW), Start::Sending);
     id
 }
@@ -68,7 +68,7 @@ fn a_joiner_costs_the_prefix_it_missed() {
     for _ in 0..3 {
         step(&mut schedule, NOW);
     }
-    assert_eq!(request(&mut schedule, "a", NOW), Admission::Joined(2));
+    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined(2)));
     let indices: Vec<_> = (0..4).map(|_| schedule.next_turn(NOW).unwrap()).collect();
     assert_eq!(indices.iter().map(|turn| turn.index).collect::<Vec<_>>(), [3, 0, 1, 2]);
     assert_eq!(schedule.next_turn(NOW), None);
@@ -84,8 +84,8 @@ fn a_joiner_costs_the_prefix_it_missed() {
 #[test]
 fn a_request_during_the_fetch_joins_for_free() {
     let mut schedule = schedule();
-    let Admission::Opened(id) = request(&mut schedule, "a", NOW) else { panic!() };
-    assert_eq!(request(&mut schedule, "a", NOW), Admission::Joined(2));
+    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
+    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined(2)));
     schedule.start(id, cut(1, 1), "a", NOW);
     assert_eq!(step(&mut schedule, NOW), Some((("a", 0), true)));
 }
@@ -95,7 +95,7 @@ fn a_request_while_the_last_chunk_is_in_flight_starts_another_pass() {
     let mut schedule = schedule();
     let id = started(&mut schedule, "a", 1);
     let turn = schedule.next_turn(NOW).unwrap();
-    request(&mut schedule, "a", NOW);
+    request(&mut schedule, "a", NOW).unwrap();
     let covered = schedule.acknowledged(id, turn.position, NOW).unwrap();
     assert_eq!((covered.requests.len(), covered.completed), (1, None));
     assert_eq!(step(&mut schedule, NOW), Some((("a", 0), true)));
@@ -125,11 +125,11 @@ fn a_lost_chunk_is_sent_again_and_awaited() {
 fn too_many_requests_are_turned_away_and_room_comes_back() {
     let mut schedule = Schedule::new(Limits { open_requests: 1, ..limits() });
     let id = started(&mut schedule, "a", 2);
-    assert_eq!(request(&mut schedule, "b", NOW), Admission::Refused(Excess::Requests));
+    assert_eq!(request(&mut schedule, "b", NOW), Err(Excess::Requests));
     assert_eq!(schedule.abandon(id), [0]);
     assert_eq!(schedule.next_turn(NOW), None);
     assert_eq!(schedule.acknowledged(id, 0, NOW), None);
-    assert!(matches!(request(&mut schedule, "b", NOW), Admission::Opened(_)));
+    assert!(matches!(request(&mut schedule, "b", NOW), Ok(Admission::Opened(_))));
 }
 
 /// Two requests may be two tasks of one device: the pass is repeated 6 s after its end.
@@ -137,7 +137,7 @@ fn too_many_requests_are_turned_away_and_room_comes_back() {
 fn a_second_task_gets_an_echo() {
     let mut schedule = schedule();
     started(&mut schedule, "a", 3);
-    request(&mut schedule, "a", NOW);
+    request(&mut schedule, "a", NOW).unwrap();
     assert_eq!(drain(&mut schedule, NOW), 3);
     assert_eq!(schedule.next_alarm(), Some(after(6.0)));
     assert_eq!(schedule.wake(after(5.9)), []);
@@ -156,12 +156,12 @@ fn a_second_task_gets_an_echo() {
 fn a_request_takes_over_from_an_echo() {
     let mut schedule = schedule();
     started(&mut schedule, "a", 3);
-    request(&mut schedule, "a", NOW);
+    request(&mut schedule, "a", NOW).unwrap();
     drain(&mut schedule, NOW);
     let (echo, _) = schedule.wake(after(6.0)).remove(0);
     schedule.start(echo, cut(3, 1), "old", after(6.0));
     schedule.next_turn(after(6.0)).unwrap();
-    let Admission::Opened(id) = request(&mut schedule, "a", after(6.0)) else { panic!("it joined the echo") };
+    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", after(6.0)) else { panic!("it joined the echo") };
     assert_eq!(schedule.next_turn(after(6.0)), None);
     assert_eq!(schedule.start(echo, cut(3, 1), "old", after(6.0)), Start::Gone);
     schedule.start(id, cut(3, 1), "new", after(6.0));
@@ -173,11 +173,11 @@ fn a_request_takes_over_from_an_echo() {
 #[test]
 fn a_crowd_gets_four_passes() {
     let mut schedule = Schedule::new(Limits { open_requests: 500, ..limits() });
-    let Admission::Opened(id) = request(&mut schedule, "a", NOW) else { panic!() };
+    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
     schedule.start(id, cut(10, 1 << 20), "a", NOW);
     let mut sent = 0;
     for _ in 1..500 {
-        request(&mut schedule, "a", NOW);
+        request(&mut schedule, "a", NOW).unwrap();
         sent += u64::from(step(&mut schedule, NOW).is_some());
     }
     for second in 0..60 {
@@ -214,7 +214,7 @@ fn what_was_covered_is_covered_again_after_an_outage() {
 #[test]
 fn passes_are_spaced() {
     let mut schedule = schedule();
-    let Admission::Opened(id) = request(&mut schedule, "a", NOW) else { panic!() };
+    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
     schedule.start(id, cut(2, 1 << 20), "a", NOW);
     let mut times = Vec::new();
     for tenth in 0..200 {
@@ -225,7 +225,7 @@ fn passes_are_spaced() {
                 times.push(tenth / 10);
             }
             if tenth < 130 {
-                request(&mut schedule, "a", now);
+                request(&mut schedule, "a", now).unwrap();
             }
             schedule.acknowledged(turn.id, turn.position, now);
         }
@@ -236,15 +236,15 @@ fn passes_are_spaced() {
 #[test]
 fn repeated_bytes_are_bounded_and_first_copies_are_not() {
     let mut schedule = Schedule::new(Limits { repeats: 25, ..limits() });
-    let Admission::Opened(id) = request(&mut schedule, "a", NOW) else { panic!() };
+    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
     schedule.start(id, cut(2, 10), "a", NOW);
     schedule.next_turn(NOW).unwrap();
-    assert_eq!(request(&mut schedule, "a", NOW), Admission::Joined(2));
+    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined(2)));
     schedule.next_turn(NOW).unwrap();
-    assert_eq!(request(&mut schedule, "a", NOW), Admission::Joined(3));
+    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined(3)));
     schedule.next_turn(NOW).unwrap();
-    assert_eq!(request(&mut schedule, "a", NOW), Admission::Refused(Excess::Repeats));
-    let Admission::Opened(id) = request(&mut schedule, "b", NOW) else { panic!() };
+    assert_eq!(request(&mut schedule, "a", NOW), Err(Excess::Repeats));
+    let Ok(Admission::Opened(id)) = request(&mut schedule, "b", NOW) else { panic!() };
     assert_eq!(schedule.start(id, cut(100, 10), "b", NOW), Start::Sending);
 }
 
@@ -269,7 +269,7 @@ fn every_request_is_covered_under_random_joins_and_losses() {
         while completed.is_none() {
             match below(5) {
                 0 if heard.len() < 5 => {
-                    request(&mut schedule, "a", NOW);
+                    request(&mut schedule, "a", NOW).unwrap();
                     heard.push(BTreeSet::new());
                 }
                 1 | 2 => flying.extend(schedule.next_turn(NOW).map(|turn| (turn, heard.len()))),
