@@ -1,5 +1,6 @@
 //! The service: takes requests from its channels and delivers modules.
 
+mod deliveries;
 mod group;
 mod intake;
 mod presence;
@@ -7,13 +8,13 @@ mod presence;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::deliveries::{Deliveries, Sending};
 use self::group::{Claim, Group};
 use self::intake::{Arrival, Intake};
 use self::presence::Presences;
@@ -243,7 +244,7 @@ impl Service {
 
         let publisher = chunks.publisher();
         let mut courier = pin!(self.courier.run(&publisher, self.config.delivery.max_in_flight));
-        let mut deliveries = Deliveries { service: self, tasks: JoinSet::new(), halt: CancellationToken::new() };
+        let mut deliveries = Deliveries::of(self);
         let present = self.resume(&mut deliveries);
         let mut ticks = tokio::time::interval(TICK);
         let mut tick = 0;
@@ -493,47 +494,6 @@ impl Service {
         }
     }
 
-    /// Delivers until `halt`, and tells how it went.
-    async fn carry_out(self: Arc<Self>, id: TransferId, app: App, purpose: Purpose, halt: CancellationToken) {
-        let begin = Instant::now();
-        let mut open = Open { courier: &self.courier, id, is_done: false };
-        let result = tokio::select! {
-            result = self.deliver(id, &app, purpose) => result,
-            () = halt.cancelled() => Err(Error::Stopping { app_name: app.name.to_string() }),
-        };
-        match result {
-            Ok(Some(Delivered { digest, plan, sent: Sent { requests, total_chunks, sent_chunks } })) => {
-                open.is_done = true;
-                let (seconds, size) = (begin.elapsed().as_secs_f64(), plan.size());
-                if purpose == Purpose::Repeat {
-                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, seconds, "repeated");
-                } else {
-                    self.reporter.tell_progress(&app, status::State::Sent, digest, &plan, sent_chunks);
-                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, requests, seconds, "delivered");
-                }
-            }
-            Ok(None) => {
-                let requests = open.give_up();
-                if let Some(group) = &self.group {
-                    group.give_back(&app, requests.len(), self.clock.now());
-                }
-                self.state.close_requests(requests);
-            }
-            Err(error) => {
-                // Before the report: who asks after it must not join what has failed.
-                let requests = open.give_up();
-                if !matches!(error, Error::Stopping { .. }) {
-                    self.state.close_requests(requests);
-                }
-                if purpose == Purpose::Repeat {
-                    warn!(app_name = &*app.name, "not repeated: {error}");
-                } else {
-                    self.refuse(&app, &error);
-                }
-            }
-        }
-    }
-
     /// Tells a failure to everybody who may want to know.
     fn refuse(&self, app: &App, error: &Error) {
         self.reporter.tell_failure(app, error);
@@ -549,61 +509,6 @@ async fn ended(link: Option<&mut Link>) -> Option<Result<(), Error>> {
 /// Waits until a link is doing otherwise, if there is one.
 async fn changed(health: Option<&mut watch::Receiver<Health>>) -> Option<()> {
     health?.changed().await.ok()
-}
-
-/// The deliveries under way.
-struct Deliveries<'a> {
-    service: &'a Arc<Service>,
-    tasks: JoinSet<()>,
-    halt: CancellationToken,
-}
-
-impl Deliveries<'_> {
-    fn begin(&mut self, id: TransferId, app: App, purpose: Purpose) {
-        self.tasks.spawn(Arc::clone(self.service).carry_out(id, app, purpose, self.halt.clone()));
-    }
-
-    async fn finished(&mut self) {
-        while self.tasks.join_next().await.is_some() {}
-    }
-}
-
-/// An open transfer, given up when its delivery ends in whatever way but well: nothing may join it then.
-struct Open<'a> {
-    courier: &'a Courier,
-    id: TransferId,
-    is_done: bool,
-}
-
-impl Open<'_> {
-    fn give_up(&mut self) -> Vec<RequestId> {
-        self.is_done = true;
-        self.courier.abandon(self.id)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        if !self.is_done {
-            self.give_up();
-        }
-    }
-}
-
-/// A version that is being sent, until its last chunk is out.
-struct Sending<'a> {
-    service: &'a Service,
-    app: &'a App,
-    digest: Digest,
-}
-
-impl Drop for Sending<'_> {
-    fn drop(&mut self) {
-        let Self { service, app, digest } = self;
-        let mut versions = lock(&service.versions);
-        versions.end(app, *digest, service.clock.now());
-        service.state.note_versions((*app).clone(), versions.of(app).to_vec());
-    }
 }
 
 /// Logs a failure with everything that a reader needs.

@@ -1,0 +1,119 @@
+//! The deliveries under way: one task each, and what has to be put right however it ends.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Delivered, Purpose, Service};
+use crate::blob::Digest;
+use crate::delivery::courier::{Courier, Sent};
+use crate::delivery::schedule::{RequestId, TransferId};
+use crate::error::Error;
+use crate::status;
+use crate::sync::lock;
+use crate::topic::App;
+
+impl Service {
+    /// Delivers until `halt`, and tells how it went.
+    async fn carry_out(self: Arc<Self>, id: TransferId, app: App, purpose: Purpose, halt: CancellationToken) {
+        let begin = Instant::now();
+        let mut open = Open { courier: &self.courier, id, is_done: false };
+        let result = tokio::select! {
+            result = self.deliver(id, &app, purpose) => result,
+            () = halt.cancelled() => Err(Error::Stopping { app_name: app.name.to_string() }),
+        };
+        match result {
+            Ok(Some(Delivered { digest, plan, sent: Sent { requests, total_chunks, sent_chunks } })) => {
+                open.is_done = true;
+                let (seconds, size) = (begin.elapsed().as_secs_f64(), plan.size());
+                if purpose == Purpose::Repeat {
+                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, seconds, "repeated");
+                } else {
+                    self.reporter.tell_progress(&app, status::State::Sent, digest, &plan, sent_chunks);
+                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, requests, seconds, "delivered");
+                }
+            }
+            Ok(None) => {
+                let requests = open.give_up();
+                if let Some(group) = &self.group {
+                    group.give_back(&app, requests.len(), self.clock.now());
+                }
+                self.state.close_requests(requests);
+            }
+            Err(error) => {
+                // Before the report: who asks after it must not join what has failed.
+                let requests = open.give_up();
+                if !matches!(error, Error::Stopping { .. }) {
+                    self.state.close_requests(requests);
+                }
+                if purpose == Purpose::Repeat {
+                    warn!(app_name = &*app.name, "not repeated: {error}");
+                } else {
+                    self.refuse(&app, &error);
+                }
+            }
+        }
+    }
+}
+
+/// The deliveries under way.
+pub(super) struct Deliveries<'a> {
+    service: &'a Arc<Service>,
+    pub(super) tasks: JoinSet<()>,
+    pub(super) halt: CancellationToken,
+}
+
+impl<'a> Deliveries<'a> {
+    pub(super) fn of(service: &'a Arc<Service>) -> Self {
+        Self { service, tasks: JoinSet::new(), halt: CancellationToken::new() }
+    }
+
+    pub(super) fn begin(&mut self, id: TransferId, app: App, purpose: Purpose) {
+        self.tasks.spawn(Arc::clone(self.service).carry_out(id, app, purpose, self.halt.clone()));
+    }
+
+    pub(super) async fn finished(&mut self) {
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// An open transfer, given up when its delivery ends in whatever way but well: nothing may join it then.
+struct Open<'a> {
+    courier: &'a Courier,
+    id: TransferId,
+    is_done: bool,
+}
+
+impl Open<'_> {
+    fn give_up(&mut self) -> Vec<RequestId> {
+        self.is_done = true;
+        self.courier.abandon(self.id)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.give_up();
+        }
+    }
+}
+
+/// A version that is being sent, until its last chunk is out.
+pub(super) struct Sending<'a> {
+    pub(super) service: &'a Service,
+    pub(super) app: &'a App,
+    pub(super) digest: Digest,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        let Self { service, app, digest } = self;
+        let mut versions = lock(&service.versions);
+        versions.end(app, *digest, service.clock.now());
+        service.state.note_versions((*app).clone(), versions.of(app).to_vec());
+    }
+}
