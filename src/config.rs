@@ -118,6 +118,24 @@ impl Config {
         load::load(&lookup)
     }
 
+    /// Reads the settings of registries and of the store only.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_registry(
+        lookup: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<(RegistryConfig, StoreConfig), ConfigError> {
+        load::load_registry(&lookup)
+    }
+
+    /// Reads the settings of the broker only.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_mqtt(lookup: impl Fn(&str) -> Option<OsString>) -> Result<MqttConfig, ConfigError> {
+        load::load_mqtt(&lookup)
+    }
+
     /// Reads every setting from the environment of this process.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Why a module was not delivered.
 ///
@@ -190,6 +191,14 @@ pub enum Error {
         /// What the system says.
         source: Arc<io::Error>,
     },
+    /// No connection to the broker came about in time, where somebody waits for it.
+    #[error("no connection to broker {object} within {} s", waited.as_secs_f64())]
+    BrokerUnreachable {
+        /// The broker's address.
+        object: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// The broker refused the connection or a subscription.
     #[error("broker {object} refused: {detail}")]
     BrokerRefused {
@@ -212,6 +221,51 @@ pub enum Error {
         /// The requested name.
         app_name: String,
     },
+    /// Who asked inside this process does not want it any more.
+    #[error("{app_name} was not finished: it was withdrawn")]
+    Withdrawn {
+        /// The requested name.
+        app_name: String,
+    },
+    /// Another replica sends it, which cannot tell us how that ends.
+    #[error("{app_name} was left to another replica, which had begun to send it")]
+    GivenWay {
+        /// The requested name.
+        app_name: String,
+    },
+    /// A device has waited for so long, and does not have it all.
+    #[error("{app_name} did not arrive within {} s: {chunks} chunks came{}", waited.as_secs_f64(), of(*total_chunks))]
+    Timeout {
+        /// The requested name.
+        app_name: String,
+        /// How long it has waited.
+        waited: Duration,
+        /// The chunks that came.
+        chunks: u64,
+        /// All chunks; 0 if none came.
+        total_chunks: u64,
+    },
+    /// What a device heard is not one copy of each chunk in their order, which it was to insist on.
+    #[error("{app_name} did not arrive regularly: {reason}")]
+    Irregular {
+        /// The requested name.
+        app_name: String,
+        /// What was heard.
+        reason: String,
+    },
+    /// A proxy told a device that it will not deliver.
+    #[error("{message}")]
+    Reported {
+        /// What the proxy's code means, if it is known here.
+        class: Option<Class>,
+        /// The proxy's message.
+        message: String,
+    },
+}
+
+/// Ends a sentence about chunks.
+fn of(total_chunks: u64) -> String {
+    if total_chunks == 0 { String::new() } else { format!(" of {total_chunks}") }
 }
 
 /// Where in a delivery an error arose.
@@ -278,15 +332,38 @@ pub enum Refusal {
     Downgrade,
 }
 
+/// What is the same for all errors of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Class {
+    /// The code.
+    pub code: &'static str,
+    /// Where such errors arise.
+    pub stage: Stage,
+    /// Whose side they are on.
+    pub side: Side,
+    /// Whether asking again later, with nothing changed, may succeed.
+    pub retryable: bool,
+}
+
 macro_rules! classes {
     ($($variant:ident: $code:literal, $stage:ident, $side:ident, retryable: $retryable:literal;)*) => {
+        impl Class {
+            /// Every class there is, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(
+                Self { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable },
+            )*];
+        }
+
         impl Error {
             /// Every code there is, in the order of the documentation.
             pub const CODES: &[&str] = &[$($code),*];
 
-            fn class(&self) -> (&'static str, Stage, Side, bool) {
+            fn class(&self) -> Class {
                 match self {
-                    $(Self::$variant { .. } => ($code, Stage::$stage, Side::$side, $retryable),)*
+                    Self::Reported { class: Some(class), .. } => *class,
+                    $(Self::$variant { .. } => {
+                        Class { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable }
+                    })*
                 }
             }
         }
@@ -317,9 +394,15 @@ classes! {
     DigestMismatch: "digest-mismatch", Fetch, Registry, retryable: true;
     NotWasm: "not-wasm", Fetch, Registry, retryable: false;
     Disk: "disk", Fetch, Local, retryable: true;
+    BrokerUnreachable: "broker-unreachable", Connect, Broker, retryable: true;
     BrokerRefused: "broker-refused", Connect, Broker, retryable: false;
     Setup: "setup", Connect, Local, retryable: false;
     Stopping: "stopping", Publish, Local, retryable: true;
+    Withdrawn: "withdrawn", Publish, Local, retryable: true;
+    GivenWay: "given-way", Publish, Local, retryable: true;
+    Timeout: "timeout", Publish, Broker, retryable: true;
+    Irregular: "irregular", Publish, Broker, retryable: true;
+    Reported: "reported", Publish, Local, retryable: true;
 }
 
 impl Error {
@@ -331,19 +414,19 @@ impl Error {
     /// A stable name for programs, listed in `docs/errors.md`.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.class().0
+        self.class().code
     }
 
     /// Where in the delivery it arose.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        if self.registry_led_there() { Stage::Fetch } else { self.class().1 }
+        if self.registry_led_there() { Stage::Fetch } else { self.class().stage }
     }
 
     /// Whose side it is on.
     #[must_use]
     pub fn side(&self) -> Side {
-        if self.registry_led_there() { Side::Registry } else { self.class().2 }
+        if self.registry_led_there() { Side::Registry } else { self.class().side }
     }
 
     /// Whether it was the registry that led to what is not permitted, not the request.
@@ -354,7 +437,7 @@ impl Error {
     /// Whether asking again later, with nothing changed, may succeed.
     #[must_use]
     pub fn retryable(&self) -> bool {
-        self.class().3
+        self.class().retryable
     }
 
     /// What the reader of the message can do, if there is something.
@@ -408,12 +491,22 @@ impl Error {
             Self::Disk { .. } => {
                 "check the free space and permissions of the folder; PROXY_CACHE_DIR and PROXY_STATE_DIR name others"
             }
+            Self::BrokerUnreachable { .. } => "check that it runs, its address, and whether it wants TLS (mqtts://)",
             Self::BrokerRefused { .. } => {
                 "check PROXY_CLIENT_ID and PROXY_CLIENT_KEY, and what the broker permits them on this channel"
             }
-            Self::RegistryAnswer { .. } | Self::Unsupported { .. } | Self::Setup { .. } | Self::Stopping { .. } => {
-                return None;
+            Self::Timeout { total_chunks: 0, .. } => {
+                "check that a proxy serves this channel, and that its broker and topic layout are the same"
             }
+            Self::RegistryAnswer { .. }
+            | Self::Unsupported { .. }
+            | Self::Setup { .. }
+            | Self::Stopping { .. }
+            | Self::Withdrawn { .. }
+            | Self::GivenWay { .. }
+            | Self::Timeout { .. }
+            | Self::Irregular { .. }
+            | Self::Reported { .. } => return None,
         })
     }
 }

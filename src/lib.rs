@@ -25,6 +25,8 @@
 //!    requests for the same module join; the [`delivery::courier`] reads that chunk, has [`wire`] write the message, and
 //!    sees it acknowledged over the [`link`]. [`status`] tells how far it is.
 //!
+//! Who watches or asks inside this process reads the [`journal`].
+//!
 //! What goes wrong on the way is an [`error::Error`], which says on whose side and what to do. [`tls`] is the one TLS
 //! configuration of both sides.
 //!
@@ -40,6 +42,7 @@ pub mod delivery;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod error;
+pub mod journal;
 pub mod link;
 mod manifest;
 pub mod policy;

@@ -1,19 +1,22 @@
 //! The service: takes requests from its channels and delivers modules.
 
+mod asks;
 mod deliveries;
 mod group;
 mod intake;
 mod presence;
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::asks::Ask;
 use self::deliveries::{Deliveries, Sending};
 use self::group::{Claim, Group};
 use self::intake::{Arrival, Intake};
@@ -23,10 +26,11 @@ use crate::chunk::ChunkPlan;
 use crate::clock::{Clock, Time};
 use crate::config::Config;
 use crate::delivery::MAX_OPEN_MODULES;
-use crate::delivery::courier::{Courier, Module, Sent};
+use crate::delivery::courier::{Courier, Module};
 use crate::delivery::schedule::{Admission, RequestId, TransferId};
 use crate::delivery::versions::{Candidate, MAX_APPS, TagMoves, Unsafe, Versions};
 use crate::error::Error;
+use crate::journal::{Journal, Report, What};
 use crate::link::{Health, Link, Receipt};
 use crate::policy::Policy;
 use crate::pull::{Pulled, Puller};
@@ -34,7 +38,7 @@ use crate::reference::{Reference, Version};
 use crate::state::{Left, OpenRequest, State};
 use crate::status::{self, Reporter, Status};
 use crate::sync::lock;
-use crate::topic::App;
+use crate::topic::{App, Channels};
 use crate::wasm;
 
 /// How old a request that was kept for the proxy may be: its device waits until it is 55 s old.
@@ -63,22 +67,17 @@ pub struct Service {
     versions: Mutex<Versions>,
     state: Arc<State>,
     reporter: Arc<Reporter>,
+    journal: Arc<Journal>,
     courier: Courier,
     group: Option<Group>,
     next_request: AtomicU64,
+    /// What is asked for inside this process, until the service runs and takes the other end.
+    asks: mpsc::Sender<Ask>,
+    waiting_asks: Mutex<Option<mpsc::Receiver<Ask>>>,
+    /// What ends each delivery that nobody wants any more.
+    under_way: Mutex<HashMap<TransferId, CancellationToken>>,
     left: Mutex<Left>,
     ready: watch::Sender<bool>,
-}
-
-/// A module that reached the broker for every device that asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivered {
-    /// The SHA-256 of the module.
-    pub digest: Digest,
-    /// How it was cut.
-    pub plan: ChunkPlan,
-    /// What it took.
-    pub sent: Sent,
 }
 
 /// What a delivery is for.
@@ -104,10 +103,18 @@ impl Service {
         let instance = config.instance_id.clone().unwrap_or_else(|| left.instance_id.clone());
         let reporter = Arc::new(Reporter::new(instance.clone(), clock));
         let policy = Policy::new(&config.registry);
+        let journal = Arc::<Journal>::default();
+        let (asks, waiting_asks) = mpsc::channel(asks::MAX_WAITING);
         Ok(Arc::new(Self {
             puller: Puller::new(&config, policy.clone())?,
             policy,
-            courier: Courier::new(config.delivery.limits, clock, Arc::clone(&state), Arc::clone(&reporter)),
+            courier: Courier::new(
+                config.delivery.limits,
+                clock,
+                Arc::clone(&state),
+                Arc::clone(&reporter),
+                Arc::clone(&journal),
+            ),
             group: config.share_group.is_some().then(|| Group::new(instance.clone())),
             open_modules: Semaphore::new(MAX_OPEN_MODULES),
             versions: Mutex::default(),
@@ -119,6 +126,10 @@ impl Service {
             clock,
             state,
             reporter,
+            journal,
+            asks,
+            waiting_asks: Mutex::new(Some(waiting_asks)),
+            under_way: Mutex::default(),
         }))
     }
 
@@ -126,6 +137,30 @@ impl Service {
     #[must_use]
     pub fn instance_id(&self) -> &str {
         &self.instance
+    }
+
+    /// What becomes of its deliveries.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The number of modules that are being fetched or sent for somebody.
+    #[must_use]
+    pub fn open_transfers(&self) -> usize {
+        self.courier.open_transfers()
+    }
+
+    /// The number of chunks of `app` that the broker has by now, and of all; `None` if it is not being sent.
+    #[must_use]
+    pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
+        self.courier.progress(app)
+    }
+
+    /// The channels it serves.
+    #[must_use]
+    pub fn channels(&self) -> &Channels {
+        &self.config.channels
     }
 
     /// Tells whether the service is subscribed to its requests, now and on each change.
@@ -136,8 +171,10 @@ impl Service {
 
     /// The path of a module, from a device's request to the broker's acknowledgement of its last chunk. `None` if somebody
     /// else serves the requests: a newer transfer, or another replica.
-    async fn deliver(&self, id: TransferId, app: &App, purpose: Purpose) -> Result<Option<Delivered>, Error> {
+    async fn deliver(&self, id: TransferId, app: &App, purpose: Purpose) -> Result<Option<Report>, Error> {
+        let begun = Instant::now();
         let _place = self.open_modules.acquire().await;
+        self.journal.note(app, What::Fetching);
         if purpose != Purpose::Repeat {
             self.reporter.tell(app, status::State::Fetching);
         }
@@ -145,9 +182,10 @@ impl Service {
         self.policy.permit(&reference)?;
 
         let Pulled { root, module } = self.pull(app, &reference, purpose).await?;
+        let (digest, size) = (module.digest(), module.size());
+        self.journal.note(app, What::Fetched { digest, size });
         wasm::check(&module)?;
 
-        let (digest, size) = (module.digest(), module.size());
         let (plan, _sending) = loop {
             let plan = self.plan(app, &reference, root, &module)?;
             let sending = Sending { service: self, app, digest };
@@ -164,12 +202,12 @@ impl Service {
                 Claim::Clash => lock(&self.versions).withdraw(app, digest, &plan),
             }
         };
+        self.journal.note(app, What::Verified { digest, plan });
         if purpose != Purpose::Repeat {
             self.reporter.tell_progress(app, status::State::Sending, digest, &plan, 0);
         }
-        let module = Module { blob: module, plan, is_repeat: purpose == Purpose::Repeat };
-        let sent = self.courier.send(id, app, module).await?;
-        Ok(sent.map(|sent| Delivered { digest, plan, sent }))
+        let module = Module { blob: module, plan, is_repeat: purpose == Purpose::Repeat, begun };
+        self.courier.send(id, app, module).await
     }
 
     /// Claims an app before the other replicas.
@@ -238,6 +276,7 @@ impl Service {
     pub async fn run(self: &Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
         let presences = Presences::new(&self.config.channels, &self.instance, self.clock.now());
         let Intake { mut requests, mut chunks, mut group, mut arrivals } = Intake::open(self, &presences)?;
+        let mut asks = self.take_asks();
         let mut group_health = group.as_ref().map(Link::health);
         self.reporter.connect(requests.publisher());
         let (mut requests_health, mut chunks_health) = (requests.health(), chunks.health());
@@ -258,6 +297,7 @@ impl Service {
                 Ok(()) = requests_health.changed() => {
                     let health = *requests_health.borrow_and_update();
                     self.ready.send_replace(health.is_up);
+                    self.journal.note_proxy(if health.is_up { What::Connected } else { What::Disconnected });
                     if health.is_up {
                         presences.tell(&requests.publisher(), true);
                     }
@@ -278,6 +318,11 @@ impl Service {
                 Some(arrival) = arrivals.recv() => {
                     let away = self.away(present, *requests_health.borrow());
                     self.arrived(arrival, away, &mut deliveries);
+                }
+                Some(Ask { id, app }) = asks.next() => {
+                    if self.journal.is_expected(id) {
+                        self.admit(id, &app, self.clock.now(), Purpose::Request, &mut deliveries);
+                    }
                 }
                 repeats = self.courier.repeats() => for (id, app) in repeats {
                     info!(app_name = &*app.name, "repeating");
@@ -447,11 +492,16 @@ impl Service {
         match self.courier.request(app, id, arrived) {
             Ok(Admission::Opened(transfer)) => {
                 info!(app_name, channel, "requested");
+                self.journal.note(app, What::Requested);
                 self.reporter.tell(app, status::State::Queued);
                 deliveries.begin(transfer, app.clone(), purpose);
             }
-            Ok(Admission::Joined(requests)) => info!(app_name, channel, requests, "joined"),
+            Ok(Admission::Joined(requests)) => {
+                info!(app_name, channel, requests, "joined");
+                self.journal.note(app, What::Joined { requests });
+            }
             Err(error) => {
+                self.journal.given_up(&[id], &error);
                 self.state.close_requests(vec![id]);
                 self.refuse(app, &error);
             }
@@ -497,6 +547,7 @@ impl Service {
     /// Tells a failure to everybody who may want to know.
     fn refuse(&self, app: &App, error: &Error) {
         self.reporter.tell_failure(app, error);
+        self.journal.note(app, What::Failed(error.clone()));
         log(error, &app.channel.id);
     }
 }

@@ -1,6 +1,6 @@
 //! The preamble of a WebAssembly binary.
 
-use crate::blob::Blob;
+use crate::blob::{Blob, Digest};
 use crate::error::Error;
 
 /// The first bytes of a core module (WebAssembly specification 5.5.16: magic and version 1).
@@ -22,10 +22,18 @@ pub fn check(blob: &Blob) -> Result<(), Error> {
     let mut buffer = [0; 8];
     let start = &mut buffer[..blob.size().min(8) as usize];
     blob.read_at(start, 0).map_err(|source| blob.unreadable(source))?;
+    check_start(blob.digest(), start)
+}
+
+/// Checks that what begins with `start` and has this digest is a WebAssembly binary.
+///
+/// # Errors
+/// [`Error::NotWasm`].
+pub fn check_start(digest: Digest, start: &[u8]) -> Result<(), Error> {
     if is_wasm(start) {
         return Ok(());
     }
-    let start = start.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    let start = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     let start = if start.is_empty() { "nothing".into() } else { start };
-    Err(Error::NotWasm { object: blob.digest().to_string(), start })
+    Err(Error::NotWasm { object: digest.to_string(), start })
 }

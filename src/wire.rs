@@ -34,6 +34,14 @@ impl Encoder {
         frame + STANDARD.encoded_length(length as usize)
     }
 
+    /// The size of the message of chunk `index` with `length` bytes of data, bytes.
+    #[must_use]
+    pub fn size(&self, index: u64, length: u32) -> usize {
+        let digits = index.checked_ilog10().map_or(1, |log| log as usize + 1);
+        let frame = self.before_index.len() + digits + self.after_index.len() + END.len();
+        frame + STANDARD.encoded_length(length as usize)
+    }
+
     /// Makes `message` the one of chunk `index`; what it held is overwritten, and its memory used again.
     pub fn encode(&self, index: u64, data: &[u8], message: &mut Vec<u8>) {
         let index = index.to_string();
@@ -75,6 +83,14 @@ mod tests {
         let message = Encoder::new("localhost:5000/add:1.0", 3).message(2, b"\0asm");
         let expected = r#"{"app_name":"localhost:5000/add:1.0","chunk_idx":2,"total_chunks":3,"data":"AGFzbQ=="}"#;
         assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn the_size_of_a_message_is_known_before() {
+        let encoder = Encoder::new("localhost:5000/add:1.0", 12);
+        for (index, length) in [(0, 0), (9, 1), (10, 512)] {
+            assert_eq!(encoder.size(index, length), encoder.message(index, &vec![7; length as usize]).len());
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Reading all settings, with every problem in one error.
+//! Reading all settings, or those of one part, with every problem in one error.
 
-use std::collections::HashMap;
+mod reader;
+
 use std::ffi::OsString;
-use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,8 +11,10 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use secrecy::SecretString;
 
+use self::reader::Reader;
+pub use self::reader::{ConfigError, Problem};
 use super::docker::DockerConfig;
-use super::settings::{self, SETTINGS, Setting};
+use super::settings;
 use super::values::{MAX_CHUNK_SIZE, boolean, duration, positive_duration, size, tag_moves};
 use super::{
     ClientIdentity, Config, Credentials, DeliveryConfig, Login, MqttConfig, RegistryConfig, StateConfig, StoreConfig,
@@ -22,248 +24,143 @@ use crate::delivery::schedule::Limits;
 use crate::tls;
 use crate::topic::{ANY, Channels, is_topic_level};
 
-/// Every problem of a configuration, one line each.
-#[derive(Debug, thiserror::Error)]
-#[error("the configuration has {} problem{}:\n{}", problems.len(), if problems.len() == 1 { "" } else { "s" }, lines(problems))]
-pub struct ConfigError {
-    /// The problems: contradictions first, then in the order of [`SETTINGS`].
-    pub problems: Vec<Problem>,
-}
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-fn lines(problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("  {problem}")).collect::<Vec<_>>().join("\n")
-}
-
-/// What is wrong with one setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Problem {
-    /// It is required and not given.
-    Missing {
-        /// The variable.
-        name: &'static str,
-        /// What is accepted, and why it is needed where that is not plain.
-        accepts: String,
-    },
-    /// Its value is not accepted.
-    Bad {
-        /// The variable.
-        name: &'static str,
-        /// The value, quoted; secrets are not shown.
-        given: String,
-        /// What is accepted.
-        accepts: String,
-    },
-    /// Two variables for it have different values.
-    Conflict {
-        /// One variable.
-        first: &'static str,
-        /// The other.
-        second: &'static str,
-    },
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing { name, accepts } => write!(f, "{name} is missing; give {accepts}"),
-            Self::Bad { name, given, accepts } => write!(f, "{name} is {given}; give {accepts}"),
-            Self::Conflict { first, second } => {
-                write!(f, "{first} and {second} mean the same and have different values; give one of them")
-            }
-        }
-    }
-}
-
-/// What was given for one setting.
-struct Given {
-    name: &'static str,
-    value: String,
-}
-
-/// Reads values setting by setting and collects what is wrong.
-struct Reader {
-    /// By the setting's first name; `None` where the value is unusable and that is already reported.
-    given: HashMap<&'static str, Option<Given>>,
-    problems: Vec<Problem>,
-}
-
-pub(super) fn load(lookup: &dyn Fn(&str) -> Option<OsString>) -> Result<Config, ConfigError> {
+pub(super) fn load(lookup: Lookup<'_>) -> Result<Config, ConfigError> {
     let mut reader = Reader::new(lookup);
-    let any = |text: &str| Some(text.to_owned());
-    let id = |text: &str| is_topic_level(text).then(|| text.to_owned());
-    let printable = |text: &str| (!text.contains(char::is_control)).then(|| SecretString::from(text));
+    let config = reader.config(lookup);
+    reader.finish(config)
+}
 
-    let log_level = reader.required(&settings::LOG_LEVEL, |text| text.parse().ok());
-    let instance_id = reader.optional(&settings::INSTANCE_ID, id);
-    let address = reader.required(&settings::MQTT_ADDRESS, |text| text.parse().ok());
-    let timeout = reader.required(&settings::MQTT_TIMEOUT, positive_duration);
-    let qos = reader.required(&settings::MQTT_QOS, |text| text.parse().ok().filter(|qos| *qos <= 2));
-    let domain = reader.required(&settings::DOMAIN_ID, |text| id(text).or_else(|| any_level(text)));
-    let channels = reader.required(&settings::CHANNEL_ID, |text| {
-        let listed = text.split(',').map(|item| id(item.trim())).collect();
-        any_level(text).map(|any| vec![any]).or(listed)
-    });
-    let share_group = reader.optional(&settings::SHARE_GROUP, id);
-    let client_id = reader.optional(&settings::CLIENT_ID, id);
-    let client_key = reader.optional(&settings::CLIENT_KEY, |text| any(text).map(SecretString::from));
-    reader.pair(&settings::CLIENT_ID, &settings::CLIENT_KEY);
-    let registry_url = reader.required(&settings::REGISTRY_URL, |text| text.parse().ok());
-    let authenticate = reader.required(&settings::AUTHENTICATE, boolean);
-    let username = reader.optional(&settings::REGISTRY_USERNAME, |text| {
-        (!text.contains(|c: char| c == ':' || c.is_control())).then(|| text.to_owned())
-    });
-    let password = reader.optional(&settings::REGISTRY_PASSWORD, printable);
-    let graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| SecretString::from(text));
-    let token = reader.optional(&settings::REGISTRY_TOKEN, graphic);
-    let identity_token = reader.optional(&settings::REGISTRY_IDENTITY_TOKEN, graphic);
-    let auth_file = if authenticate == Some(true) {
-        reader.pair(&settings::REGISTRY_USERNAME, &settings::REGISTRY_PASSWORD);
-        let file = reader.auth_file(lookup);
-        reader.usable_credentials(file.as_deref());
-        file
-    } else {
-        None
-    };
-    let allow = reader.optional(&settings::REGISTRY_ALLOW, list).unwrap_or_default();
-    let token_services = reader.optional(&settings::REGISTRY_TOKEN_SERVICES, list).unwrap_or_default();
-    let mirrors = reader.optional(&settings::REGISTRY_MIRRORS, list).unwrap_or_default();
-    let ca_certificates = reader.optional(&settings::REGISTRY_CA_CERT, pem::certificates).unwrap_or_default();
-    let chain = reader.optional(&settings::REGISTRY_CLIENT_CERT, pem::certificates);
-    let key = reader.optional(&settings::REGISTRY_CLIENT_KEY, pem::private_key);
-    reader.pair(&settings::REGISTRY_CLIENT_CERT, &settings::REGISTRY_CLIENT_KEY);
-    let client_identity = chain.zip(key).map(|(chain, key)| ClientIdentity { chain, key });
-    reader.matching(client_identity.as_ref());
-    let verify_keys = reader.optional(&settings::VERIFY_KEY, pem::public_keys).unwrap_or_default();
-    let pull_policy = reader.required(&settings::PULL_POLICY, |text| text.parse().ok());
-    let tag_ttl = reader.required(&settings::TAG_TTL, duration);
-    let fetch_timeout = reader.required(&settings::FETCH_TIMEOUT, positive_duration);
-    let max_module_size = reader.required(&settings::MAX_MODULE_SIZE, |text| size(text).filter(|size| *size > 0));
-    let folder = reader.optional(&settings::CACHE_DIR, |text| Some(PathBuf::from(text)));
-    let limit = reader.required(&settings::CACHE_SIZE, size);
-    let state = reader.state(lookup);
-    let max_fetches = reader.required(&settings::MAX_FETCHES, within(64));
-    let delivery = reader.delivery();
+pub(super) fn load_registry(lookup: Lookup<'_>) -> Result<(RegistryConfig, StoreConfig), ConfigError> {
+    let mut reader = Reader::new(lookup);
+    let (registry, store) = (reader.registry(lookup), reader.store(lookup));
+    reader.finish(registry.zip(store))
+}
 
-    let credentials = match (username.zip(password), token, identity_token) {
-        _ if authenticate != Some(true) => Credentials::Anonymous,
-        (Some((username, password)), ..) => Credentials::Basic { username, password },
-        (None, Some(token), _) => Credentials::Token(token),
-        (None, None, Some(token)) => Credentials::Identity(token),
-        (None, None, None) => Credentials::Anonymous,
-    };
-    let login = client_id.zip(client_key).map(|(username, password)| Login { username, password });
-    let config = (|| {
-        Some(Config {
-            log_level: log_level?,
-            instance_id,
-            mqtt: MqttConfig { address: address?, timeout: timeout?, qos: qos?, login },
-            channels: Channels { domain: domain?, ids: channels? },
-            share_group,
-            registry: RegistryConfig {
-                url: registry_url?,
-                credentials,
-                auth_file,
-                allow,
-                token_services,
-                mirrors,
-                ca_certificates,
-                client_identity,
-                verify_keys,
-                pull_policy: pull_policy?,
-                tag_ttl: tag_ttl?,
-                fetch_timeout: fetch_timeout?,
-                max_module_size: max_module_size?,
-                max_fetches: max_fetches?.get() as usize,
-            },
-            store: StoreConfig {
-                named: folder.is_some(),
-                folder: folder.unwrap_or_else(|| usual_folder(lookup, &CACHE_FOLDERS)),
-                limit: limit?,
-            },
-            state,
-            delivery: delivery?,
-        })
-    })();
-    match config {
-        Some(config) if reader.problems.is_empty() => Ok(config),
-        _ => Err(ConfigError { problems: reader.problems }),
-    }
+pub(super) fn load_mqtt(lookup: Lookup<'_>) -> Result<MqttConfig, ConfigError> {
+    let mut reader = Reader::new(lookup);
+    let mqtt = reader.mqtt();
+    reader.finish(mqtt)
 }
 
 impl Reader {
-    fn new(lookup: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let mut reader = Self { given: HashMap::new(), problems: Vec::new() };
-        for setting in SETTINGS {
-            reader.gather(setting, lookup);
-        }
-        reader
+    fn config(&mut self, lookup: Lookup<'_>) -> Option<Config> {
+        let log_level = self.required(&settings::LOG_LEVEL, |text| text.parse().ok());
+        let instance_id = self.optional(&settings::INSTANCE_ID, topic_level);
+        let mqtt = self.mqtt();
+        let domain = self.required(&settings::DOMAIN_ID, |text| topic_level(text).or_else(|| any_level(text)));
+        let ids = self.required(&settings::CHANNEL_ID, |text| {
+            let listed = text.split(',').map(|item| topic_level(item.trim())).collect();
+            any_level(text).map(|any| vec![any]).or(listed)
+        });
+        let share_group = self.optional(&settings::SHARE_GROUP, topic_level);
+        let registry = self.registry(lookup);
+        let store = self.store(lookup);
+        let state = self.state(lookup);
+        let delivery = self.delivery();
+        Some(Config {
+            log_level: log_level?,
+            instance_id,
+            mqtt: mqtt?,
+            channels: Channels { domain: domain?, ids: ids? },
+            share_group,
+            registry: registry?,
+            store: store?,
+            state,
+            delivery: delivery?,
+        })
     }
 
-    /// Finds the value of one setting among its names.
-    fn gather(&mut self, setting: &'static Setting, lookup: &dyn Fn(&str) -> Option<OsString>) {
-        let set = |names: &'static [&'static str]| -> Vec<(&'static str, OsString)> {
-            names.iter().filter_map(|name| Some((*name, lookup(name).filter(|value| !value.is_empty())?))).collect()
+    /// How to reach the broker.
+    fn mqtt(&mut self) -> Option<MqttConfig> {
+        let address = self.required(&settings::MQTT_ADDRESS, |text| text.parse().ok());
+        let timeout = self.required(&settings::MQTT_TIMEOUT, positive_duration);
+        let qos = self.required(&settings::MQTT_QOS, |text| text.parse().ok().filter(|qos| *qos <= 2));
+        let username = self.optional(&settings::CLIENT_ID, topic_level);
+        let password = self.optional(&settings::CLIENT_KEY, |text| Some(SecretString::from(text)));
+        self.pair(&settings::CLIENT_ID, &settings::CLIENT_KEY);
+        let login = username.zip(password).map(|(username, password)| Login { username, password });
+        Some(MqttConfig { address: address?, timeout: timeout?, qos: qos?, login })
+    }
+
+    /// Where modules come from, and by which rules.
+    fn registry(&mut self, lookup: Lookup<'_>) -> Option<RegistryConfig> {
+        let url = self.required(&settings::REGISTRY_URL, |text| text.parse().ok());
+        let authenticate = self.required(&settings::AUTHENTICATE, boolean);
+        let credentials = self.credentials();
+        let auth_file = if authenticate == Some(true) {
+            self.pair(&settings::REGISTRY_USERNAME, &settings::REGISTRY_PASSWORD);
+            let file = self.auth_file(lookup);
+            self.usable_credentials(file.as_deref());
+            file
+        } else {
+            None
         };
-        let current = set(setting.names);
-        if let [(first, value), rest @ ..] = current.as_slice()
-            && let Some((second, _)) = rest.iter().find(|(_, other)| other != value)
-        {
-            self.problems.push(Problem::Conflict { first, second });
-        }
-        let Some((name, value)) = current.into_iter().chain(set(setting.old_names)).next() else { return };
-        match value.into_string() {
-            Ok(value) => {
-                self.given.insert(setting.names[0], Some(Given { name, value }));
-            }
-            Err(value) => {
-                let given =
-                    if setting.secret { "not UTF-8".into() } else { format!("\"{}\", not UTF-8", value.display()) };
-                self.problems.push(Problem::Bad { name, given, accepts: setting.accepts.into() });
-                self.given.insert(setting.names[0], None);
-            }
+        let allow = self.optional(&settings::REGISTRY_ALLOW, list).unwrap_or_default();
+        let token_services = self.optional(&settings::REGISTRY_TOKEN_SERVICES, list).unwrap_or_default();
+        let mirrors = self.optional(&settings::REGISTRY_MIRRORS, list).unwrap_or_default();
+        let ca_certificates = self.optional(&settings::REGISTRY_CA_CERT, pem::certificates).unwrap_or_default();
+        let chain = self.optional(&settings::REGISTRY_CLIENT_CERT, pem::certificates);
+        let key = self.optional(&settings::REGISTRY_CLIENT_KEY, pem::private_key);
+        self.pair(&settings::REGISTRY_CLIENT_CERT, &settings::REGISTRY_CLIENT_KEY);
+        let client_identity = chain.zip(key).map(|(chain, key)| ClientIdentity { chain, key });
+        self.matching(client_identity.as_ref());
+        let verify_keys = self.optional(&settings::VERIFY_KEY, pem::public_keys).unwrap_or_default();
+        let pull_policy = self.required(&settings::PULL_POLICY, |text| text.parse().ok());
+        let tag_ttl = self.required(&settings::TAG_TTL, duration);
+        let fetch_timeout = self.required(&settings::FETCH_TIMEOUT, positive_duration);
+        let max_module_size = self.required(&settings::MAX_MODULE_SIZE, |text| size(text).filter(|size| *size > 0));
+        let max_fetches = self.required(&settings::MAX_FETCHES, within(64));
+        Some(RegistryConfig {
+            url: url?,
+            credentials: if authenticate? { credentials } else { Credentials::Anonymous },
+            auth_file,
+            allow,
+            token_services,
+            mirrors,
+            ca_certificates,
+            client_identity,
+            verify_keys,
+            pull_policy: pull_policy?,
+            tag_ttl: tag_ttl?,
+            fetch_timeout: fetch_timeout?,
+            max_module_size: max_module_size?,
+            max_fetches: max_fetches?.get() as usize,
+        })
+    }
+
+    /// What the configured registry is told of us.
+    fn credentials(&mut self) -> Credentials {
+        let printable = |text: &str| (!text.contains(char::is_control)).then(|| SecretString::from(text));
+        let graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| SecretString::from(text));
+        let username = self.optional(&settings::REGISTRY_USERNAME, |text| {
+            (!text.contains(|c: char| c == ':' || c.is_control())).then(|| text.to_owned())
+        });
+        let password = self.optional(&settings::REGISTRY_PASSWORD, printable);
+        let token = self.optional(&settings::REGISTRY_TOKEN, graphic);
+        let identity_token = self.optional(&settings::REGISTRY_IDENTITY_TOKEN, graphic);
+        match (username.zip(password), token, identity_token) {
+            (Some((username, password)), ..) => Credentials::Basic { username, password },
+            (None, Some(token), _) => Credentials::Token(token),
+            (None, None, Some(token)) => Credentials::Identity(token),
+            (None, None, None) => Credentials::Anonymous,
         }
     }
 
-    fn is_set(&self, setting: &Setting) -> bool {
-        self.given.contains_key(setting.names[0])
-    }
-
-    /// The value of a setting that may be left out.
-    fn optional<T>(&mut self, setting: &'static Setting, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let &Given { name, ref value } = self.given.get(setting.names[0])?.as_ref()?;
-        let parsed = parse(value);
-        if parsed.is_none() {
-            let given = if setting.secret { "set to something else".into() } else { shown(value) };
-            self.problems.push(Problem::Bad { name, given, accepts: setting.accepts.into() });
-        }
-        parsed
-    }
-
-    /// The value of a setting that must be given, or has a default.
-    fn required<T>(&mut self, setting: &'static Setting, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        if self.is_set(setting) {
-            return self.optional(setting, parse);
-        }
-        let default = setting.default.and_then(parse);
-        if default.is_none() {
-            self.problems.push(Problem::Missing { name: setting.names[0], accepts: setting.accepts.into() });
-        }
-        default
-    }
-
-    /// Two settings that make sense together only.
-    fn pair(&mut self, one: &'static Setting, other: &'static Setting) {
-        for (given, missing) in [(one, other), (other, one)] {
-            if self.is_set(given) && !self.is_set(missing) {
-                let name = self.given[given.names[0]].as_ref().map_or(given.names[0], |given| given.name);
-                let accepts = format!("{}, or leave {name} out", missing.accepts);
-                self.problems.push(Problem::Missing { name: missing.names[0], accepts });
-            }
-        }
+    /// Where blobs are kept.
+    fn store(&mut self, lookup: Lookup<'_>) -> Option<StoreConfig> {
+        let folder = self.optional(&settings::CACHE_DIR, |text| Some(PathBuf::from(text)));
+        let limit = self.required(&settings::CACHE_SIZE, size);
+        Some(StoreConfig {
+            named: folder.is_some(),
+            folder: folder.unwrap_or_else(|| usual_folder(lookup, &CACHE_FOLDERS)),
+            limit: limit?,
+        })
     }
 
     /// Where is kept what must survive a restart.
-    fn state(&mut self, lookup: &dyn Fn(&str) -> Option<OsString>) -> StateConfig {
+    fn state(&mut self, lookup: Lookup<'_>) -> StateConfig {
         let folder = self.optional(&settings::STATE_DIR, |text| Some(PathBuf::from(text)));
         StateConfig { named: folder.is_some(), folder: folder.unwrap_or_else(|| usual_folder(lookup, &STATE_FOLDERS)) }
     }
@@ -291,7 +188,7 @@ impl Reader {
     }
 
     /// The docker configuration file that is named, or that is where such files are.
-    fn auth_file(&mut self, lookup: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    fn auth_file(&mut self, lookup: Lookup<'_>) -> Option<PathBuf> {
         let setting = &settings::REGISTRY_AUTH_FILE;
         let named = self.optional(setting, |text| Some(PathBuf::from(text)));
         let usual = || {
@@ -353,7 +250,7 @@ fn list<T: FromStr>(text: &str) -> Option<Vec<T>> {
 }
 
 /// The first folder that is given, by a variable and what comes below it.
-fn folder(lookup: &dyn Fn(&str) -> Option<OsString>, places: &[(&str, &str)]) -> Option<PathBuf> {
+fn folder(lookup: Lookup<'_>, places: &[(&str, &str)]) -> Option<PathBuf> {
     let place =
         |(name, below): &(&str, &str)| Some(PathBuf::from(lookup(name).filter(|value| !value.is_empty())?).join(below));
     places.iter().find_map(place)
@@ -380,28 +277,19 @@ const STATE_FOLDERS: Places = Places {
     system: "/var/lib",
 };
 
-fn usual_folder(lookup: &dyn Fn(&str) -> Option<OsString>, places: &Places) -> PathBuf {
+fn usual_folder(lookup: Lookup<'_>, places: &Places) -> PathBuf {
     const NAME: &str = "propeller-proxy";
     let Places { service, desktop, user, system } = *places;
     folder(lookup, &[(service, "")])
         .unwrap_or_else(|| folder(lookup, &[(desktop, ""), ("HOME", user)]).unwrap_or_else(|| system.into()).join(NAME))
 }
 
+/// An id that is one level of a topic.
+fn topic_level(text: &str) -> Option<String> {
+    is_topic_level(text).then(|| text.to_owned())
+}
+
 /// The filter that matches every level of a topic.
 fn any_level(text: &str) -> Option<String> {
     (text.trim() == ANY).then(|| ANY.to_owned())
-}
-
-/// A value as a message shows it; what may be a user name and password in a URL is left out.
-fn shown(value: &str) -> String {
-    if value.contains("-----BEGIN") {
-        return "a PEM text of another kind".into();
-    }
-    match value.rsplit_once('@') {
-        Some((before, after)) => {
-            let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
-            format!("\"{}***@{}\"", scheme.escape_debug(), after.escape_debug())
-        }
-        None => format!("{value:?}"),
-    }
 }

@@ -18,6 +18,11 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Whether a variable is one of its names.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        self.names.contains(&name) || self.old_names.contains(&name)
+    }
+
     const PLAIN: Self = Self { names: &[], old_names: &[], default: None, accepts: "", help: "", secret: false };
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -17,6 +17,7 @@ use crate::blob::Blob;
 use crate::chunk::ChunkPlan;
 use crate::clock::{Clock, Time};
 use crate::error::Error;
+use crate::journal::{Journal, Report, What};
 use crate::link::{Acknowledgement, Publisher};
 use crate::state::State;
 use crate::status::{self, Reporter};
@@ -27,17 +28,6 @@ use crate::wire::Encoder;
 /// How often the progress of a transfer is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What it took to cover all requests of a transfer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
-    /// Requests served.
-    pub requests: u64,
-    /// Chunks of the module.
-    pub total_chunks: u64,
-    /// Chunks published and acknowledged, those for late joiners included.
-    pub sent_chunks: u64,
-}
-
 /// A module that is ready to be sent.
 #[derive(Debug, Clone)]
 pub struct Module {
@@ -47,6 +37,8 @@ pub struct Module {
     pub plan: ChunkPlan,
     /// Whether nobody asked for it: that is not told.
     pub is_repeat: bool,
+    /// When its delivery began.
+    pub begun: Instant,
 }
 
 /// Sends all transfers over one link.
@@ -61,6 +53,7 @@ pub struct Courier {
     clock: Clock,
     state: Arc<State>,
     reporter: Arc<Reporter>,
+    journal: Arc<Journal>,
     limits: Limits,
 }
 
@@ -74,22 +67,31 @@ struct Outgoing {
     is_repeat: bool,
     encoder: Encoder,
     /// Taken with the result of the transfer; dropped with it when a newer one takes over.
-    result: Mutex<Option<oneshot::Sender<Result<Sent, Error>>>>,
+    result: Mutex<Option<oneshot::Sender<Result<Report, Error>>>>,
+    fetching: Duration,
+    begun: Instant,
     progress: Mutex<Progress>,
 }
 
 #[derive(Debug)]
 struct Progress {
     acknowledged: u64,
+    acknowledged_bytes: u64,
     told: Time,
 }
 
 impl Courier {
     /// A courier without transfers.
     #[must_use]
-    pub fn new(limits: Limits, clock: Clock, state: Arc<State>, reporter: Arc<Reporter>) -> Self {
+    pub fn new(
+        limits: Limits,
+        clock: Clock,
+        state: Arc<State>,
+        reporter: Arc<Reporter>,
+        journal: Arc<Journal>,
+    ) -> Self {
         let (schedule, buffers) = (Mutex::new(Schedule::new(limits)), Buffers::default());
-        Self { schedule, work: Notify::new(), alarm: Notify::new(), buffers, clock, state, reporter, limits }
+        Self { schedule, work: Notify::new(), alarm: Notify::new(), buffers, clock, state, reporter, journal, limits }
     }
 
     /// Takes in a request: it opens a transfer, joins the open one, or is turned away.
@@ -107,8 +109,8 @@ impl Courier {
     ///
     /// # Errors
     /// [`Error::Disk`] if the blob cannot be read, [`Error::OverBudget`] if its channel has had enough.
-    pub async fn send(&self, id: TransferId, app: &App, module: Module) -> Result<Option<Sent>, Error> {
-        let Module { blob, plan, is_repeat } = module;
+    pub async fn send(&self, id: TransferId, app: &App, module: Module) -> Result<Option<Report>, Error> {
+        let Module { blob, plan, is_repeat, begun } = module;
         let (result, finished) = oneshot::channel();
         let encoder = Encoder::new(&app.name, plan.total_chunks());
         let message_size = encoder.message_size(plan.chunk(0).1) as u64;
@@ -120,7 +122,9 @@ impl Courier {
             plan,
             is_repeat,
             result: Mutex::new(Some(result)),
-            progress: Mutex::new(Progress { acknowledged: 0, told: self.clock.now() }),
+            fetching: begun.elapsed(),
+            begun: Instant::now(),
+            progress: Mutex::new(Progress { acknowledged: 0, acknowledged_bytes: 0, told: self.clock.now() }),
         });
         let cut = Cut { total_chunks: plan.total_chunks(), message_size, module_size: plan.size() };
         match self.schedule().start(id, cut, outgoing, self.clock.now()) {
@@ -134,6 +138,11 @@ impl Courier {
     /// Gives a transfer up, if it is still open; returns its open requests.
     pub fn abandon(&self, id: TransferId) -> Vec<RequestId> {
         self.schedule().abandon(id)
+    }
+
+    /// Takes a request back. Returns its transfer, if nobody else waits for that.
+    pub fn withdraw(&self, request: RequestId) -> Option<TransferId> {
+        self.schedule().withdraw(request)
     }
 
     /// The link is up again after `outage`; returns how many transfers will be covered again.
@@ -165,6 +174,18 @@ impl Courier {
         self.schedule().is_open(app)
     }
 
+    /// The number of apps with open requests.
+    pub fn open_transfers(&self) -> usize {
+        self.schedule().open_apps().count()
+    }
+
+    /// The number of chunks of `app` that the broker has by now, and of all; `None` if it is not being sent.
+    pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
+        let outgoing = Arc::clone(self.schedule().load(app)?);
+        let acknowledged = lock(&outgoing.progress).acknowledged;
+        Some((acknowledged, outgoing.plan.total_chunks()))
+    }
+
     /// Some app with open requests.
     pub fn any_open(&self) -> Option<App> {
         self.schedule().open_apps().next().cloned()
@@ -182,7 +203,7 @@ impl Courier {
                 Some((turn, size, outcome)) = in_flight.next() => {
                     in_flight_bytes -= size;
                     match outcome {
-                        Acknowledgement::Received => self.acknowledged(&turn),
+                        Acknowledgement::Received => self.acknowledged(&turn, size),
                         Acknowledgement::Lost => self.lost(&turn),
                         Acknowledgement::LinkClosed => return,
                     }
@@ -192,6 +213,7 @@ impl Courier {
                         let size = message.len();
                         in_flight_bytes += size;
                         let outcome = publisher.publish(&turn.load.topic, message).await;
+                        self.journal.note(&turn.load.app, What::Published { index: turn.index, size });
                         in_flight.push(async move { (turn, size, outcome.await) });
                     }
                     Err(error) => turn.load.finish(Err(error)),
@@ -220,17 +242,20 @@ impl Courier {
         }
     }
 
-    fn acknowledged(&self, turn: &Turn<Arc<Outgoing>>) {
+    fn acknowledged(&self, turn: &Turn<Arc<Outgoing>>, size: usize) {
         let now = self.clock.now();
-        turn.load.tell_progress(&self.reporter, now);
+        self.journal.note(&turn.load.app, What::Acknowledged { index: turn.index, size });
+        turn.load.tell_progress(&self.reporter, size, now);
         let covered = self.schedule().acknowledged(turn.id, turn.position, now);
-        if let Some(Covered { load, requests, completed }) = covered {
+        if let Some(Covered { load, requests, served, is_complete }) = covered {
+            let report = load.report(served);
             if !requests.is_empty() {
+                self.journal.served(&requests, &report);
                 self.state.close_requests(requests);
             }
-            if let Some((requests, sent_chunks)) = completed {
+            if is_complete {
                 self.alarm.notify_one();
-                load.finish(Ok(Sent { requests, total_chunks: load.plan.total_chunks(), sent_chunks }));
+                load.finish(Ok(report));
             }
         }
     }
@@ -278,16 +303,30 @@ impl Outgoing {
         encoded.await.map_err(io::Error::other).flatten().map_err(|source| self.blob.unreadable(source))
     }
 
-    fn finish(&self, result: Result<Sent, Error>) {
+    fn report(&self, requests: u64) -> Report {
+        let Progress { acknowledged, acknowledged_bytes, .. } = *lock(&self.progress);
+        Report {
+            digest: self.blob.digest(),
+            plan: self.plan,
+            requests,
+            sent_chunks: acknowledged,
+            sent_bytes: acknowledged_bytes,
+            fetching: self.fetching,
+            sending: self.begun.elapsed(),
+        }
+    }
+
+    fn finish(&self, result: Result<Report, Error>) {
         if let Some(sender) = lock(&self.result).take() {
             // Whoever waited for it may be gone already.
             let _ = sender.send(result);
         }
     }
 
-    fn tell_progress(&self, reporter: &Reporter, now: Time) {
+    fn tell_progress(&self, reporter: &Reporter, size: usize, now: Time) {
         let mut progress = lock(&self.progress);
         progress.acknowledged += 1;
+        progress.acknowledged_bytes += size as u64;
         if !self.is_repeat && now.since(progress.told) >= PROGRESS_INTERVAL {
             progress.told = now;
             let (app_name, total_chunks) = (&*self.app.name, self.plan.total_chunks());

@@ -118,8 +118,10 @@ pub struct Covered<T> {
     pub load: T,
     /// The requests that are now covered.
     pub requests: Vec<RequestId>,
-    /// If that was the last of it: how many requests it served, and the chunks that were published for them.
-    pub completed: Option<(u64, u64)>,
+    /// How many requests the transfer has served by now.
+    pub served: u64,
+    /// Whether that was the last of it.
+    pub is_complete: bool,
 }
 
 /// All open transfers and whose turn it is. `T` is whatever the owner needs at hand to send a chunk.
@@ -311,17 +313,17 @@ impl<T: Clone> Schedule<T> {
             return None;
         }
         let (floor, total_chunks) = (pass.floor(), pass.total_chunks);
-        let (load, sent_chunks, is_complete) = (load.clone(), pass.end, pass.is_complete());
+        let (load, is_complete) = (load.clone(), pass.is_complete());
         let is_covered = |(_, from): &&(RequestId, u64)| from + total_chunks <= floor;
         let count = transfer.open.iter().take_while(is_covered).count();
         let requests: Vec<_> = transfer.open.drain(..count).map(|(request, _)| request).collect();
         transfer.served += requests.len() as u64;
         self.open_requests -= requests.len();
-        let completed = is_complete.then_some((transfer.served, sent_chunks));
+        let served = transfer.served;
         if is_complete {
             self.rest(id, now);
         }
-        (is_complete || !requests.is_empty()).then_some(Covered { load, requests, completed })
+        (is_complete || !requests.is_empty()).then_some(Covered { load, requests, served, is_complete })
     }
 
     /// A position will not be acknowledged; it is sent again.
@@ -338,6 +340,15 @@ impl<T: Clone> Schedule<T> {
     pub fn abandon(&mut self, id: TransferId) -> Vec<RequestId> {
         let transfer = self.remove(id);
         transfer.map(|transfer| transfer.open.into_iter().map(|(request, _)| request).collect()).unwrap_or_default()
+    }
+
+    /// Takes a request back. Returns its transfer, if nobody else waits for that.
+    pub fn withdraw(&mut self, request: RequestId) -> Option<TransferId> {
+        let is_it = |(id, _): &(RequestId, u64)| *id == request;
+        let (id, transfer) = self.transfers.iter_mut().find(|(_, transfer)| transfer.open.iter().any(is_it))?;
+        transfer.open.retain(|open| !is_it(open));
+        self.open_requests -= 1;
+        transfer.open.is_empty().then_some(*id)
     }
 
     /// The broker is back after `outage`: whatever was asked for within [`TASK_TIMEOUT`] is covered again when the
@@ -423,6 +434,15 @@ impl<T: Clone> Schedule<T> {
     #[must_use]
     pub fn is_open(&self, app: &App) -> bool {
         self.by_app.get(app).and_then(|id| self.transfers.get(id)).is_some_and(Transfer::is_open)
+    }
+
+    /// What the transfer of `app` was started with, if it is being sent.
+    #[must_use]
+    pub fn load(&self, app: &App) -> Option<&T> {
+        match &self.transfers.get(self.by_app.get(app)?)?.stage {
+            Stage::Sending { load, .. } => Some(load),
+            Stage::Fetching | Stage::Resting => None,
+        }
     }
 
     /// The apps with open requests.

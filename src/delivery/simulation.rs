@@ -557,7 +557,7 @@ impl World {
             if self.random.below(4) > 0 {
                 proxy.close(&covered.requests);
             }
-            if covered.completed.is_some() {
+            if covered.is_complete {
                 proxy.versions.end(&self.apps[turn.load.app], turn.load.digest, now);
                 proxy.write_versions(turn.load.app, &self.apps);
                 if !turn.load.is_repeat && self.is_group {

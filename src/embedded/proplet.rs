@@ -1,152 +1,87 @@
 //! A stock proplet's side of wire protocol 1: it asks, and assembles what it hears by the rules of the devices.
 
-use std::collections::HashMap;
-use std::collections::btree_map::{BTreeMap, Entry};
+mod assembly;
+mod watch;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::watch as counter;
 use uuid::Uuid;
 
+use self::assembly::Chunk;
+pub use self::assembly::{ASSEMBLY_TTL, Assemblies, Reception, Tally};
+pub use self::watch::SeenChunk;
+use self::watch::Watch;
+use crate::blob::Digest;
 use crate::config::MqttConfig;
 use crate::error::Error;
 use crate::link::{Acknowledgement, Link, LinkOptions, Message, Retries, Session, Subscription};
+use crate::status::Status;
 use crate::sync::lock;
 use crate::topic::{Channel, Layout, Role};
+use crate::wasm;
 
 pub use crate::delivery::schedule::TASK_TIMEOUT;
-/// Age after its first chunk at which an incomplete assembly is swept.
-pub const ASSEMBLY_TTL: Duration = Duration::from_secs(300);
 /// Largest packet a stock proplet receives, bytes.
 pub const MAX_PACKET: usize = 10 << 20;
+/// Chunks that are listed as they were heard; the oldest go first.
+pub const MAX_SEEN: usize = 1 << 16;
 
 /// How often the broker hears from it at least.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Messages that may wait for the broker.
 const QUEUE: usize = 20;
-
-/// The assemblies of one proplet: every chunk it hears, asked or not, by `app_name`.
-#[derive(Debug, Default)]
-pub struct Assemblies(HashMap<String, Assembly>);
-
-/// The chunks of one module so far.
-#[derive(Debug)]
-struct Assembly {
-    chunks: BTreeMap<u64, Vec<u8>>,
-    total_chunks: u64,
-    begun: Instant,
-}
-
-/// What becomes of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reception {
-    /// A new chunk was stored.
-    Stored,
-    /// The index was there already; the first copy stays.
-    Repeated,
-    /// Its `total_chunks` is not that of the assembly; it is dropped.
-    OtherTotal,
-    /// It is no chunk.
-    Unreadable,
-}
-
-/// How many messages met each [`Reception`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// New chunks.
-    pub stored: u64,
-    /// Chunks heard before.
-    pub repeated: u64,
-    /// Chunks of another total.
-    pub other_total: u64,
-    /// Messages that are no chunks.
-    pub unreadable: u64,
-}
-
-impl Tally {
-    fn count(&mut self, reception: Reception) {
-        *match reception {
-            Reception::Stored => &mut self.stored,
-            Reception::Repeated => &mut self.repeated,
-            Reception::OtherTotal => &mut self.other_total,
-            Reception::Unreadable => &mut self.unreadable,
-        } += 1;
-    }
-}
-
-/// A message of wire protocol 1 as a device reads it.
-#[derive(Deserialize)]
-struct Chunk {
-    app_name: String,
-    #[serde(rename = "chunk_idx")]
-    index: u64,
-    total_chunks: u64,
-    data: String,
-}
-
-impl Assemblies {
-    /// Takes in a message that was heard at `now`.
-    pub fn receive(&mut self, message: &[u8], now: Instant) -> Reception {
-        let Ok(chunk) = serde_json::from_slice::<Chunk>(message) else { return Reception::Unreadable };
-        let Ok(data) = base64_simd::STANDARD.decode_to_vec(chunk.data) else { return Reception::Unreadable };
-        let assembly = self.0.entry(chunk.app_name).or_insert_with(|| Assembly {
-            chunks: BTreeMap::new(),
-            total_chunks: chunk.total_chunks,
-            begun: now,
-        });
-        if assembly.total_chunks != chunk.total_chunks {
-            return Reception::OtherTotal;
-        }
-        match assembly.chunks.entry(chunk.index) {
-            Entry::Vacant(place) => {
-                place.insert(data);
-                Reception::Stored
-            }
-            Entry::Occupied(_) => Reception::Repeated,
-        }
-    }
-
-    /// The number of chunks of a module that are there, and of all.
-    #[must_use]
-    pub fn progress(&self, app_name: &str) -> (u64, u64) {
-        self.0.get(app_name).map_or((0, 0), |assembly| (assembly.chunks.len() as u64, assembly.total_chunks))
-    }
-
-    /// Takes a module out if it is complete, as the task that polls next does.
-    pub fn take(&mut self, app_name: &str) -> Option<Vec<u8>> {
-        let assembly = self.0.get(app_name)?;
-        if assembly.chunks.len() as u64 != assembly.total_chunks {
-            return None;
-        }
-        let assembly = self.0.remove(app_name)?;
-        Some(assembly.chunks.into_values().collect::<Vec<_>>().concat())
-    }
-
-    /// Removes what is older than [`ASSEMBLY_TTL`]; devices do so every 60 s.
-    pub fn sweep(&mut self, now: Instant) {
-        self.0.retain(|_, assembly| now.duration_since(assembly.begun) < ASSEMBLY_TTL);
-    }
-}
+/// How often old assemblies are swept.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a module waits for what a proxy tells of it: that comes by another connection.
+const STATUS_GRACE: Duration = Duration::from_millis(500);
 
 /// A proplet on a channel.
 ///
-/// It loses and finds the broker as devices do, and differs from one in two ways: a task sees its module as soon as it is complete, not at its next poll, and
-/// nothing is swept.
+/// It loses and finds the broker as devices do, and differs from one in that a task sees its module as soon as it is
+/// complete, not at its next poll; and that it hears what proxies tell, for those who want to know.
 #[derive(Debug)]
 pub struct Proplet {
     link: Link,
     request_topic: String,
-    heard: Arc<Heard>,
+    heard: Arc<Mutex<Heard>>,
     /// Counts the messages heard, to wake those who wait.
-    messages: watch::Receiver<u64>,
+    messages: counter::Receiver<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Heard {
-    assemblies: Mutex<Assemblies>,
-    tally: Mutex<Tally>,
+    assemblies: Assemblies,
+    tally: Tally,
+    seen: VecDeque<SeenChunk>,
+    watches: HashMap<u64, Watch>,
+    watched: u64,
+    swept: Option<Instant>,
+}
+
+/// What one who asks insists on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wish {
+    /// How long to wait.
+    pub timeout: Duration,
+    /// What the module has to be, if that is known beforehand.
+    pub digest: Option<Digest>,
+    /// Whether each chunk has to come once and in order.
+    pub is_strict: bool,
+}
+
+/// A module that was assembled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assembled {
+    /// Its bytes.
+    pub module: Vec<u8>,
+    /// Their SHA-256.
+    pub digest: Digest,
+    /// Whether that was compared with what was wished for, or with what a proxy told.
+    pub is_verified: bool,
 }
 
 impl Proplet {
@@ -155,11 +90,14 @@ impl Proplet {
     /// # Errors
     /// [`Error::BrokerRefused`], [`Error::Setup`].
     pub async fn connect(mqtt: &MqttConfig, channel: &Channel, layout: Layout) -> Result<Self, Error> {
-        let filter = channel.topic(layout, Role::Answer);
+        let subscribe = |role, is_required| {
+            let filter = channel.topic(layout, role);
+            Subscription { filter, qos: mqtt.qos, is_required }
+        };
         let options = LinkOptions {
             client_id: format!("proplet-{}", Uuid::new_v4()),
             session: Session::Clean,
-            subscriptions: vec![Subscription { filter, qos: mqtt.qos, is_required: true }],
+            subscriptions: vec![subscribe(Role::Answer, true), subscribe(Role::Status, false)],
             will: None,
             qos: mqtt.qos,
             by_receipt: false,
@@ -171,13 +109,18 @@ impl Proplet {
             max_outgoing: MAX_PACKET,
             is_talkative: true,
         };
-        let heard = Arc::new(Heard::default());
-        let (counter, messages) = watch::channel(0);
+        let heard = Arc::<Mutex<Heard>>::default();
+        let (count, messages) = counter::channel(0);
         let listener = Arc::clone(&heard);
+        let status_topic = channel.topic(layout, Role::Status);
         let mut link = Link::open(mqtt, options, move |message: Message<'_>| {
-            let reception = lock(&listener.assemblies).receive(&message.payload, Instant::now());
-            lock(&listener.tally).count(reception);
-            counter.send_modify(|count| *count += 1);
+            if message.topic == status_topic {
+                lock(&listener).hear_status(&message.payload);
+            } else {
+                let chunk = Chunk::read(&message.payload);
+                lock(&listener).hear(chunk);
+            }
+            count.send_modify(|count| *count += 1);
         })?;
         let mut health = link.health();
         tokio::select! {
@@ -208,9 +151,9 @@ impl Proplet {
         let assembled = async {
             self.ask(app_name).await;
             loop {
-                let (chunks, total_chunks) = lock(&self.heard.assemblies).progress(app_name);
+                let (chunks, total_chunks) = self.progress(app_name);
                 progress(chunks, total_chunks);
-                let module = lock(&self.heard.assemblies).take(app_name);
+                let module = lock(&self.heard).assemblies.take(app_name);
                 if module.is_some() || messages.changed().await.is_err() {
                     return module;
                 }
@@ -219,10 +162,96 @@ impl Proplet {
         tokio::time::timeout(TASK_TIMEOUT, assembled).await.ok().flatten()
     }
 
+    /// Asks for a module as [`Proplet::request`], and tells why if it does not come, or not as it was wished for. A
+    /// module is compared with what the proxy tells on the status topic.
+    ///
+    /// # Errors
+    /// [`Error::Reported`] as soon as a proxy tells that it will not deliver, [`Error::Timeout`], [`Error::Irregular`],
+    /// [`Error::NotWasm`], [`Error::DigestMismatch`], [`Error::Stopping`] if the proplet is closed.
+    pub async fn obtain(&self, app_name: &str, wish: &Wish) -> Result<Assembled, Error> {
+        let watching = Watching::begin(&self.heard, app_name);
+        let deadline = tokio::time::Instant::now() + wish.timeout;
+        let assembled = self.assembled(app_name, wish.is_strict, &watching);
+        let module = tokio::time::timeout_at(deadline, assembled).await.unwrap_or_else(|_| {
+            let (chunks, total_chunks) = self.progress(app_name);
+            Err(Error::Timeout { app_name: app_name.into(), waited: wish.timeout, chunks, total_chunks })
+        })?;
+        let (module, digest) = tokio::task::spawn_blocking(move || {
+            let digest = Digest::of(&module);
+            (module, digest)
+        })
+        .await
+        .map_err(|_| Error::Stopping { app_name: app_name.into() })?;
+        wasm::check_start(digest, &module)?;
+        let told = match wish.digest {
+            Some(wanted) => vec![wanted],
+            None => self.told(&watching).await,
+        };
+        let is_verified = told.contains(&digest);
+        match told.first() {
+            Some(expected) if !is_verified => {
+                Err(Error::DigestMismatch { object: expected.to_string(), actual: digest.to_string() })
+            }
+            _ => Ok(Assembled { module, digest, is_verified }),
+        }
+    }
+
+    async fn assembled(&self, app_name: &str, is_strict: bool, watching: &Watching<'_>) -> Result<Vec<u8>, Error> {
+        let mut messages = self.messages.clone();
+        let closed = || Error::Stopping { app_name: app_name.into() };
+        if self.ask(app_name).await == Acknowledgement::LinkClosed {
+            return Err(closed());
+        }
+        loop {
+            {
+                let mut heard = lock(&self.heard);
+                let Heard { assemblies, watches, .. } = &mut *heard;
+                if let Some(watch) = watches.get(&watching.id) {
+                    if let Some(reason) = watch.irregularity.clone().filter(|_| is_strict) {
+                        return Err(Error::Irregular { app_name: app_name.into(), reason });
+                    }
+                    if let Some(failure) = &watch.failure {
+                        return Err(failure.clone());
+                    }
+                }
+                if let Some(module) = assemblies.take(app_name) {
+                    return Ok(module);
+                }
+            }
+            messages.changed().await.map_err(|_| closed())?;
+        }
+    }
+
+    /// The digests that proxies told of what is watched, once there is one.
+    async fn told(&self, watching: &Watching<'_>) -> Vec<Digest> {
+        let mut messages = self.messages.clone();
+        let told = async {
+            loop {
+                let digests = watching.digests();
+                if !digests.is_empty() || messages.changed().await.is_err() {
+                    return digests;
+                }
+            }
+        };
+        tokio::time::timeout(STATUS_GRACE, told).await.unwrap_or_default()
+    }
+
+    /// The number of chunks of a module that are there, and of all.
+    #[must_use]
+    pub fn progress(&self, app_name: &str) -> (u64, u64) {
+        lock(&self.heard).assemblies.progress(app_name)
+    }
+
     /// What became of the messages heard so far.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        *lock(&self.heard.tally)
+        lock(&self.heard).tally
+    }
+
+    /// The last [`MAX_SEEN`] chunks, as they were heard.
+    #[must_use]
+    pub fn seen(&self) -> Vec<SeenChunk> {
+        lock(&self.heard).seen.iter().cloned().collect()
     }
 
     /// Disconnects.
@@ -231,41 +260,53 @@ impl Proplet {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::Encoder;
-
-    #[test]
-    fn chunks_assemble_in_any_order_and_the_first_copy_wins() {
-        let (encoder, now) = (Encoder::new("a", 3), Instant::now());
-        let mut assemblies = Assemblies::default();
-        for (index, data) in [(2, "c"), (0, "a"), (0, "x"), (1, "b")] {
-            assert_eq!(assemblies.take("a"), None);
-            assemblies.receive(&encoder.message(index, data.as_bytes()), now);
+impl Heard {
+    fn hear(&mut self, chunk: Option<Chunk>) {
+        let now = Instant::now();
+        if self.swept.is_none_or(|swept| now - swept >= SWEEP_INTERVAL) {
+            self.swept = Some(now);
+            self.assemblies.sweep(now);
         }
-        assert_eq!(assemblies.take("a").unwrap(), b"abc");
-        assert_eq!(assemblies.take("a"), None);
+        let Some(chunk) = chunk else { return self.tally.count(Reception::Unreadable) };
+        let mut seen = SeenChunk::of(&chunk);
+        seen.reception = self.assemblies.store(chunk, now);
+        self.tally.count(seen.reception);
+        self.watches.values_mut().for_each(|watch| watch.hear(&seen));
+        if self.seen.len() == MAX_SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(seen);
     }
 
-    #[test]
-    fn another_total_is_dropped_and_noise_ignored() {
-        let now = Instant::now();
-        let mut assemblies = Assemblies::default();
-        assemblies.receive(&Encoder::new("a", 3).message(0, b"a"), now);
-        assert_eq!(assemblies.receive(&Encoder::new("a", 2).message(1, b"b"), now), Reception::OtherTotal);
-        assert_eq!(assemblies.receive(b"{}", now), Reception::Unreadable);
-        assert_eq!(assemblies.progress("a"), (1, 3));
+    fn hear_status(&mut self, payload: &[u8]) {
+        if let Ok(status) = serde_json::from_slice::<Status>(payload) {
+            self.watches.values_mut().for_each(|watch| watch.hear_status(&status));
+        }
+    }
+}
+
+/// A watch that ends with who has begun it.
+struct Watching<'a> {
+    heard: &'a Mutex<Heard>,
+    id: u64,
+}
+
+impl<'a> Watching<'a> {
+    fn begin(heard: &'a Mutex<Heard>, app_name: &str) -> Self {
+        let mut locked = lock(heard);
+        locked.watched += 1;
+        let id = locked.watched;
+        locked.watches.insert(id, Watch::new(app_name));
+        Self { heard, id }
     }
 
-    #[test]
-    fn an_assembly_dies_after_its_time() {
-        let now = Instant::now();
-        let mut assemblies = Assemblies::default();
-        assemblies.receive(&Encoder::new("a", 2).message(0, b"a"), now);
-        assemblies.sweep(now + Duration::from_secs(299));
-        assert_eq!(assemblies.progress("a"), (1, 2));
-        assemblies.sweep(now + ASSEMBLY_TTL);
-        assert_eq!(assemblies.progress("a"), (0, 0));
+    fn digests(&self) -> Vec<Digest> {
+        lock(self.heard).watches.get(&self.id).map(|watch| watch.digests.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        lock(self.heard).watches.remove(&self.id);
     }
 }

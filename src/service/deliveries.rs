@@ -1,39 +1,46 @@
 //! The deliveries under way: one task each, and what has to be put right however it ends.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Delivered, Purpose, Service};
+use super::{Purpose, Service};
 use crate::blob::Digest;
-use crate::delivery::courier::{Courier, Sent};
+use crate::delivery::courier::Courier;
 use crate::delivery::schedule::{RequestId, TransferId};
 use crate::error::Error;
+use crate::journal::{Report, What};
 use crate::status;
 use crate::sync::lock;
 use crate::topic::App;
 
 impl Service {
-    /// Delivers until `halt`, and tells how it went.
+    /// Delivers until `halt`, or until nobody wants it any more, and tells how it went.
     async fn carry_out(self: Arc<Self>, id: TransferId, app: App, purpose: Purpose, halt: CancellationToken) {
-        let begin = Instant::now();
+        let withdrawn = CancellationToken::new();
+        lock(&self.under_way).insert(id, withdrawn.clone());
         let mut open = Open { courier: &self.courier, id, is_done: false };
         let result = tokio::select! {
             result = self.deliver(id, &app, purpose) => result,
             () = halt.cancelled() => Err(Error::Stopping { app_name: app.name.to_string() }),
+            () = withdrawn.cancelled() => Err(Error::Withdrawn { app_name: app.name.to_string() }),
         };
+        lock(&self.under_way).remove(&id);
         match result {
-            Ok(Some(Delivered { digest, plan, sent: Sent { requests, total_chunks, sent_chunks } })) => {
+            Ok(Some(report)) => {
                 open.is_done = true;
-                let (seconds, size) = (begin.elapsed().as_secs_f64(), plan.size());
+                let Report { digest, plan, requests, sent_chunks, .. } = report;
+                let (seconds, size) = ((report.fetching + report.sending).as_secs_f64(), plan.size());
+                let total_chunks = plan.total_chunks();
                 if purpose == Purpose::Repeat {
                     info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, seconds, "repeated");
+                    self.journal.note(&app, What::Repeated(report));
                 } else {
                     self.reporter.tell_progress(&app, status::State::Sent, digest, &plan, sent_chunks);
                     info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, requests, seconds, "delivered");
+                    self.journal.note(&app, What::Sent(report));
                 }
             }
             Ok(None) => {
@@ -41,11 +48,13 @@ impl Service {
                 if let Some(group) = &self.group {
                     group.give_back(&app, requests.len(), self.clock.now());
                 }
+                self.journal.given_up(&requests, &Error::GivenWay { app_name: app.name.to_string() });
                 self.state.close_requests(requests);
             }
             Err(error) => {
                 // Before the report: who asks after it must not join what has failed.
                 let requests = open.give_up();
+                self.journal.given_up(&requests, &error);
                 if !matches!(error, Error::Stopping { .. }) {
                     self.state.close_requests(requests);
                 }
@@ -55,6 +64,15 @@ impl Service {
                     self.refuse(&app, &error);
                 }
             }
+        }
+    }
+}
+
+impl Service {
+    /// Nobody wants a transfer any more.
+    pub(super) fn withdraw(&self, id: TransferId) {
+        if let Some(withdrawn) = lock(&self.under_way).get(&id) {
+            withdrawn.cancel();
         }
     }
 }
