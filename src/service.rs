@@ -105,7 +105,7 @@ impl Service {
         let reporter = Arc::new(Reporter::new(instance.clone(), clock));
         let policy = Policy::new(&config.registry);
         Ok(Arc::new(Self {
-            puller: Puller::new(&config, policy.clone())?,
+            puller: Puller::new(&config.registry, &config.store, policy.clone())?,
             policy,
             courier: Courier::new(config.delivery.limits, clock, Arc::clone(&state), Arc::clone(&reporter)),
             group: config.share_group.is_some().then(|| Group::new(instance.clone())),
@@ -144,7 +144,7 @@ impl Service {
         let reference = Reference::parse(&app.name, &self.config.registry.url)?;
         self.policy.permit(&reference)?;
 
-        let Pulled { root, module } = self.pull(app, &reference, purpose).await?;
+        let Pulled { root, module, .. } = self.pull(app, &reference, purpose).await?;
         wasm::check(&module)?;
 
         let (digest, size) = (module.digest(), module.size());
