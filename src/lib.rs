@@ -30,10 +30,13 @@
 //! What goes wrong on the way is an [`error::Error`], which says on whose side and what to do. [`tls`] is the one TLS
 //! configuration of both sides.
 //!
+//! The other way, an [`artifact`] is a module packed for a registry, to which `Puller::push` brings it.
+//!
 //! With the feature `embedded`, the module `embedded` has a broker, a registry and a proplet inside the process, for the
 //! demo, tests and fixtures.
 
 mod archive;
+pub mod artifact;
 pub mod blob;
 pub mod chunk;
 pub mod clock;

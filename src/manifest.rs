@@ -1,12 +1,15 @@
 //! Finding the module in a manifest (OCI image specification, "Image Index" and "Image Manifest"), in every shape in which
 //! Wasm is published.
 
+mod about;
 mod types;
 
 use std::path::Path;
 
 use serde::Deserialize;
 
+pub(crate) use self::about::About;
+use self::about::kind;
 use self::types::Bounded;
 pub(crate) use self::types::{Entry, Image, Manifest};
 use crate::blob::Descriptor;
@@ -37,6 +40,8 @@ pub(crate) struct Choice {
     pub(crate) layer: Descriptor,
     /// What the layer may be.
     pub(crate) form: Form,
+    /// What kind of artifact it is of.
+    pub(crate) kind: &'static str,
 }
 
 /// What a layer may be.
@@ -103,7 +108,10 @@ fn fitness(entry: &Entry) -> usize {
 /// the only one that may be it.
 pub(crate) fn choose(reference: &Reference, image: &Image) -> Result<Choice, Error> {
     let layers = &image.layers;
-    let chosen = |layer: &Entry, form| Ok(Choice { layer: descriptor(reference, "layer", layer)?, form });
+    let chosen = |layer: &Entry, form| {
+        let kind = kind(image, layer, &form);
+        Ok(Choice { layer: descriptor(reference, "layer", layer)?, form, kind })
+    };
     let several = |candidates: &[&Entry]| {
         let candidates = list(candidates.iter().map(|layer| shown(layer)));
         Err(Error::Ambiguous { reference: reference.to_string(), candidates })

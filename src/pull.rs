@@ -1,8 +1,10 @@
-//! Pulling: from a reference to the verified module on disk, by way of the store.
+//! Pulling: from a reference to the verified module on disk, by way of the store. And the other way, pushing.
 
 mod flights;
+mod push;
 mod signatures;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,9 +16,9 @@ use tracing::{info, warn};
 use self::flights::Flights;
 use crate::archive::{Layer, Packing, Wanted};
 use crate::blob::{Blob, Descriptor, Digest};
-use crate::config::{Config, PullPolicy, RegistryConfig};
+use crate::config::{PullPolicy, RegistryConfig, StoreConfig};
 use crate::error::Error;
-use crate::manifest::{self, Choice, Form, Manifest, is_named_wasm};
+use crate::manifest::{self, About, Choice, Form, Image, Manifest, is_named_wasm};
 use crate::policy::Policy;
 use crate::recent::Recent;
 use crate::reference::{Reference, Version};
@@ -37,6 +39,38 @@ pub struct Pulled {
     pub root: Digest,
     /// The module, verified.
     pub module: Blob,
+    /// The layer that the module is, or was taken out of.
+    pub layer: Descriptor,
+    /// What the publisher says of the manifest that names the layer, as it came; 64 annotations and 4 KiB at most, others
+    /// are left out.
+    pub annotations: BTreeMap<String, String>,
+    /// What kind of artifact it was found to be: the name of a [`Shape`](crate::artifact::Shape), or `wasm-layer` for a
+    /// layer of another Wasm type.
+    pub shape: &'static str,
+}
+
+/// What a reference means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// Of the manifest or index.
+    pub media_type: String,
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// What the publisher says of it, as it came; 64 annotations and 4 KiB at most, others are left out.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Question {
+    Meaning,
+    Module,
+}
+
+impl Question {
+    const ALL: [Self; 2] = [Self::Meaning, Self::Module];
 }
 
 /// Brings modules to disk, each once for any number of askers.
@@ -50,21 +84,21 @@ pub struct Puller {
     /// Modules that were unpacked and are still there.
     unpacked: Arc<Semaphore>,
     flights: Flights,
-    /// What was refused lately, by reference and scope.
-    refusals: Recent<(String, Digest), Error>,
+    /// What was refused lately, by question, reference and the repository's identity.
+    refusals: Recent<(Question, String, Digest), Error>,
 }
 
 impl Puller {
-    /// A puller with the registries and the store of `config`, which keeps to `policy`.
+    /// A puller with these registries and this store, which keeps to `policy`.
     ///
     /// # Errors
     /// [`Error::Setup`] if certificates, keys or HTTP proxies are unusable, [`Error::Disk`] if the store is.
-    pub fn new(config: &Config, policy: Policy) -> Result<Self, Error> {
+    pub fn new(config: &RegistryConfig, store: &StoreConfig, policy: Policy) -> Result<Self, Error> {
         Ok(Self {
-            registry: Registry::new(&config.registry, policy)?,
-            store: Store::open(&config.store)?,
-            config: config.registry.clone(),
-            unpacking: Semaphore::new(config.registry.max_fetches),
+            registry: Registry::new(config, policy)?,
+            store: Store::open(store)?,
+            config: config.clone(),
+            unpacking: Semaphore::new(config.max_fetches),
             unpacked: Arc::new(Semaphore::new(MAX_UNPACKED)),
             flights: Flights::default(),
             refusals: Recent::new(MAX_REFUSALS),
@@ -74,29 +108,40 @@ impl Puller {
     /// The module behind `reference`, verified.
     ///
     /// # Errors
-    /// Those of the stages resolve and fetch.
+    /// Those of the stages resolve and fetch; [`Error::Denied`] if the policy does not permit the reference.
     pub async fn pull(&self, reference: &Reference) -> Result<Pulled, Error> {
         let repository = self.registry.repository(reference).await?;
-        let identity = repository.identity();
-        let name = (reference.to_string(), Digest::of(&identity));
-        if let Some(refusal) = self.refusals.get(&name) {
-            return Err(refusal);
-        }
-        let scope = self.store.scope(&identity);
-        let pull = Pull { puller: self, reference, repository: &repository, scope, policy: self.config.pull_policy };
-        let timeout = self.config.fetch_timeout;
-        let module = tokio::time::timeout(timeout, pull.module()).await.unwrap_or_else(|_| {
-            let detail =
-                format!("finding and fetching it took longer than {} s (PROXY_FETCH_TIMEOUT)", timeout.as_secs_f64());
-            Err(Error::RegistryUnreachable { object: reference.to_string(), detail })
-        });
-        if let Err(error) = &module
-            && !error.retryable()
-        {
-            self.refusals.insert(name, error.clone(), Instant::now() + REFUSAL_TTL);
-        }
-        module
+        let pull = self.begin(reference, &repository);
+        pull.answer(Question::Module, Box::pin(pull.module())).await
     }
+
+    /// What `reference` means now, by the rules of pulling. Whether it is signed is not asked.
+    ///
+    /// # Errors
+    /// As [`Puller::pull`].
+    pub async fn resolve(&self, reference: &Reference) -> Result<Resolved, Error> {
+        let repository = self.registry.repository(reference).await?;
+        let pull = self.begin(reference, &repository);
+        pull.answer(Question::Meaning, Box::pin(pull.meaning())).await
+    }
+
+    fn begin<'a>(&'a self, reference: &'a Reference, repository: &'a Repository<'a>) -> Pull<'a> {
+        let scope = self.store.scope(&repository.identity());
+        Pull { puller: self, reference, repository, scope, policy: self.config.pull_policy }
+    }
+}
+
+/// Ends what takes too long.
+async fn within<T>(
+    limit: Duration,
+    reference: &Reference,
+    what: &str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let detail = format!("{what} it took longer than {} s (PROXY_FETCH_TIMEOUT)", limit.as_secs_f64());
+        Err(Error::RegistryUnreachable { object: reference.to_string(), detail })
+    })
 }
 
 /// One pull.
@@ -119,19 +164,61 @@ impl Document {
     fn parsed(self, reference: &Reference) -> Result<(Digest, Manifest), Error> {
         Ok((self.digest, manifest::parse(reference, &self.bytes)?))
     }
+
+    fn described(self, reference: &Reference) -> Result<(Digest, Manifest, About), Error> {
+        let manifest = manifest::parse(reference, &self.bytes)?;
+        let about = About::read(&self.bytes, &manifest);
+        Ok((self.digest, manifest, about))
+    }
+}
+
+/// Where a reference leads.
+struct Found {
+    choice: Choice,
+    /// The digest of the manifest or index that it means.
+    root: Digest,
+    /// That of the index's manifest, if it is an index.
+    child: Option<Digest>,
+    /// Of the manifest.
+    annotations: BTreeMap<String, String>,
 }
 
 impl Pull<'_> {
+    /// Does the work in its time, unless it was refused lately.
+    async fn answer<T>(&self, question: Question, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let Puller { refusals, config, .. } = self.puller;
+        let name = (question, self.reference.to_string(), Digest::of(&self.repository.identity()));
+        if let Some(refusal) = refusals.get(&name) {
+            return Err(refusal);
+        }
+        let answer = within(config.fetch_timeout, self.reference, "finding and fetching", work).await;
+        if let Err(error) = &answer
+            && !error.retryable()
+        {
+            refusals.insert(name, error.clone(), Instant::now() + REFUSAL_TTL);
+        }
+        answer
+    }
+
+    /// What the reference means.
+    async fn meaning(&self) -> Result<Resolved, Error> {
+        let document = self.resolve().await?;
+        let size = document.bytes.len() as u64;
+        let (digest, _, About { media_type, annotations }) = document.described(self.reference)?;
+        Ok(Resolved { media_type, digest, size, annotations })
+    }
+
     /// The path from the reference to the module.
     async fn module(&self) -> Result<Pulled, Error> {
-        let (Choice { layer, form }, root, child) = self.choose().await?;
+        let Found { choice, root, child, annotations } = self.choose().await?;
+        let Choice { layer, form, kind } = choice;
         self.check_signatures(&[Some(root), child].into_iter().flatten().collect::<Vec<_>>()).await?;
         let limit = self.puller.config.max_module_size;
         if layer.size > limit {
             return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
         }
         let blob = self.blob(&layer).await?;
-        Ok(Pulled { root, module: self.unpack(blob, form).await? })
+        Ok(Pulled { root, module: self.unpack(blob, form).await?, layer, annotations, shape: kind })
     }
 
     /// The manifest or index that the reference means now.
@@ -218,17 +305,22 @@ impl Pull<'_> {
         Ok(Document { digest: self.scope.keep(bytes.clone()).await?, bytes })
     }
 
-    /// The layer that the reference leads to; the digest of its manifest or index, and that of the index's manifest. One
-    /// of them is to be signed.
-    async fn choose(&self) -> Result<(Choice, Digest, Option<Digest>), Error> {
-        let (root, manifest) = self.resolve().await?.parsed(self.reference)?;
+    /// The layer that the reference leads to.
+    async fn choose(&self) -> Result<Found, Error> {
+        let found = |image: &Image, root, child, about: About| {
+            let choice = manifest::choose(self.reference, image)?;
+            Ok(Found { choice, root, child, annotations: about.annotations })
+        };
+        let (root, manifest, about) = self.resolve().await?.described(self.reference)?;
         let child = match manifest {
-            Manifest::Image(image) => return Ok((manifest::choose(self.reference, &image)?, root, None)),
+            Manifest::Image(image) => return found(&image, root, None, about),
             Manifest::Index(index) => manifest::for_wasm(self.reference, &index)?,
         };
-        match self.document(child.digest).await?.parsed(self.reference)? {
-            (child, Manifest::Image(image)) => Ok((manifest::choose(self.reference, &image)?, root, Some(child))),
-            (_, Manifest::Index(_)) => Err(manifest::unsupported(self.reference, "its index leads to another index")),
+        match self.document(child.digest).await?.described(self.reference)? {
+            (child, Manifest::Image(image), about) => found(&image, root, Some(child), about),
+            (_, Manifest::Index(_), _) => {
+                Err(manifest::unsupported(self.reference, "its index leads to another index"))
+            }
         }
     }
 

@@ -1,21 +1,23 @@
-//! Pulling from OCI registries (OCI distribution specification, "Pull").
+//! Pulling from OCI registries and pushing to them (OCI distribution specification, "Pull" and "Push").
 
 mod auth;
 mod credentials;
 mod dial;
+mod outgoing;
 mod proxies;
+mod push;
 mod retry;
 mod transport;
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_RANGE, RANGE};
+use reqwest::header::{CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
-use self::auth::{Authorizations, Challenge, fingerprint};
+use self::auth::{Access, Authorizations, Challenge, fingerprint};
 use self::credentials::Keychain;
 use self::retry::{Failure, Patience, retrying};
 use self::transport::{Body, Call, Transport, shown};
@@ -49,8 +51,8 @@ pub struct Registry {
     certificate: Option<(String, Digest)>,
     /// Manifests that are asked for at once.
     lookups: Semaphore,
-    /// Blobs that are downloaded at once. Apart from the lookups, so that slow downloads do not stop what is stored.
-    downloads: Semaphore,
+    /// Blobs that are down- or uploaded at once. Apart from the lookups, so that slow ones do not stop what is stored.
+    transfers: Semaphore,
 }
 
 /// Where a repository is to be had: the registry itself, or a mirror.
@@ -88,15 +90,17 @@ impl Registry {
             away: Recent::new(config.mirrors.len()),
             certificate: config.client_identity.as_ref().map(|identity| (config.url.host.clone(), identity.digest())),
             lookups: Semaphore::new(config.max_fetches),
-            downloads: Semaphore::new(config.max_fetches),
+            transfers: Semaphore::new(config.max_fetches),
         })
     }
 
     /// The repository that `reference` lies in, not yet asked anything.
     ///
     /// # Errors
-    /// [`Error::Credentials`] if the docker configuration file or a helper fails.
+    /// [`Error::Denied`] if the policy does not permit it, [`Error::Credentials`] if the docker configuration file or a
+    /// helper fails.
     pub async fn repository<'a>(&'a self, reference: &'a Reference) -> Result<Repository<'a>, Error> {
+        self.policy.permit(reference)?;
         let Reference { registry, repository, .. } = reference;
         let mut mirrors = Vec::new();
         for Mirror { url, .. } in self.mirrors.iter().filter(|mirror| mirror.registry == *registry) {
@@ -255,7 +259,7 @@ impl Repository<'_> {
         blob: &Descriptor,
         spool: &mut Spool,
     ) -> Result<(), Failure> {
-        let _permit = self.registry.downloads.acquire().await;
+        let _permit = self.registry.transfers.acquire().await;
         let offset = spool.received();
         if offset == blob.size && offset > 0 {
             return Ok(());
@@ -297,19 +301,37 @@ impl Repository<'_> {
 
     /// Asks once, with authorization if the registry wants it.
     async fn try_ask(&self, endpoint: &Endpoint, call: &Call) -> Result<Response, Failure> {
-        let Registry { transport, authorizations, .. } = self.registry;
-        let response = transport.send(call, authorizations.get(endpoint).as_ref()).await?;
-        // A challenge from where the registry redirected to is not the registry's, and gets no credentials.
-        if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != call.url.origin() {
-            return self.checked(call, response).await;
-        }
-        authorizations.forget(endpoint);
-        let authorization = Challenge { repository: self, endpoint }.answer(response).await?;
-        let response = transport.send(call, Some(&authorization)).await?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            authorizations.forget(endpoint);
-        }
+        let send = |authorization: Option<HeaderValue>| async move {
+            self.registry.transport.send(call, authorization.as_ref()).await
+        };
+        let response = self.authorized(endpoint, Access::Pull, call, send).await?;
         self.checked(call, response).await
+    }
+
+    /// Sends a call with what the registry accepted last, and once more if it is challenged.
+    async fn authorized<F>(
+        &self,
+        endpoint: &Endpoint,
+        access: Access,
+        call: &Call,
+        send: impl Fn(Option<HeaderValue>) -> F,
+    ) -> Result<Response, Failure>
+    where
+        F: Future<Output = Result<Response, Failure>>,
+    {
+        let authorizations = &self.registry.authorizations;
+        let response = send(authorizations.get(endpoint, access)).await?;
+        // A challenge from where the registry led to is not the registry's, and gets no credentials.
+        if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != call.url.origin() {
+            return Ok(response);
+        }
+        authorizations.forget(endpoint, access);
+        let authorization = Challenge { repository: self, endpoint, access }.answer(response).await?;
+        let response = send(Some(authorization)).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            authorizations.forget(endpoint, access);
+        }
+        Ok(response)
     }
 
     /// Lets pass the answers of a registry that does no ranges or no HEAD: it can be asked otherwise.

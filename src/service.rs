@@ -106,7 +106,7 @@ impl Service {
         let journal = Arc::<Journal>::default();
         let (asks, waiting_asks) = mpsc::channel(asks::MAX_WAITING);
         Ok(Arc::new(Self {
-            puller: Puller::new(&config, policy.clone())?,
+            puller: Puller::new(&config.registry, &config.store, policy.clone())?,
             policy,
             courier: Courier::new(
                 config.delivery.limits,
@@ -181,7 +181,7 @@ impl Service {
         let reference = Reference::parse(&app.name, &self.config.registry.url)?;
         self.policy.permit(&reference)?;
 
-        let Pulled { root, module } = self.pull(app, &reference, purpose).await?;
+        let Pulled { root, module, .. } = self.pull(app, &reference, purpose).await?;
         let (digest, size) = (module.digest(), module.size());
         self.journal.note(app, What::Fetched { digest, size });
         wasm::check(&module)?;

@@ -17,6 +17,7 @@ mod egress;
 mod hostile;
 mod joining;
 mod pull_policy;
+mod pushing;
 mod registries;
 mod replicas;
 mod restarts;

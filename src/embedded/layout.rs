@@ -6,31 +6,20 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use oci_client::annotations::ORG_OPENCONTAINERS_IMAGE_REF_NAME;
-use oci_client::manifest::{
-    ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageIndex, OciImageManifest,
-    WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE,
-};
-use serde_json::json;
+use oci_client::manifest::{ImageIndexEntry, OciDescriptor, OciImageIndex};
 
+use crate::artifact::{Artifact, IMAGE_INDEX, Packed, Shape};
 use crate::blob::Digest;
 use crate::reference::{is_repository, is_tag};
-
-/// How a module is packed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// As the tool wasm-to-oci does: an empty configuration, and a manifest that does not name its own media type.
-    WasmToOci,
-    /// As the CNCF's "Wasm OCI Artifact layout" says.
-    WasmArtifact,
-}
 
 /// What a push wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pushed {
     /// Digest of the manifest, `sha256:` and 64 hexadecimal digits.
     pub manifest: String,
-    /// Digest of the module, likewise.
+    /// Digest of the layer, which but for [`Shape::Image`] is the module, likewise.
     pub layer: String,
 }
 
@@ -67,7 +56,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Writes `wasm`, whatever its bytes are, as `repository:tag`. Blocks on the disk.
+    /// Writes `wasm`, whatever its bytes are, as `repository:tag`; the layer's title is the last part of the repository
+    /// and `.wasm`. Blocks on the disk.
     ///
     /// As in a registry, a manifest that loses its tag to another one is still there under its digest.
     ///
@@ -78,28 +68,11 @@ impl Layout {
         if !is_repository(repository) || !is_tag(tag) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not repository:tag")));
         }
-        let (config_type, layer_type, config) = match shape {
-            Shape::WasmToOci => (WASM_CONFIG_MEDIA_TYPE, WASM_LAYER_MEDIA_TYPE, json!({})),
-            Shape::WasmArtifact => (
-                "application/vnd.wasm.config.v0+json",
-                "application/wasm",
-                json!({
-                    // A constant, so that equal modules have equal manifests.
-                    "created": "1970-01-01T00:00:00Z",
-                    "architecture": "wasm",
-                    "os": if wasm.starts_with(b"\0asm\x0d\0\x01\0") { "wasip2" } else { "wasip1" },
-                    "layerDigests": [Digest::of(wasm).to_string()],
-                }),
-            ),
-        };
-        let layer = self.write_blob(layer_type, wasm)?;
-        let manifest = OciImageManifest {
-            media_type: (shape != Shape::WasmToOci).then(|| OCI_IMAGE_MEDIA_TYPE.to_owned()),
-            config: self.write_blob(config_type, &serde_json::to_vec(&config)?)?,
-            layers: vec![layer.clone()],
-            ..OciImageManifest::default()
-        };
-        let manifest = self.write_blob(OCI_IMAGE_MEDIA_TYPE, &serde_json::to_vec(&manifest)?)?;
+        let title = format!("{}.wasm", repository.rsplit('/').next().unwrap_or(repository));
+        let artifact = Artifact::pack(Bytes::copy_from_slice(wasm), shape, &title);
+        self.write_blob(&artifact.config)?;
+        let layer = self.write_blob(&artifact.layer)?;
+        let manifest = self.write_blob(&artifact.manifest)?;
         self.tag(name, &manifest)?;
         Ok(Pushed { manifest: manifest.digest, layer: layer.digest })
     }
@@ -135,11 +108,12 @@ impl Layout {
         self.write_index(entries)
     }
 
-    fn write_blob(&self, media_type: &str, bytes: &[u8]) -> io::Result<OciDescriptor> {
-        let digest = Digest::of(bytes);
-        self.write(&self.blob_path(digest), bytes)?;
+    fn write_blob(&self, blob: &Packed) -> io::Result<OciDescriptor> {
+        let Packed { media_type, bytes, digest } = blob;
+        self.write(&self.blob_path(*digest), bytes)?;
+        let (media_type, digest) = ((*media_type).to_owned(), digest.to_string());
         let size = i64::try_from(bytes.len()).map_err(io::Error::other)?;
-        Ok(OciDescriptor { media_type: media_type.into(), digest: digest.to_string(), size, ..Default::default() })
+        Ok(OciDescriptor { media_type, digest, size, ..Default::default() })
     }
 
     /// Keeps others, of this process or another, from changing the index that is about to be read and rewritten.
@@ -150,7 +124,7 @@ impl Layout {
     }
 
     fn write_index(&self, manifests: Vec<ImageIndexEntry>) -> io::Result<()> {
-        let media_type = Some(OCI_IMAGE_INDEX_MEDIA_TYPE.to_owned());
+        let media_type = Some(IMAGE_INDEX.to_owned());
         let index = OciImageIndex { schema_version: 2, media_type, manifests, artifact_type: None, annotations: None };
         self.write(&self.index_path(), &serde_json::to_vec(&index)?)
     }
@@ -175,6 +149,8 @@ pub(super) fn ref_name(entry: &ImageIndexEntry) -> Option<&String> {
 
 #[cfg(test)]
 mod tests {
+    use oci_client::manifest::OciImageManifest;
+
     use super::*;
 
     fn names(layout: &Layout) -> Vec<Option<String>> {
@@ -185,18 +161,15 @@ mod tests {
     fn a_push_writes_module_configuration_and_manifest() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::create(dir.path()).unwrap();
-        for (shape, config_type, os) in [
-            (Shape::WasmToOci, "application/vnd.wasm.config.v1+json", None),
-            (Shape::WasmArtifact, "application/vnd.wasm.config.v0+json", Some("wasip1")),
-        ] {
+        for shape in Shape::ALL {
             let pushed = layout.push("acme/add", "1.0", b"\0asm\x01\0\0\0", shape).unwrap();
             let read = |digest: &str| fs::read(layout.blob_path(digest.parse().unwrap())).unwrap();
-            assert_eq!(read(&pushed.layer), b"\0asm\x01\0\0\0");
+            let artifact = Artifact::pack(&b"\0asm\x01\0\0\0"[..], shape, "add.wasm");
+            assert_eq!(pushed.manifest, artifact.manifest.digest.to_string());
+            assert_eq!(read(&pushed.layer), artifact.layer.bytes);
             let manifest: OciImageManifest = serde_json::from_slice(&read(&pushed.manifest)).unwrap();
-            assert_eq!(manifest.config.media_type, config_type);
-            assert_eq!((&manifest.layers[0].digest, manifest.layers[0].size), (&pushed.layer, 8));
-            let config: serde_json::Value = serde_json::from_slice(&read(&manifest.config.digest)).unwrap();
-            assert_eq!(config["os"].as_str(), os);
+            assert_eq!(manifest.layers[0].digest, pushed.layer);
+            assert_eq!(read(&manifest.config.digest), artifact.config.bytes);
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "temporary files are left");
     }

@@ -1,10 +1,12 @@
 //! A read-only OCI registry inside the process, on a loopback port: it serves an image layout directory
-//! (OCI distribution specification, "Pull" and "Content Discovery").
+//! (OCI distribution specification, "Pull" and "Content Discovery"). It misbehaves when it is told to.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fs;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,9 +14,11 @@ use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -22,15 +26,36 @@ use tower_http::services::ServeFile;
 
 use super::layout::{Layout, ref_name};
 use crate::blob::Digest;
+use crate::sync::lock;
 
 /// How long stopping waits for answers that are being sent.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// Requests that are remembered.
+const MAX_REQUESTS: usize = 10_000;
 
 /// A running registry; dropping it ends it.
 pub struct Registry {
     port: u16,
     running: DropGuard,
     task: JoinHandle<io::Result<()>>,
+    served: Arc<Served>,
+}
+
+/// What is served, and how badly.
+struct Served {
+    layout: Layout,
+    faults: Mutex<Faults>,
+}
+
+#[derive(Default)]
+struct Faults {
+    /// What the next requests get, and how many of them.
+    status: StatusCode,
+    times: u32,
+    /// Copies that are served in the place of blobs.
+    tampered: HashMap<Digest, NamedTempFile>,
+    /// The last ones, the oldest first.
+    requests: VecDeque<String>,
 }
 
 impl Registry {
@@ -39,12 +64,52 @@ impl Registry {
     /// # Errors
     /// If the directory is not a layout or no port can be had.
     pub async fn start(layout_dir: impl Into<PathBuf>) -> io::Result<Self> {
-        let layout = Layout::open(layout_dir)?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::start_on(0, layout_dir).await
+    }
+
+    /// Serves it on `port` of 127.0.0.1, as after a restart; earlier faults and requests are forgotten.
+    ///
+    /// # Errors
+    /// As [`Registry::start`], and if the port is taken.
+    pub async fn start_on(port: u16, layout_dir: impl Into<PathBuf>) -> io::Result<Self> {
+        let served = Arc::new(Served { layout: Layout::open(layout_dir)?, faults: Mutex::default() });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let port = listener.local_addr()?.port();
         let stop = CancellationToken::new();
-        let server = axum::serve(listener, routes(layout)).with_graceful_shutdown(stop.clone().cancelled_owned());
-        Ok(Self { port, running: stop.drop_guard(), task: tokio::spawn(server.into_future()) })
+        let routes = routes(Arc::clone(&served));
+        let http = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+        Ok(Self { port, running: stop.drop_guard(), task: tokio::spawn(http.into_future()), served })
+    }
+
+    /// Answers the next `times` requests with `status`, or 500 if that is none, and an error body. Replaces an earlier
+    /// order.
+    pub fn fail_next(&self, status: u16, times: u32) {
+        let mut faults = lock(&self.served.faults);
+        faults.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        faults.times = times;
+    }
+
+    /// Serves the blob or manifest `digest` from now on with one bit flipped, in its middle. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] if it is no digest or the blob is empty, else what the system says, such as that
+    /// there is no such blob.
+    pub fn tamper(&self, digest: &str) -> io::Result<()> {
+        let unusable = || io::Error::new(io::ErrorKind::InvalidInput, format!("{digest:?} cannot be tampered with"));
+        let digest: Digest = digest.parse().map_err(|()| unusable())?;
+        let mut bytes = fs::read(self.served.layout.blob_path(digest))?;
+        let middle = bytes.len() / 2;
+        *bytes.get_mut(middle).ok_or_else(unusable)? ^= 1;
+        let mut copy = NamedTempFile::new()?;
+        copy.write_all(&bytes)?;
+        lock(&self.served.faults).tampered.insert(digest, copy);
+        Ok(())
+    }
+
+    /// The requests so far, the oldest first, such as `GET /v2/add/manifests/1.0`; the last 10,000 at most.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        lock(&self.served.faults).requests.iter().cloned().collect()
     }
 
     /// The TCP port it listens on.
@@ -66,28 +131,51 @@ impl Registry {
     }
 }
 
-fn routes(layout: Layout) -> Router {
+fn routes(served: Arc<Served>) -> Router {
     Router::new()
         .route("/v2/", get(async || json(StatusCode::OK, &json!({}))))
         .route("/v2/_catalog", get(catalog))
         .route("/v2/{*path}", get(pull))
-        .with_state(layout)
+        .layer(from_fn_with_state(Arc::clone(&served), misbehave))
+        .with_state(served)
 }
 
-async fn catalog(State(layout): State<Layout>) -> Result<Response, Failure> {
-    let entries = layout.entries()?;
+/// Notes a request, and answers it if it is to fail.
+async fn misbehave(State(served): State<Arc<Served>>, request: Request, next: Next) -> Response {
+    let failure = {
+        let mut faults = lock(&served.faults);
+        if faults.requests.len() == MAX_REQUESTS {
+            faults.requests.pop_front();
+        }
+        faults.requests.push_back(format!("{} {}", request.method(), request.uri()));
+        let left = faults.times.checked_sub(1);
+        faults.times = left.unwrap_or_default();
+        left.map(|_| faults.status)
+    };
+    match failure {
+        Some(status) => Failure::Ordered(status).into_response(),
+        None => next.run(request).await,
+    }
+}
+
+async fn catalog(State(served): State<Arc<Served>>) -> Result<Response, Failure> {
+    let entries = served.layout.entries()?;
     let names = entries.iter().filter_map(|entry| ref_name(entry)?.rsplit_once(':'));
     let repositories: BTreeSet<_> = names.map(|(repository, _)| repository).collect();
     Ok(json(StatusCode::OK, &json!({ "repositories": repositories })))
 }
 
-async fn pull(State(layout): State<Layout>, Path(path): Path<String>, request: Request) -> Result<Response, Failure> {
+async fn pull(
+    State(served): State<Arc<Served>>,
+    Path(path): Path<String>,
+    request: Request,
+) -> Result<Response, Failure> {
     // Read from its end, because names have slashes in them.
     let mut parts = path.rsplitn(3, '/');
     let (Some(last), Some(kind), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(Failure::Unknown("NAME_UNKNOWN"));
     };
-    let entries = layout.entries()?;
+    let entries = served.layout.entries()?;
     let tags: BTreeMap<_, _> = entries
         .iter()
         .filter_map(|entry| {
@@ -102,22 +190,24 @@ async fn pull(State(layout): State<Layout>, Path(path): Path<String>, request: R
             let by_digest = || entries.iter().find(|entry| entry.digest == reference);
             let entry = tags.get(reference).copied().or_else(by_digest);
             let entry = entry.ok_or(Failure::Unknown("MANIFEST_UNKNOWN"))?;
-            send(&layout, &entry.digest, &entry.media_type, "MANIFEST_UNKNOWN", request).await
+            send(&served, &entry.digest, &entry.media_type, "MANIFEST_UNKNOWN", request).await
         }
-        ("blobs", digest) => send(&layout, digest, "application/octet-stream", "BLOB_UNKNOWN", request).await,
+        ("blobs", digest) => send(&served, digest, "application/octet-stream", "BLOB_UNKNOWN", request).await,
         _ => Err(Failure::Unknown("NAME_UNKNOWN")),
     }
 }
 
 /// Answers with the blob that has this digest. Only a digest that parses becomes a path.
 async fn send(
-    layout: &Layout,
+    served: &Served,
     digest: &str,
     media_type: &str,
     unknown: &'static str,
     request: Request,
 ) -> Result<Response, Failure> {
-    let path = layout.blob_path(digest.parse::<Digest>().map_err(|()| Failure::Unknown(unknown))?);
+    let name: Digest = digest.parse().map_err(|()| Failure::Unknown(unknown))?;
+    let tampered = lock(&served.faults).tampered.get(&name).map(|copy| copy.path().to_owned());
+    let path = tampered.unwrap_or_else(|| served.layout.blob_path(name));
     let mut response = ServeFile::new(path).try_call(request).await.map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => Failure::Unknown(unknown),
         _ => Failure::Disk(error),
@@ -132,6 +222,8 @@ enum Failure {
     /// With the specification's code for what there is not.
     Unknown(&'static str),
     Disk(io::Error),
+    /// As [`Registry::fail_next`] says.
+    Ordered(StatusCode),
 }
 
 impl From<io::Error> for Failure {
@@ -145,6 +237,7 @@ impl IntoResponse for Failure {
         let (status, code, message) = match self {
             Self::Unknown(code) => (StatusCode::NOT_FOUND, code, "the layout has nothing of this name".to_owned()),
             Self::Disk(error) => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", error.to_string()),
+            Self::Ordered(status) => (status, "UNKNOWN", "it was told to fail".to_owned()),
         };
         json(status, &json!({ "errors": [{ "code": code, "message": message }] }))
     }
@@ -159,8 +252,8 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    use super::super::layout::Shape;
     use super::*;
+    use crate::artifact::Shape;
 
     /// Status, lower-case headers and body of one answer.
     async fn ask(registry: &Registry, request_line: &str, header: &str) -> (u16, String, String) {
@@ -228,6 +321,58 @@ mod tests {
         assert_eq!(ask(&registry, "GET /etc/passwd", "").await.0, 404);
         assert_eq!(ask(&registry, "POST /v2/acme/add/blobs/uploads/", "").await.0, 405);
         assert_eq!(ask(&registry, "PUT /v2/acme/add/manifests/1.0", "").await.0, 405);
+    }
+
+    #[tokio::test]
+    async fn it_fails_as_often_as_it_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        Layout::create(dir.path()).unwrap();
+        let registry = Registry::start(dir.path()).await.unwrap();
+        registry.fail_next(429, 2);
+        for expected in [429, 429, 200] {
+            let (status, _, body) = ask(&registry, "GET /v2/", "").await;
+            assert!(status == expected && (status == 200 || body.contains("\"errors\"")), "{status} {body}");
+        }
+        registry.fail_next(7, 1);
+        assert_eq!(ask(&registry, "HEAD /v2/add/manifests/1.0?n=1", "").await.0, 500);
+        assert_eq!(ask(&registry, "PUT /elsewhere", "").await.0, 404);
+        let expected = ["GET /v2/", "GET /v2/", "GET /v2/", "HEAD /v2/add/manifests/1.0?n=1", "PUT /elsewhere"];
+        assert_eq!(registry.requests(), expected);
+        lock(&registry.served.faults).requests.resize(MAX_REQUESTS, String::new());
+        ask(&registry, "GET /v2/last", "").await;
+        let requests = registry.requests();
+        assert_eq!((requests.len(), requests.last().unwrap().as_str()), (MAX_REQUESTS, "GET /v2/last"));
+    }
+
+    #[tokio::test]
+    async fn it_tampers_with_what_it_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let pushed = Layout::create(dir.path()).unwrap().push("add", "1.0", b"0123456789", Shape::WasmToOci).unwrap();
+        let registry = Registry::start(dir.path()).await.unwrap();
+        registry.tamper(&pushed.layer).unwrap();
+        let blob = format!("GET /v2/add/blobs/{}", pushed.layer);
+        let (status, head, body) = ask(&registry, &blob, "").await;
+        assert_eq!((status, body.as_str()), (200, "0123446789"));
+        assert!(head.contains("content-length: 10") && head.contains(&pushed.layer), "{head}");
+        assert_eq!(ask(&registry, &blob, "Range: bytes=4-6\r\n").await.2, "446");
+        let manifest = ask(&registry, "GET /v2/add/manifests/1.0", "").await.2;
+        assert_eq!(Digest::of(manifest.as_bytes()).to_string(), pushed.manifest);
+        assert_eq!(registry.tamper("add").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        let absent = Digest::of(b"absent").to_string();
+        assert_eq!(registry.tamper(&absent).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[tokio::test]
+    async fn it_can_be_restarted_on_its_port() {
+        let dir = tempfile::tempdir().unwrap();
+        Layout::create(dir.path()).unwrap();
+        let registry = Registry::start(dir.path()).await.unwrap();
+        registry.fail_next(500, 1000);
+        let port = registry.port();
+        registry.stop().await;
+        let registry = Registry::start_on(port, dir.path()).await.unwrap();
+        assert_eq!((registry.port(), ask(&registry, "GET /v2/", "").await.0), (port, 200));
+        assert!(Registry::start_on(port, dir.path()).await.is_err());
     }
 
     #[tokio::test]

@@ -24,11 +24,19 @@ const MAX_LIFETIME: Duration = Duration::from_secs(3600);
 /// Authorizations that are remembered.
 const MAX_AUTHORIZATIONS: usize = 1024;
 
-/// Values of `Authorization` that registries accepted, until they expire: per registry, repository and credentials.
+/// What is to be done in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Access {
+    Pull,
+    Push,
+}
+
+/// Values of `Authorization` that registries accepted, until they expire: per registry, repository, credentials and
+/// access.
 #[derive(Debug)]
 pub(super) struct Authorizations(Recent<Key, HeaderValue>);
 
-type Key = (String, String, Digest);
+type Key = (String, String, Digest, Access);
 
 impl Default for Authorizations {
     fn default() -> Self {
@@ -37,17 +45,17 @@ impl Default for Authorizations {
 }
 
 impl Authorizations {
-    pub(super) fn get(&self, endpoint: &Endpoint) -> Option<HeaderValue> {
-        self.0.get(&key(endpoint))
+    pub(super) fn get(&self, endpoint: &Endpoint, access: Access) -> Option<HeaderValue> {
+        self.0.get(&key(endpoint, access))
     }
 
-    pub(super) fn forget(&self, endpoint: &Endpoint) {
-        self.0.remove(&key(endpoint));
+    pub(super) fn forget(&self, endpoint: &Endpoint, access: Access) {
+        self.0.remove(&key(endpoint, access));
     }
 }
 
-fn key(endpoint: &Endpoint) -> Key {
-    (endpoint.host.clone(), endpoint.repository.clone(), fingerprint(&endpoint.credentials))
+fn key(endpoint: &Endpoint, access: Access) -> Key {
+    (endpoint.host.clone(), endpoint.repository.clone(), fingerprint(&endpoint.credentials), access)
 }
 
 /// Tells credentials apart without holding them.
@@ -65,6 +73,7 @@ pub(super) fn fingerprint(credentials: &Credentials) -> Digest {
 pub(super) struct Challenge<'a> {
     pub(super) repository: &'a Repository<'a>,
     pub(super) endpoint: &'a Endpoint,
+    pub(super) access: Access,
 }
 
 /// A value of `Authorization`, and until when it is good.
@@ -95,7 +104,7 @@ impl Challenge<'_> {
                 });
             }
         };
-        self.repository.registry.authorizations.0.insert(key(self.endpoint), header.clone(), expires);
+        self.repository.registry.authorizations.0.insert(key(self.endpoint, self.access), header.clone(), expires);
         Ok(header)
     }
 
@@ -127,6 +136,11 @@ impl Challenge<'_> {
         let scope = parameter("scope")
             .filter(|scope| !scope.is_empty())
             .unwrap_or_else(|| format!("repository:{}:pull", self.endpoint.repository));
+        let scope = match (self.access, scope.strip_suffix(":pull")) {
+            // The first question before a push is whether the blob is there, for which pulling would be enough.
+            (Access::Push, Some(repository)) => format!("{repository}:pull,push"),
+            _ => scope,
+        };
         let call = self.token_call(realm, parameter("service").as_deref(), &scope)?;
 
         let body = self.ask(&call).await?;
@@ -150,7 +164,7 @@ impl Challenge<'_> {
                 .append_pair("scope", scope)
                 .append_pair("refresh_token", token.expose_secret())
                 .finish();
-            return Ok(Call { body: Some(body), ..Call::new(Method::POST, realm) });
+            return Ok(Call::new(Method::POST, realm).with("application/x-www-form-urlencoded", body));
         }
         realm.query_pairs_mut().extend_pairs(service.iter().map(|name| ("service", name))).append_pair("scope", scope);
         let mut headers = HeaderMap::new();

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, RANGE, RETRY_AFTER,
+};
 use reqwest::redirect::Policy as Redirects;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 use serde::Deserialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::MAX_ANSWER_SIZE;
 use super::dial::{Forbidden, PublicOnly, is_public};
+use super::outgoing;
 use super::proxies::Proxies;
 use super::retry::Failure;
 use crate::blob::Digest;
@@ -26,11 +29,11 @@ use crate::tls;
 /// How long a TCP and TLS connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a registry may be silent before or in the middle of an answer.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The least rate at which a body may come, bytes a second.
-const MIN_RATE: u64 = 64 << 10;
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The least rate at which a body may come or go, bytes a second.
+pub(super) const MIN_RATE: u64 = 64 << 10;
 /// The time of waiting over which it is measured.
-const RATE_WINDOW: Duration = Duration::from_secs(10);
+pub(super) const RATE_WINDOW: Duration = Duration::from_secs(10);
 /// Redirects that are followed: registries answer for blobs with their CDN.
 const MAX_REDIRECTS: usize = 3;
 
@@ -51,12 +54,19 @@ pub(super) struct Call {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) headers: HeaderMap,
-    pub(super) body: Option<String>,
+    pub(super) body: Option<Bytes>,
 }
 
 impl Call {
     pub(super) fn new(method: Method, url: Url) -> Self {
         Self { method, url, headers: HeaderMap::new(), body: None }
+    }
+
+    /// Sends `body` with it.
+    pub(super) fn with(mut self, media_type: &'static str, body: impl Into<Bytes>) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+        self.body = Some(body.into());
+        self
     }
 
     pub(super) fn accept(mut self, media_types: &'static str) -> Self {
@@ -96,7 +106,6 @@ impl Transport {
                 .tls_backend_preconfigured(tls::client_config(Arc::clone(&roots), &[b"h2", b"http/1.1"], identity)?)
                 .user_agent(concat!("propeller-proxy/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT)
-                .read_timeout(IDLE_TIMEOUT)
                 .pool_max_idle_per_host(config.max_fetches)
                 .redirect(Redirects::none())
                 .no_proxy();
@@ -147,10 +156,7 @@ impl Transport {
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        if let Some(body) = &call.body {
-            request = request.header("content-type", "application/x-www-form-urlencoded").body(body.clone());
-        }
-        request.send().await.map_err(unreachable)
+        outgoing::send(request, url, call.body.as_ref()).await
     }
 
     /// The client that may dial `url`. Names are looked at again when they are resolved. The client certificate is for
@@ -181,23 +187,28 @@ fn redirection(response: &Response) -> Result<Option<Url>, Failure> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
+    location(response).map(Some)
+}
+
+/// Where a response says that the caller is to go on.
+pub(super) fn location(response: &Response) -> Result<Url, Failure> {
     let url = response.url();
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let next = location.and_then(|location| url.join(location).ok()).filter(Url::has_host);
     let Some(mut next) = next.filter(|next| matches!(next.scheme(), "http" | "https")) else {
-        let detail = "it redirects to what is no http URL".into();
+        let detail = "it leads to what is no http URL".into();
         return Err(Failure::Permanent(Error::RegistryAnswer { object: shown(url), detail }));
     };
     if url.scheme() == "https" && next.scheme() == "http" {
         return Err(Failure::Permanent(Error::Denied {
             object: shown(&next),
-            reason: "a redirect leads there from https".into(),
+            reason: "an answer leads there from https".into(),
             refusal: Refusal::Downgrade,
         }));
     }
     // User information in a URL would become credentials.
     let _ = next.set_username("").and(next.set_password(None));
-    Ok(Some(next))
+    Ok(next)
 }
 
 /// The body of a response: at most so many bytes, and no slower than the least pace.
@@ -217,7 +228,8 @@ impl Body {
     /// The next piece, until there is none.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         let asked = Instant::now();
-        let piece = self.response.chunk().await.map_err(unreachable)?;
+        let piece = timeout(IDLE_TIMEOUT, self.response.chunk()).await;
+        let piece = piece.map_err(|_| silent(self.response.url(), IDLE_TIMEOUT))?.map_err(unreachable)?;
         // Only waiting for the registry counts: a slow disk is not its fault.
         self.waited += asked.elapsed();
         let Some(piece) = piece else { return Ok(None) };
@@ -298,8 +310,14 @@ async fn error_message(response: Response) -> Detail {
     Detail::new(&entries.chain(body.details).collect::<Vec<_>>().join("; "))
 }
 
+/// No answer for so long.
+pub(super) fn silent(url: &Url, time: Duration) -> Failure {
+    let detail = format!("it was silent for {} s", time.as_secs());
+    Failure::Transient(Error::RegistryUnreachable { object: shown(url), detail }, None)
+}
+
 /// No answer, or not to its end.
-fn unreachable(error: reqwest::Error) -> Failure {
+pub(super) fn unreachable(error: reqwest::Error) -> Failure {
     let url = error.url().cloned();
     if let (Some(url), Some(Forbidden(ip))) = (&url, cause::<Forbidden>(&error)) {
         return Failure::Permanent(denied(url, Forbidden(*ip).to_string()));
