@@ -2,11 +2,11 @@
 
 mod flights;
 mod push;
+mod question;
 mod signatures;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::flights::Flights;
+use self::question::Question;
 use crate::archive::{Layer, Packing, Wanted};
 use crate::blob::{Blob, Descriptor, Digest};
 use crate::config::{PullPolicy, RegistryConfig, StoreConfig};
@@ -25,8 +26,6 @@ use crate::reference::{Reference, Version};
 use crate::registry::{MAX_MANIFEST_SIZE, Registry, Repository};
 use crate::store::{Remembered, Scope, Store};
 
-/// How long a refusal is remembered: who asks again meanwhile is refused without asking the registry.
-const REFUSAL_TTL: Duration = Duration::from_secs(10);
 /// Refusals that are remembered.
 const MAX_REFUSALS: usize = 1024;
 /// Modules out of archives that are on disk at once: unlike what is in the store, they take space until they are sent.
@@ -60,17 +59,6 @@ pub struct Resolved {
     pub size: u64,
     /// What the publisher says of it, as it came; 64 annotations and 4 KiB at most, others are left out.
     pub annotations: BTreeMap<String, String>,
-}
-
-/// What was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Question {
-    Meaning,
-    Module,
-}
-
-impl Question {
-    const ALL: [Self; 2] = [Self::Meaning, Self::Module];
 }
 
 /// Brings modules to disk, each once for any number of askers.
@@ -131,19 +119,6 @@ impl Puller {
     }
 }
 
-/// Ends what takes too long.
-async fn within<T>(
-    limit: Duration,
-    reference: &Reference,
-    what: &str,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-        let detail = format!("{what} it took longer than {} s (PROXY_FETCH_TIMEOUT)", limit.as_secs_f64());
-        Err(Error::RegistryUnreachable { object: reference.to_string(), detail })
-    })
-}
-
 /// One pull.
 #[derive(Debug, Clone)]
 struct Pull<'a> {
@@ -184,22 +159,6 @@ struct Found {
 }
 
 impl Pull<'_> {
-    /// Does the work in its time, unless it was refused lately.
-    async fn answer<T>(&self, question: Question, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let Puller { refusals, config, .. } = self.puller;
-        let name = (question, self.reference.to_string(), Digest::of(&self.repository.identity()));
-        if let Some(refusal) = refusals.get(&name) {
-            return Err(refusal);
-        }
-        let answer = within(config.fetch_timeout, self.reference, "finding and fetching", work).await;
-        if let Err(error) = &answer
-            && !error.retryable()
-        {
-            refusals.insert(name, error.clone(), Instant::now() + REFUSAL_TTL);
-        }
-        answer
-    }
-
     /// What the reference means.
     async fn meaning(&self) -> Result<Resolved, Error> {
         let document = self.resolve().await?;
@@ -403,3 +362,6 @@ fn known<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests;

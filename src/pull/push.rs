@@ -1,6 +1,7 @@
 //! Pushing: from an artifact to the registry. Mirrors and the store are not concerned.
 
-use super::{Puller, Question, within};
+use super::Puller;
+use super::question::{Question, within};
 use crate::artifact::Artifact;
 use crate::blob::{Descriptor, Digest};
 use crate::error::Error;
