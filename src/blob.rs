@@ -173,6 +173,19 @@ impl Blob {
         self.file.read_exact_at(buffer, offset)
     }
 
+    /// All of its bytes. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if they cannot be read, or do not fit into memory.
+    pub fn read(&self) -> Result<Vec<u8>, Error> {
+        let size = usize::try_from(self.size).map_err(|error| self.unreadable(io::Error::other(error)))?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(size).map_err(|error| self.unreadable(io::Error::other(error)))?;
+        bytes.resize(size, 0);
+        self.read_at(&mut bytes, 0).map_err(|source| self.unreadable(source))?;
+        Ok(bytes)
+    }
+
     /// The error of not being able to read it.
     pub(crate) fn unreadable(&self, source: io::Error) -> Error {
         Error::Disk { object: self.digest.to_string(), source: Arc::new(source) }

@@ -77,13 +77,13 @@ pub struct Puller {
 }
 
 impl Puller {
-    /// A puller with these registries and this store, which keeps to `policy`.
+    /// A puller with these registries and this store, which keeps to the policy of the registries' configuration.
     ///
     /// # Errors
     /// [`Error::Setup`] if certificates, keys or HTTP proxies are unusable, [`Error::Disk`] if the store is.
-    pub fn new(config: &RegistryConfig, store: &StoreConfig, policy: Policy) -> Result<Self, Error> {
+    pub fn new(config: &RegistryConfig, store: &StoreConfig) -> Result<Self, Error> {
         Ok(Self {
-            registry: Registry::new(config, policy)?,
+            registry: Registry::new(config, Policy::new(config))?,
             store: Store::open(store)?,
             config: config.clone(),
             unpacking: Semaphore::new(config.max_fetches),

@@ -32,7 +32,6 @@ use crate::delivery::versions::{Candidate, MAX_APPS, TagMoves, Unsafe, Versions}
 use crate::error::Error;
 use crate::journal::{Journal, Report, What};
 use crate::link::{Health, Link, Receipt};
-use crate::policy::Policy;
 use crate::pull::{Pulled, Puller};
 use crate::reference::{Reference, Version};
 use crate::state::{Left, OpenRequest, State};
@@ -60,7 +59,6 @@ pub struct Service {
     config: Config,
     instance: String,
     clock: Clock,
-    policy: Policy,
     puller: Puller,
     /// A place for every module that is being fetched or sent.
     open_modules: Semaphore,
@@ -102,12 +100,10 @@ impl Service {
         let state = Arc::new(state);
         let instance = config.instance_id.clone().unwrap_or_else(|| left.instance_id.clone());
         let reporter = Arc::new(Reporter::new(instance.clone(), clock));
-        let policy = Policy::new(&config.registry);
         let journal = Arc::<Journal>::default();
         let (asks, waiting_asks) = mpsc::channel(asks::MAX_WAITING);
         Ok(Arc::new(Self {
-            puller: Puller::new(&config.registry, &config.store, policy.clone())?,
-            policy,
+            puller: Puller::new(&config.registry, &config.store)?,
             courier: Courier::new(
                 config.delivery.limits,
                 clock,
@@ -179,7 +175,6 @@ impl Service {
             self.reporter.tell(app, status::State::Fetching);
         }
         let reference = Reference::parse(&app.name, &self.config.registry.url)?;
-        self.policy.permit(&reference)?;
 
         let Pulled { root, module, .. } = self.pull(app, &reference, purpose).await?;
         let (digest, size) = (module.digest(), module.size());
@@ -501,9 +496,9 @@ impl Service {
                 self.journal.note(app, What::Joined { requests });
             }
             Err(error) => {
-                self.journal.given_up(&[id], &error);
                 self.state.close_requests(vec![id]);
                 self.refuse(app, &error);
+                self.journal.given_up(&[id], &error);
             }
         }
     }

@@ -7,7 +7,6 @@ use propeller_proxy::artifact::{Artifact, Shape};
 use propeller_proxy::blob::Digest;
 use propeller_proxy::config::{Config, RegistryConfig, StoreConfig};
 use propeller_proxy::embedded::sample;
-use propeller_proxy::policy::Policy;
 use propeller_proxy::pull::Puller;
 use propeller_proxy::reference::Reference;
 use tempfile::TempDir;
@@ -38,7 +37,7 @@ impl Client {
         });
         let registry = config.expect("a configuration of the client").registry;
         let store = StoreConfig { folder: folder.path().to_owned(), named: true, limit: 1 << 30 };
-        let puller = Puller::new(&registry, &store, Policy::new(&registry)).expect("a client of registries");
+        let puller = Puller::new(&registry, &store).expect("a client of registries");
         Self { puller, registry, _store: folder }
     }
 

@@ -249,6 +249,10 @@ impl Courier {
         let covered = self.schedule().acknowledged(turn.id, turn.position, now);
         if let Some(Covered { load, requests, served, is_complete }) = covered {
             let report = load.report(served);
+            if is_complete {
+                let what = if load.is_repeat { What::Repeated } else { What::Sent };
+                self.journal.note(&load.app, what(report.clone()));
+            }
             if !requests.is_empty() {
                 self.journal.served(&requests, &report);
                 self.state.close_requests(requests);

@@ -19,6 +19,10 @@ use crate::reference::{is_repository, is_tag};
 pub struct Pushed {
     /// Digest of the manifest, `sha256:` and 64 hexadecimal digits.
     pub manifest: String,
+    /// Its media type.
+    pub media_type: &'static str,
+    /// Its size, bytes.
+    pub size: u64,
     /// Digest of the layer, which but for [`Shape::Image`] is the module, likewise.
     pub layer: String,
 }
@@ -74,7 +78,8 @@ impl Layout {
         let layer = self.write_blob(&artifact.layer)?;
         let manifest = self.write_blob(&artifact.manifest)?;
         self.tag(name, &manifest)?;
-        Ok(Pushed { manifest: manifest.digest, layer: layer.digest })
+        let (media_type, size) = (artifact.manifest.media_type, artifact.manifest.bytes.len() as u64);
+        Ok(Pushed { manifest: manifest.digest, media_type, size, layer: layer.digest })
     }
 
     /// The entries of `index.json`. Blocks on the disk.

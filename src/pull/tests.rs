@@ -17,7 +17,7 @@ fn client(host: &str, folder: &std::path::Path) -> (Puller, RegistryConfig) {
         _ => None,
     });
     let Config { registry, store, .. } = config.unwrap();
-    (Puller::new(&registry, &store, Policy::new(&registry)).unwrap(), registry)
+    (Puller::new(&registry, &store).unwrap(), registry)
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::blob::Digest;
 use crate::delivery::courier::Courier;
 use crate::delivery::schedule::{RequestId, TransferId};
 use crate::error::Error;
-use crate::journal::{Report, What};
+use crate::journal::Report;
 use crate::status;
 use crate::sync::lock;
 use crate::topic::App;
@@ -36,11 +36,9 @@ impl Service {
                 let total_chunks = plan.total_chunks();
                 if purpose == Purpose::Repeat {
                     info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, seconds, "repeated");
-                    self.journal.note(&app, What::Repeated(report));
                 } else {
                     self.reporter.tell_progress(&app, status::State::Sent, digest, &plan, sent_chunks);
                     info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, requests, seconds, "delivered");
-                    self.journal.note(&app, What::Sent(report));
                 }
             }
             Ok(None) => {
@@ -54,14 +52,14 @@ impl Service {
             Err(error) => {
                 // Before the report: who asks after it must not join what has failed.
                 let requests = open.give_up();
-                self.journal.given_up(&requests, &error);
-                if !matches!(error, Error::Stopping { .. }) {
-                    self.state.close_requests(requests);
-                }
                 if purpose == Purpose::Repeat {
                     warn!(app_name = &*app.name, "not repeated: {error}");
                 } else {
                     self.refuse(&app, &error);
+                }
+                self.journal.given_up(&requests, &error);
+                if !matches!(error, Error::Stopping { .. }) {
+                    self.state.close_requests(requests);
                 }
             }
         }
