@@ -8,7 +8,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):/usr/sbin
 
-.PHONY: all install demo test test-rust test-python lint bench clean help
+.PHONY: all install wheel demo test test-rust test-python lint bench clean help
 
 all: ## build the release binary, build/propeller-proxy
 	cargo build --release --locked -p propeller-proxy-daemon
@@ -16,6 +16,10 @@ all: ## build the release binary, build/propeller-proxy
 
 install: all ## install it into ~/.cargo/bin
 	install -D -m 755 $(BINARY) $(DESTDIR)$(BINDIR)/propeller-proxy
+
+wheel: $(VENV)/installed ## build the Python wheel into build/wheels
+	rm -rf build/wheels
+	maturin build --release --locked --quiet --out build/wheels
 
 demo: all ## deliver modules between embedded parts; needs no server
 	$(BINARY) demo
@@ -37,11 +41,12 @@ lint: extension ## check formatting, lints, licences and types
 	ruff check
 	ruff format --check
 	mypy
-	python -m mypy.stubtest propeller_proxy
+	python -m mypy.stubtest --mypy-config-file pyproject.toml propeller_proxy
 
-bench: all ## measure on real servers; BASELINE=an earlier run's JSON file compares
+bench: all wheel ## measure on real servers; BASELINE=an earlier run's JSON file compares
 	scripts/install-test-tools
-	$(if $(BASELINE),BASELINE='$(abspath $(BASELINE))') cargo bench --locked -p propeller-proxy-daemon --bench delivery
+	$(if $(BASELINE),BASELINE='$(abspath $(BASELINE))') PROPELLER_WHEEL="$$(echo $(CURDIR)/build/wheels/*.whl)" \
+	  cargo bench --locked -p propeller-proxy-daemon --bench delivery
 
 clean: ## remove everything that was built
 	cargo clean

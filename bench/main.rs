@@ -11,6 +11,7 @@ mod module;
 mod mqtt;
 mod plot;
 mod publisher;
+mod python;
 mod report;
 mod sample;
 mod site;
@@ -24,6 +25,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
+use python::Python;
 use report::{Baseline, Figure};
 use site::Site;
 use throughput::Throughput;
@@ -64,6 +66,12 @@ async fn main() -> ExitCode {
     figures.push(count("500 requests for one module of 5 MB, fetches", fetches).at_most(1.0).firm());
     figures.push(Figure::new("500 requests for one module of 5 MB, until it is there", seconds, "s"));
 
+    eprintln!("the Python package …");
+    match python::measure(&mut site).await {
+        Some(python) => figures.extend(of_python(&python)),
+        None => eprintln!("PROPELLER_WHEEL names no wheel: left out"),
+    }
+
     println!("{}", report::table(&figures, baseline.as_ref()));
     save(&figures, &throughputs);
     if figures.iter().any(Figure::is_failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
@@ -78,6 +86,18 @@ fn of_throughput(Throughput { qos, ceiling, warm, cold, cpu }: &Throughput) -> [
         Figure::new(name("warm / ceiling"), warm.median() / ceiling.median(), "").at_least(0.8),
         Figure::new(name("cold / ceiling"), cold.median() / ceiling.median(), ""),
         Figure::new(name("warm, processor time"), *cpu, "ms/MB").at_most(2.5),
+    ]
+}
+
+#[allow(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+fn of_python(Python { wheel, import, daemon, deliver, request }: &Python) -> [Figure; 6] {
+    [
+        Figure::new("wheel", *wheel as f64 / 1e6, "MB").at_most(15.0).firm(),
+        Figure::median("import propeller_proxy", import, "ms").at_most(50.0),
+        Figure::median("50 MB, delivery by the daemon", daemon, "ms"),
+        Figure::median("50 MB, Proxy.deliver in Python", deliver, "ms"),
+        Figure::new("50 MB, Proxy.deliver / daemon", deliver.median() / daemon.median(), "").at_most(1.1),
+        Figure::median("50 MB, Proplet.request / the daemon's delivery for it", request, "").at_most(1.1),
     ]
 }
 

@@ -23,7 +23,7 @@ use crate::manifest::{self, About, Choice, Form, Image, Manifest, is_named_wasm}
 use crate::policy::Policy;
 use crate::recent::Recent;
 use crate::reference::{Reference, Version};
-use crate::registry::{MAX_MANIFEST_SIZE, Registry, Repository};
+use crate::registry::{MAX_MANIFEST_SIZE, Progress, Registry, Repository};
 use crate::store::{Remembered, Scope, Store};
 
 /// Refusals that are remembered.
@@ -98,7 +98,15 @@ impl Puller {
     /// # Errors
     /// Those of the stages resolve and fetch; [`Error::Denied`] if the policy does not permit the reference.
     pub async fn pull(&self, reference: &Reference) -> Result<Pulled, Error> {
-        let repository = self.registry.repository(reference).await?;
+        self.pull_watched(reference, Arc::default()).await
+    }
+
+    /// As [`Puller::pull`], and `progress` tells how far its download is.
+    ///
+    /// # Errors
+    /// As [`Puller::pull`].
+    pub async fn pull_watched(&self, reference: &Reference, progress: Arc<Progress>) -> Result<Pulled, Error> {
+        let repository = self.registry.repository(reference).await?.watched_by(progress);
         let pull = self.begin(reference, &repository);
         pull.answer(Question::Module, Box::pin(pull.module())).await
     }

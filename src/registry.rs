@@ -9,6 +9,8 @@ mod push;
 mod retry;
 mod transport;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -116,7 +118,7 @@ impl Registry {
             credentials: self.keychain.find(registry, repository).await?,
             mirror: false,
         };
-        Ok(Repository { registry: self, reference, mirrors, origin })
+        Ok(Repository { registry: self, reference, mirrors, origin, progress: Arc::default() })
     }
 }
 
@@ -128,9 +130,36 @@ pub struct Repository<'a> {
     /// In the order in which they are asked.
     mirrors: Vec<Endpoint>,
     origin: Endpoint,
+    progress: Arc<Progress>,
+}
+
+/// How far the download of a blob is, for whoever looks meanwhile.
+#[derive(Debug, Default)]
+pub struct Progress {
+    received: AtomicU64,
+    size: AtomicU64,
+}
+
+impl Progress {
+    /// The bytes that are there, and all of them; 0 while nothing is downloaded.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.received.load(Ordering::Relaxed), self.size.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, received: u64, size: u64) {
+        self.received.store(received, Ordering::Relaxed);
+        self.size.store(size, Ordering::Relaxed);
+    }
 }
 
 impl Repository<'_> {
+    /// The same, and `progress` tells how far its downloads are.
+    #[must_use]
+    pub fn watched_by(self, progress: Arc<Progress>) -> Self {
+        Self { progress, ..self }
+    }
+
     /// Tells apart what is fetched from other registries or under other credentials.
     #[must_use]
     pub fn identity(&self) -> Vec<u8> {
@@ -283,6 +312,7 @@ impl Repository<'_> {
         let mut body = Body::new(response, u64::MAX);
         while let Some(piece) = body.next().await? {
             spool.write(piece).await?;
+            self.progress.set(spool.received(), blob.size);
         }
         Ok(())
     }

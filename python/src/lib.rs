@@ -1,4 +1,21 @@
 //! The extension module `propeller_proxy._core`: it converts, calls the core, and decides nothing.
+//!
+//! Whatever takes time is a [`job::Job`], for which Python waits as it likes. The Python files beside it make the API of
+//! this, which is the one that is documented.
+
+mod callbacks;
+mod chunks;
+mod embedded;
+mod events;
+mod failure;
+mod job;
+mod logs;
+mod proplet;
+mod proxy;
+mod reference;
+mod registry;
+mod runtime;
+mod settings;
 
 use pyo3::pymodule;
 
@@ -6,16 +23,59 @@ use pyo3::pymodule;
 mod _core {
     use std::ffi::OsString;
 
+    use propeller_proxy::artifact::Shape;
+    use propeller_proxy::embedded::sample;
+    use propeller_proxy::error::Error;
     use pyo3::prelude::*;
+    use pyo3::types::PyBytes;
+
+    #[pymodule_export]
+    use crate::chunks::{cut, digest, encode, is_wasm, message_size};
+    #[pymodule_export]
+    use crate::embedded::{Broker, EmbeddedRegistry};
+    #[pymodule_export]
+    use crate::events::Events;
+    #[pymodule_export]
+    use crate::job::Job;
+    #[pymodule_export]
+    use crate::logs::flush_logs;
+    #[pymodule_export]
+    use crate::proplet::Proplet;
+    #[pymodule_export]
+    use crate::proxy::Proxy;
+    #[pymodule_export]
+    use crate::reference::Reference;
+    #[pymodule_export]
+    use crate::registry::Registry;
 
     /// The version of the core.
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name that Python packages give it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
 
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        module.add("ERROR_CODES", Error::CODES.to_vec())?;
+        module.add("SHAPES", Shape::ALL.map(Shape::name).to_vec())?;
+        module.add("ADD", PyBytes::new(py, &sample::ADD))?;
+        crate::settings::add_to(module)?;
+        crate::logs::install();
+        // Before the interpreter takes its modules apart.
+        let exit = pyo3::wrap_pyfunction!(crate::runtime::exit, module)?;
+        py.import("atexit")?.call_method1("register", (exit,))?;
+        Ok(())
+    }
+
     /// Runs the command line `args`, the first of which is the program's name; returns the exit status.
     #[pyfunction]
     fn main(py: Python<'_>, args: Vec<OsString>) -> u8 {
         py.detach(|| propeller_proxy_daemon::main(args))
+    }
+
+    /// A valid core module of `size` bytes, at least 15, that cannot be compressed.
+    #[pyfunction]
+    fn noise(py: Python<'_>, size: usize, seed: u64) -> Bound<'_, PyBytes> {
+        PyBytes::new(py, &py.detach(|| sample::noise(size, seed)))
     }
 }

@@ -1,0 +1,110 @@
+"""What is started and stopped, by a ``with`` block or by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from propeller_proxy._jobs import awaited, wait
+from propeller_proxy.errors import _error
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from propeller_proxy._core import Job
+
+
+class Startable(Protocol):
+    """What the core has of it."""
+
+    def start(self) -> Job:
+        """Begin to start."""
+
+    def stop(self) -> Job:
+        """Begin to stop."""
+
+
+CoreT = TypeVar("CoreT", bound=Startable)
+
+
+class Service(Generic[CoreT]):
+    """Something that is started and stopped, any number of times.
+
+    ``with`` and ``async with`` start it and stop it. To start what runs, and to stop what does not, does nothing.
+    """
+
+    def __init__(self, core: CoreT) -> None:
+        self._core = core
+        self._state = "not started"
+
+    def start(self) -> None:
+        """Start, and return when it is ready."""
+        if self._state not in ("starting", "running"):
+            with self._starting() as job:
+                wait(job)
+
+    async def start_async(self) -> None:
+        """Start, and return when it is ready."""
+        if self._state not in ("starting", "running"):
+            with self._starting() as job:
+                await awaited(job)
+
+    def stop(self) -> None:
+        """Stop, and return when it has ended."""
+        if self._state == "running":
+            self._state = "stopped"
+            wait(self._core.stop())
+
+    async def stop_async(self) -> None:
+        """Stop, and return when it has ended."""
+        if self._state == "running":
+            self._state = "stopped"
+            await awaited(self._core.stop())
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop."""
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start_async()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Stop."""
+        await self.stop_async()
+
+    @contextmanager
+    def _starting(self) -> Iterator[Job]:
+        if self._state != "not started":
+            self._core = self._again()
+        self._state = "starting"
+        try:
+            yield self._core.start()
+        except BaseException:
+            self._state = "stopped"
+            raise
+        self._state = "running"
+
+    def _again(self) -> CoreT:
+        """Return what is started after it was stopped."""
+        return self._core
+
+    def _running(self) -> CoreT:
+        """Return what runs; raises `ClosedError` if nothing does."""
+        if self._state != "running":
+            raise _error(
+                code="closed",
+                message=f"the {type(self).__name__} is {self._state}",
+                hint="use it in a `with` block, or call start() before",
+            )
+        return self._core

@@ -1,0 +1,102 @@
+"""A broker and a registry inside this process, on free loopback ports: for tests, and for trying things out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from propeller_proxy import _core
+from propeller_proxy._service import Service
+from propeller_proxy.values import Descriptor, Source, read
+
+__all__ = ["ADD", "Broker", "Registry", "noise"]
+
+ADD = _core.ADD
+"""A module of 41 bytes that exports ``add(i32, i32) -> i32``."""
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Return a valid module of `size` bytes, at least 15, that cannot be compressed; the same for the same seed."""
+    return _core.noise(size, seed)
+
+
+class Broker(Service[_core.Broker]):
+    """An MQTT 3.1.1 broker. It keeps its port over stop and start, and nothing else."""
+
+    def __init__(self, users: Mapping[str, str] | None = None) -> None:
+        """Take passwords by user names; anybody is admitted if there are none."""
+        super().__init__(_core.Broker(users or {}))
+
+    @property
+    def url(self) -> str:
+        """Return ``tcp://127.0.0.1:port``; it must have been started."""
+        return self._core.url
+
+    @property
+    def host(self) -> str:
+        """Return ``127.0.0.1``."""
+        return _host_and_port(self.url)[0]
+
+    @property
+    def port(self) -> int:
+        """Return the port."""
+        return int(_host_and_port(self.url)[1])
+
+    def restart(self) -> None:
+        """Stop and start: connections break, and sessions and retained messages are forgotten."""
+        self.stop()
+        self.start()
+
+    async def restart_async(self) -> None:
+        """Stop and start, as `restart` does."""
+        await self.stop_async()
+        await self.start_async()
+
+    def __repr__(self) -> str:
+        """Return where it is, or that it does not run."""
+        return f"Broker({self.url if self._state == 'running' else self._state})"
+
+
+class Registry(Service[_core.EmbeddedRegistry]):
+    """An OCI registry (OCI Distribution Specification 1.1). It keeps what was pushed in a temporary folder."""
+
+    def __init__(self) -> None:
+        """Make an empty one."""
+        super().__init__(_core.EmbeddedRegistry())
+
+    @property
+    def url(self) -> str:
+        """Return ``http://127.0.0.1:port``; it must have been started."""
+        return self._core.url
+
+    def reference(self, name: str, tag: str = "latest") -> str:
+        """Return what a device asks for, such as ``127.0.0.1:1234/add:1.0``."""
+        return f"{':'.join(_host_and_port(self.url))}/{name}:{tag}"
+
+    def push(self, name: str, wasm: Source, tag: str = "latest", shape: str = "wasm-to-oci") -> Descriptor:
+        """Put a module there, and return the descriptor of its manifest, with the digest of the layer.
+
+        `wasm` is the module, its bytes, or the path of a file; `shape` as for `propeller_proxy.Registry.push`.
+        """
+        return Descriptor(**self._running().push(name, tag, read(wasm), shape))
+
+    def fail_next(self, status: int, times: int = 1) -> None:
+        """Answer the next requests with this HTTP status."""
+        self._running().fail_next(status, times)
+
+    def tamper(self, digest: str) -> None:
+        """Serve this blob with a flipped bit from now on."""
+        self._running().tamper(digest)
+
+    @property
+    def requests(self) -> list[str]:
+        """Return the HTTP requests as they came, such as ``GET /v2/add/manifests/1.0``."""
+        return self._core.requests()
+
+    def __repr__(self) -> str:
+        """Return where it is, or that it does not run."""
+        return f"Registry({self.url if self._state == 'running' else self._state})"
+
+
+def _host_and_port(url: str) -> tuple[str, str]:
+    host, _, port = url.partition("://")[2].rpartition(":")
+    return host, port

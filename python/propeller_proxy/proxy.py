@@ -1,0 +1,129 @@
+"""The proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from propeller_proxy import _core
+from propeller_proxy._jobs import awaited, wait
+from propeller_proxy._service import Service
+from propeller_proxy.events import Events
+from propeller_proxy.progress import Reporting, bar
+from propeller_proxy.reports import Report
+from propeller_proxy.settings import Settings, environment, readable
+
+if TYPE_CHECKING:
+    from typing_extensions import Self, Unpack
+
+__all__ = ["Proxy", "Stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a proxy has counted since it was started, and how it is now."""
+
+    requests: int
+    """Requests, those that joined a delivery included."""
+    joined: int
+    delivered: int
+    failed: int
+    repeated: int
+    published_chunks: int
+    published_bytes: int
+    """Bytes of messages."""
+    acknowledged_chunks: int
+    open_transfers: int
+    """Now under way."""
+    connections: int
+    """Times that it connected to the broker."""
+    is_ready: bool
+    """Whether it is connected and subscribed now."""
+
+
+class Proxy(Service[_core.Proxy]):
+    """A proxy in this process: it serves the devices on its channels while it runs.
+
+    ``with Proxy(...) as proxy`` and ``async with`` start and stop it.
+    """
+
+    def __init__(self, **settings: Unpack[Settings]) -> None:
+        """Check the settings; nothing is connected yet.
+
+        `registry_url`, `domain_id` and `channel_id` are required, here or in the environment. Raises
+        `ConfigurationError` that lists all that is missing or wrong, and `TypeError` for an unknown keyword.
+        """
+        self._environment = environment(settings)
+        self._settings = MappingProxyType(readable(self._environment))
+        super().__init__(_core.Proxy(self._environment))
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Return a proxy with the settings of the environment only."""
+        return cls()
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """Return the settings that have a value, defaults included; secrets are ``"***"``."""
+        return self._settings
+
+    @property
+    def instance_id(self) -> str | None:
+        """Return the name of this proxy, once it was started."""
+        return self._core.instance_id
+
+    def deliver(
+        self,
+        reference: str | _core.Reference,
+        *,
+        channel: str | None = None,
+        domain: str | None = None,
+        layout: str = "plain",
+        timeout: float | None = None,
+        progress: Reporting = None,
+    ) -> Report:
+        """Send a module to a channel, as if a device there had asked for it, and return when the broker has it all.
+
+        `channel` and `domain` need not be given where the settings name one. `layout` is that of the topics, ``plain``
+        or ``messages``. Raises `DeliveryTimeoutError` after `timeout` seconds, `ClosedError` if the proxy does not
+        run, and other `ProxyError`.
+        """
+        job = self._delivery(reference, channel, domain, layout)
+        return Report(**wait(job, bar(progress, str(reference), "chunks"), timeout, str(reference)))
+
+    async def deliver_async(
+        self,
+        reference: str | _core.Reference,
+        *,
+        channel: str | None = None,
+        domain: str | None = None,
+        layout: str = "plain",
+        timeout: float | None = None,
+        progress: Reporting = None,
+    ) -> Report:
+        """Send a module to a channel, as `deliver` does."""
+        job = self._delivery(reference, channel, domain, layout)
+        return Report(**await awaited(job, bar(progress, str(reference), "chunks"), timeout, str(reference)))
+
+    def events(self) -> Events:
+        """Return what happens from now on; raises `ClosedError` if the proxy does not run."""
+        return Events(self._running().events())
+
+    def stats(self) -> Stats:
+        """Return the counters; raises `ClosedError` if the proxy does not run."""
+        return Stats(**self._running().stats())
+
+    def __repr__(self) -> str:
+        """Return the domain, the channel, the broker and whether it runs."""
+        domain, channel, broker = (self._settings.get(name) for name in ("domain_id", "channel_id", "mqtt_address"))
+        return f"Proxy(domain {domain!r}, channel {channel!r}, {broker}, {self._state})"
+
+    def _delivery(
+        self, reference: str | _core.Reference, channel: str | None, domain: str | None, layout: str
+    ) -> _core.Job:
+        return self._running().deliver(str(reference), domain, channel, layout)
+
+    def _again(self) -> _core.Proxy:
+        return _core.Proxy(self._environment)

@@ -1,0 +1,83 @@
+//! Cutting and encoding, to explore.
+
+use std::num::NonZeroU32;
+
+use fastcdc::v2020::{AVERAGE_MAX, AVERAGE_MIN, FastCDC, MAXIMUM_MAX, MINIMUM_MIN};
+use propeller_proxy::blob::Digest;
+use propeller_proxy::chunk::ChunkPlan;
+use propeller_proxy::wasm;
+use propeller_proxy::wire::Encoder;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+/// How much smaller and larger than the average a content-defined chunk may be, as its authors propose.
+const SPREAD: usize = 4;
+
+/// Where the chunks of `data` end: at multiples of `size` bytes, or where the content says (`FastCDC`, average `size`).
+#[pyfunction]
+pub(crate) fn cut(py: Python<'_>, data: &[u8], size: usize, method: &str) -> PyResult<Vec<u64>> {
+    match method {
+        "fixed" => {
+            let size = u32::try_from(size).ok().and_then(NonZeroU32::new);
+            let size = size.ok_or_else(|| PyValueError::new_err("size is a number of bytes from 1 to 4294967295"))?;
+            Ok(py.detach(|| {
+                let plan = ChunkPlan::new(data.len() as u64, size);
+                let end = |index| {
+                    let (begin, length) = plan.chunk(index);
+                    begin + u64::from(length)
+                };
+                (0..plan.total_chunks()).map(end).collect()
+            }))
+        }
+        "content-defined" if !(AVERAGE_MIN..=AVERAGE_MAX).contains(&size) => {
+            let message =
+                format!("size is a number of bytes from {AVERAGE_MIN} to {AVERAGE_MAX} for content-defined chunks");
+            Err(PyValueError::new_err(message))
+        }
+        "content-defined" => Ok(py.detach(|| {
+            let (least, most) = ((size / SPREAD).max(MINIMUM_MIN), (size * SPREAD).min(MAXIMUM_MAX));
+            FastCDC::new(data, least, size, most).map(|chunk| (chunk.offset + chunk.length) as u64).collect()
+        })),
+        _ => Err(PyValueError::new_err(format!("{method:?} is no method; give fixed or content-defined"))),
+    }
+}
+
+fn part(data: &[u8], begin: usize, end: usize) -> PyResult<&[u8]> {
+    data.get(begin..end).ok_or_else(|| PyValueError::new_err("no such part of the module"))
+}
+
+/// The digest of a part of `data`.
+#[pyfunction]
+pub(crate) fn digest(py: Python<'_>, data: &[u8], begin: usize, end: usize) -> PyResult<String> {
+    let part = part(data, begin, end)?;
+    Ok(py.detach(|| Digest::of(part)).to_string())
+}
+
+/// The message of a chunk (wire protocol 1).
+#[pyfunction]
+pub(crate) fn encode<'py>(
+    py: Python<'py>,
+    app_name: &str,
+    index: u64,
+    total_chunks: u64,
+    data: &[u8],
+    begin: usize,
+    end: usize,
+) -> PyResult<Bound<'py, PyBytes>> {
+    let part = part(data, begin, end)?;
+    let message = py.detach(|| Encoder::new(app_name, total_chunks).message(index, part));
+    Ok(PyBytes::new(py, &message))
+}
+
+/// The size of the message of a chunk with `size` bytes of data.
+#[pyfunction]
+pub(crate) fn message_size(app_name: &str, index: u64, total_chunks: u64, size: u32) -> usize {
+    Encoder::new(app_name, total_chunks).size(index, size)
+}
+
+/// Whether `data` begins as a core module or component does.
+#[pyfunction]
+pub(crate) fn is_wasm(data: &[u8]) -> bool {
+    wasm::is_wasm(data)
+}

@@ -1,0 +1,176 @@
+//! A broker and a registry inside this process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use propeller_proxy::embedded::broker::{self, Access};
+use propeller_proxy::embedded::layout::Layout;
+use propeller_proxy::embedded::registry;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+use crate::failure::Failure;
+use crate::job::{Job, nothing};
+use crate::registry::{descriptor_dict, parse_shape};
+use crate::runtime::Own;
+
+fn setup(error: &impl ToString) -> Failure {
+    Failure::Setup(error.to_string())
+}
+
+/// An MQTT broker on a loopback port, which it keeps when it is stopped and started again.
+#[pyclass(frozen, module = "propeller_proxy._core")]
+pub(crate) struct Broker(Own<Arc<BrokerInner>>);
+
+struct BrokerInner {
+    users: HashMap<String, String>,
+    port: OnceLock<u16>,
+    running: Mutex<Option<broker::Broker>>,
+}
+
+#[pymethods]
+impl Broker {
+    /// A broker for these users and their passwords, or for anybody.
+    #[new]
+    fn new(users: HashMap<String, String>) -> Self {
+        Self(Own::new(Arc::new(BrokerInner { users, port: OnceLock::new(), running: Mutex::default() })))
+    }
+
+    #[getter]
+    fn url(&self) -> PyResult<String> {
+        let port = self.0.get()?.port.get();
+        let port = port.ok_or_else(|| Failure::Closed("the broker was not started yet".into()))?;
+        Ok(format!("tcp://127.0.0.1:{port}"))
+    }
+
+    fn start(&self) -> PyResult<Job> {
+        let inner = Arc::clone(self.0.get()?);
+        Ok(Job::start(async move {
+            let mut running = inner.running.lock().await;
+            if running.is_none() {
+                let access = if inner.users.is_empty() {
+                    Access::Anonymous
+                } else {
+                    Access::Users(inner.users.clone().into_iter().collect())
+                };
+                let port = inner.port.get().copied().unwrap_or(0);
+                let started = broker::Broker::start_on(port, access).await.map_err(|error| setup(&error))?;
+                let _ = inner.port.set(started.port());
+                *running = Some(started);
+            }
+            Ok(nothing())
+        })?)
+    }
+
+    fn stop(&self) -> PyResult<Job> {
+        let inner = Arc::clone(self.0.get()?);
+        Ok(Job::start(async move {
+            if let Some(running) = inner.running.lock().await.take() {
+                running.stop().await;
+            }
+            Ok(nothing())
+        })?)
+    }
+}
+
+/// An OCI registry on a loopback port, with what is pushed in a temporary folder.
+#[pyclass(frozen, module = "propeller_proxy._core")]
+pub(crate) struct EmbeddedRegistry(Own<Arc<RegistryInner>>);
+
+struct RegistryInner {
+    folder: TempDir,
+    layout: Layout,
+    port: OnceLock<u16>,
+    running: Mutex<Option<registry::Registry>>,
+}
+
+impl RegistryInner {
+    /// Does something with the registry while it runs.
+    fn running<T>(&self, py: Python<'_>, work: impl FnOnce(&registry::Registry) -> T + Send) -> Result<T, Failure>
+    where
+        T: Send,
+    {
+        py.detach(|| self.running.blocking_lock().as_ref().map(work))
+            .ok_or_else(|| Failure::Closed("the registry does not run".into()))
+    }
+}
+
+#[pymethods]
+impl EmbeddedRegistry {
+    #[new]
+    fn new() -> PyResult<Self> {
+        let folder = tempfile::tempdir().map_err(|error| setup(&error))?;
+        let layout = Layout::create(folder.path()).map_err(|error| setup(&error))?;
+        let (port, running) = Default::default();
+        Ok(Self(Own::new(Arc::new(RegistryInner { folder, layout, port, running }))))
+    }
+
+    #[getter]
+    fn url(&self) -> PyResult<String> {
+        let port = self.0.get()?.port.get();
+        let port = port.ok_or_else(|| Failure::Closed("the registry was not started yet".into()))?;
+        Ok(format!("http://127.0.0.1:{port}"))
+    }
+
+    fn start(&self) -> PyResult<Job> {
+        let inner = Arc::clone(self.0.get()?);
+        Ok(Job::start(async move {
+            let mut running = inner.running.lock().await;
+            if running.is_none() {
+                let port = inner.port.get().copied().unwrap_or(0);
+                let started = registry::Registry::start_on(port, inner.folder.path()).await;
+                let started = started.map_err(|error| setup(&error))?;
+                let _ = inner.port.set(started.port());
+                *running = Some(started);
+            }
+            Ok(nothing())
+        })?)
+    }
+
+    /// Makes `repository:tag` this module.
+    fn push<'py>(
+        &self,
+        py: Python<'py>,
+        repository: &str,
+        tag: &str,
+        wasm: &[u8],
+        shape: &str,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let inner = self.0.get()?;
+        let shape = parse_shape(shape)?;
+        let name = format!("{}/{repository}:{tag}", self.url()?.trim_start_matches("http://"));
+        let pushed = py.detach(|| inner.layout.push(repository, tag, wasm, shape));
+        let pushed = pushed.map_err(|error| Failure::Setup(format!("{name} cannot be pushed: {error}")))?;
+        let fields = descriptor_dict(py, &name, pushed.media_type, &pushed.manifest, pushed.size)?;
+        fields.set_item("layer", pushed.layer)?;
+        Ok(fields)
+    }
+
+    /// Answers the next `times` requests with `status`.
+    fn fail_next(&self, py: Python<'_>, status: u16, times: u32) -> PyResult<()> {
+        Ok(self.0.get()?.running(py, |registry| registry.fail_next(status, times))?)
+    }
+
+    /// Serves a blob with a flipped bit from now on.
+    fn tamper(&self, py: Python<'_>, digest: &str) -> PyResult<()> {
+        let tampered = self.0.get()?.running(py, |registry| registry.tamper(digest))?;
+        Ok(tampered.map_err(|error| setup(&error))?)
+    }
+
+    /// The requests so far.
+    fn requests(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        Ok(self.0.get()?.running(py, registry::Registry::requests)?)
+    }
+
+    fn stop(&self) -> PyResult<Job> {
+        let inner = Arc::clone(self.0.get()?);
+        Ok(Job::start(async move {
+            if let Some(running) = inner.running.lock().await.take() {
+                running.stop().await;
+            }
+            Ok(nothing())
+        })?)
+    }
+}

@@ -1,0 +1,83 @@
+//! What goes wrong, as Python's exceptions.
+
+use propeller_proxy::config::ConfigError;
+use propeller_proxy::error::Error;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+/// Why a call failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The core says why; and about which reference, if it was about one.
+    Core(Error, Option<String>),
+    /// The settings are not right.
+    Configuration(String),
+    /// What is needed cannot be had.
+    Setup(String),
+    /// It is not started, or was stopped.
+    Closed(String),
+    /// The object is another process's.
+    Forked,
+    /// The caller has cancelled it.
+    Cancelled,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Core(error, None)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Configuration(error.to_string())
+    }
+}
+
+impl Failure {
+    /// A failure that is about this reference.
+    pub(crate) fn of(reference: &str) -> impl Fn(Error) -> Self {
+        move |error| Self::Core(error, Some(reference.to_owned()))
+    }
+}
+
+impl From<Failure> for PyErr {
+    fn from(failure: Failure) -> Self {
+        Python::attach(|py| exception(py, failure).unwrap_or_else(|error| error))
+    }
+}
+
+/// The exception, which the Python layer makes.
+fn exception(py: Python<'_>, failure: Failure) -> PyResult<PyErr> {
+    static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let fields = PyDict::new(py);
+    let set = |code: &str, stage: Option<String>, side: Option<String>, retryable: bool, message: String| {
+        fields.set_item("code", code)?;
+        fields.set_item("stage", stage)?;
+        fields.set_item("side", side)?;
+        fields.set_item("retryable", retryable)?;
+        fields.set_item("message", message)
+    };
+    let (mut reference, mut hint) = (None, None);
+    match failure {
+        Failure::Core(error, about) => {
+            let (stage, side) = (error.stage().to_string(), error.side().to_string());
+            set(error.code(), Some(stage), Some(side), error.retryable(), error.to_string())?;
+            (reference, hint) = (about, error.hint());
+        }
+        Failure::Configuration(message) => set("configuration", None, None, false, message)?,
+        Failure::Setup(message) => set("setup", None, None, false, message)?,
+        Failure::Closed(message) => set("closed", None, None, false, message)?,
+        Failure::Forked => {
+            let message = "this object was made before the process forked, and belongs to the parent";
+            set("forked", None, None, false, message.into())?;
+            hint = Some("make a new one in this process");
+        }
+        Failure::Cancelled => set("cancelled", None, None, true, "it was cancelled".into())?,
+    }
+    fields.set_item("reference", reference)?;
+    fields.set_item("hint", hint)?;
+    let make = MAKE.import(py, "propeller_proxy.errors", "_error")?;
+    Ok(PyErr::from_value(make.call((), Some(&fields))?))
+}

@@ -1,0 +1,165 @@
+//! A device's side.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use propeller_proxy::blob::Digest;
+use propeller_proxy::config::{Config, MqttConfig};
+use propeller_proxy::embedded::proplet::{self, Assembled, Reception, SeenChunk, Wish};
+use propeller_proxy::error::Error;
+use propeller_proxy::link::Acknowledgement;
+use propeller_proxy::topic::{Channel, Layout, is_topic_level};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList};
+use tokio_util::sync::CancellationToken;
+
+use crate::events::seconds;
+use crate::failure::Failure;
+use crate::job::{Job, Reply, nothing};
+use crate::proxy::parse_layout;
+use crate::runtime::Own;
+use crate::settings::{Settings, lookup};
+
+/// A proplet that is connected between `start` and `stop`, once.
+#[pyclass(frozen, module = "propeller_proxy._core")]
+pub(crate) struct Proplet(Own<Arc<Inner>>);
+
+struct Inner {
+    mqtt: MqttConfig,
+    channel: Channel,
+    layout: Layout,
+    proplet: Mutex<Option<Arc<proplet::Proplet>>>,
+    closed: CancellationToken,
+}
+
+impl Inner {
+    fn proplet(&self) -> Result<Arc<proplet::Proplet>, Failure> {
+        let proplet = self.proplet.lock().unwrap_or_else(PoisonError::into_inner);
+        proplet.clone().ok_or_else(|| Failure::Closed("the proplet is not started".into()))
+    }
+
+    async fn start(&self) -> Result<(), Failure> {
+        let waited = self.mqtt.timeout;
+        let connecting = proplet::Proplet::connect(&self.mqtt, &self.channel, self.layout);
+        let unreachable = Error::BrokerUnreachable { object: self.mqtt.address.to_string(), waited };
+        let proplet = tokio::time::timeout(waited, connecting).await.unwrap_or(Err(unreachable))?;
+        *self.proplet.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(proplet));
+        Ok(())
+    }
+
+    /// Does something with the proplet until it is stopped.
+    async fn unless_closed<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        tokio::select! {
+            result = work => result,
+            () = self.closed.cancelled() => Err(Failure::Closed("the proplet was stopped".into())),
+        }
+    }
+}
+
+#[pymethods]
+impl Proplet {
+    /// Reads and checks the settings; connects to nothing.
+    #[new]
+    fn new(settings: Settings, domain: String, channel: String, layout: &str) -> PyResult<Self> {
+        let mqtt = Config::load_mqtt(lookup(settings)).map_err(Failure::from)?;
+        let wrong = |what: &str| Failure::Configuration(what.into());
+        if !is_topic_level(&domain) || !is_topic_level(&channel) {
+            return Err(wrong("domain and channel are ids without / + # and control characters").into());
+        }
+        let layout = parse_layout(layout).ok_or_else(|| wrong("layout is plain or messages"))?;
+        let channel = Channel { domain, id: channel };
+        let (proplet, closed) = (Mutex::default(), CancellationToken::new());
+        Ok(Self(Own::new(Arc::new(Inner { mqtt, channel, layout, proplet, closed }))))
+    }
+
+    /// Connects; done when it is subscribed.
+    fn start(&self) -> PyResult<Job> {
+        let inner = Arc::clone(self.0.get()?);
+        Ok(Job::start(async move { inner.start().await.map(|()| nothing()) })?)
+    }
+
+    /// Disconnects.
+    fn stop(&self) -> PyResult<Job> {
+        let inner = Arc::clone(self.0.get()?);
+        Ok(Job::start(async move {
+            inner.closed.cancel();
+            let proplet = inner.proplet.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // If a request still has it, the connection ends with that.
+            if let Some(proplet) = proplet.and_then(Arc::into_inner) {
+                proplet.close().await;
+            }
+            Ok(nothing())
+        })?)
+    }
+
+    /// Asks for a module; done when the broker has the request.
+    fn ask(&self, app_name: String) -> PyResult<Job> {
+        let inner = Arc::clone(self.0.get()?);
+        let proplet = inner.proplet()?;
+        Ok(Job::start(async move {
+            let asked = inner.unless_closed(async {
+                match proplet.ask(&app_name).await {
+                    Acknowledgement::Received => Ok(nothing()),
+                    Acknowledgement::Lost | Acknowledgement::LinkClosed => {
+                        Err(Failure::Closed("the broker went away with the request; ask again".into()))
+                    }
+                }
+            });
+            asked.await
+        })?)
+    }
+
+    /// Asks for a module, and assembles and checks it.
+    fn request(&self, app_name: String, timeout: f64, digest: Option<String>, strict: bool) -> PyResult<Job> {
+        let inner = Arc::clone(self.0.get()?);
+        let proplet = inner.proplet()?;
+        let digest: Option<Digest> = digest
+            .map(|digest| digest.parse())
+            .transpose()
+            .map_err(|()| Failure::Configuration("digest is sha256: and 64 hexadecimal digits".into()))?;
+        let timeout = Duration::try_from_secs_f64(timeout)
+            .map_err(|_| Failure::Configuration("timeout is a number of seconds, 0 or more".into()))?;
+        let wish = Wish { timeout, digest, is_strict: strict };
+        let (watched, name) = (Arc::clone(&proplet), app_name.clone());
+        Ok(Job::start_with(move || watched.progress(&name), async move {
+            let obtained = async { proplet.obtain(&app_name, &wish).await.map_err(Failure::of(&app_name)) };
+            let assembled = inner.unless_closed(obtained).await?;
+            Ok(Box::new(move |py: Python<'_>| module_dict(py, &app_name, &assembled)) as Reply)
+        })?)
+    }
+
+    /// The chunks that were heard.
+    fn chunks(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let seen = self.0.get()?.proplet()?.seen();
+        let dicts = seen.iter().map(|chunk| chunk_dict(py, chunk)).collect::<PyResult<Vec<_>>>()?;
+        Ok(PyList::new(py, dicts)?.into_any().unbind())
+    }
+}
+
+fn module_dict(py: Python<'_>, reference: &str, assembled: &Assembled) -> PyResult<Py<PyAny>> {
+    let Assembled { module, digest, is_verified } = assembled;
+    let fields = PyDict::new(py);
+    fields.set_item("data", PyBytes::new(py, module))?;
+    fields.set_item("reference", reference)?;
+    fields.set_item("digest", digest.to_string())?;
+    fields.set_item("size", module.len())?;
+    fields.set_item("verified", is_verified)?;
+    Ok(fields.into_any().unbind())
+}
+
+fn chunk_dict<'py>(py: Python<'py>, chunk: &SeenChunk) -> PyResult<Bound<'py, PyDict>> {
+    let outcome = match chunk.reception {
+        Reception::Stored => "stored",
+        Reception::Repeated => "repeated",
+        Reception::OtherTotal => "other-total",
+        Reception::Unreadable => "unreadable",
+    };
+    let fields = PyDict::new(py);
+    fields.set_item("app_name", &chunk.app_name)?;
+    fields.set_item("index", chunk.index)?;
+    fields.set_item("total_chunks", chunk.total_chunks)?;
+    fields.set_item("size", chunk.size)?;
+    fields.set_item("outcome", outcome)?;
+    fields.set_item("time", seconds(chunk.time))?;
+    Ok(fields)
+}
