@@ -19,6 +19,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// It was asked for on a channel that is none of this proxy's.
+    #[error("this proxy does not serve channel {channel:?} of domain {domain:?}")]
+    NotServed {
+        /// The domain.
+        domain: String,
+        /// The channel.
+        channel: String,
+    },
     /// The requested name is not an OCI reference.
     #[error("{app_name:?} is not a reference to a module: {reason}")]
     BadReference {
@@ -372,6 +380,7 @@ macro_rules! classes {
 
 classes! {
     BadRequest: "bad-request", Request, Request, retryable: false;
+    NotServed: "not-served", Request, Request, retryable: false;
     BadReference: "bad-reference", Request, Request, retryable: false;
     Denied: "denied", Request, Request, retryable: false;
     Overloaded: "overloaded", Request, Local, retryable: true;
@@ -445,6 +454,7 @@ impl Error {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::BadRequest { .. } => r#"a request is the JSON object {"app_name": "<OCI reference>"}"#,
+            Self::NotServed { .. } => "PROXY_DOMAIN_ID and PROXY_CHANNEL_ID name the channels that it serves",
             Self::BadReference { .. } => "a reference is [oci://][host[:port]/]repository[:tag][@sha256:digest][#path]",
             Self::Denied { refusal, .. } => match refusal {
                 Refusal::Registry => "PROXY_REGISTRY_ALLOW lists what requests may name beside PROXY_REGISTRY_URL",

@@ -110,7 +110,7 @@ pub struct Stats {
     pub joined: u64,
     /// Transfers that covered all their requests.
     pub delivered: u64,
-    /// Requests and transfers that failed.
+    /// Requests and transfers that failed; what was withdrawn is none of them.
     pub failed: u64,
     /// Modules that were sent again to devices that may have missed them.
     pub repeated: u64,
@@ -263,8 +263,8 @@ impl Journal {
             What::Acknowledged { .. } => add(&counts.acknowledged_chunks, 1),
             What::Sent(_) => add(&counts.delivered, 1),
             What::Repeated(_) => add(&counts.repeated, 1),
-            What::Failed(_) => add(&counts.failed, 1),
-            What::Disconnected | What::Fetching | What::Fetched { .. } | What::Verified { .. } => {}
+            What::Failed(error) if !matches!(error, Error::Withdrawn { .. }) => add(&counts.failed, 1),
+            What::Failed(_) | What::Disconnected | What::Fetching | What::Fetched { .. } | What::Verified { .. } => {}
         }
     }
 }

@@ -543,7 +543,12 @@ impl Service {
     fn refuse(&self, app: &App, error: &Error) {
         self.reporter.tell_failure(app, error);
         self.journal.note(app, What::Failed(error.clone()));
-        log(error, &app.channel.id);
+        if let Error::Withdrawn { .. } = error {
+            // Whoever could be alarmed has done it.
+            info!(app_name = &*app.name, channel = &*app.channel.id, "withdrawn");
+        } else {
+            log(error, &app.channel.id);
+        }
     }
 }
 

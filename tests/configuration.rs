@@ -184,7 +184,7 @@ fn bad_values_are_named_with_what_is_accepted() {
         ("PROXY_MAX_MODULE_SIZE", "0", "is \"0\"; give a size over zero"),
         ("PROXY_MAX_MODULE_SIZE", "1 gib", "is \"1 gib\""),
         ("PROXY_CACHE_SIZE", "-1", "is \"-1\"; give a size such as"),
-        ("PROXY_CHUNK_SIZE", "0", "is \"0\"; give 1 to 7800000 bytes"),
+        ("PROXY_CHUNK_SIZE", "0", "is \"0\"; give a size from 1 to 7800000 bytes, such as 512000 or 64KiB"),
         ("PROXY_CHUNK_SIZE", "-1", "is \"-1\""),
         ("PROXY_CHUNK_SIZE", "7800001", "is \"7800001\""),
         ("PROXY_CHUNK_SIZE", "512k", "is \"512k\""),

@@ -16,7 +16,10 @@ from propeller_proxy.reports import Report, Reports
 
 
 class Batch:
-    """Deliveries under way and in line, which are waited for as one `Work`."""
+    """Deliveries under way and in line, which are waited for as one `Work`.
+
+    They begin when it is waited for: whoever waits cancels them if that is broken off.
+    """
 
     def __init__(
         self, begin: Callable[[str], Job], references: Iterable[str], concurrency: int, timeout: float | None
@@ -35,15 +38,16 @@ class Batch:
         # Taken again where a job has ended before somebody asked to be told.
         self._lock = threading.RLock()
         self._filling = False
-        self._fill()
 
     def wait(self, timeout: float) -> bool:
+        self._fill()
         return self._done.wait(timeout)
 
     def result(self) -> Reports:
         return Reports(self._report(index, reference) for index, reference in enumerate(self._references))
 
     def on_done(self, callback: Callable[[], object]) -> None:
+        self._fill()
         with self._lock:
             if not self._done.is_set():
                 self._told.append(callback)

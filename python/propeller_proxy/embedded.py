@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from propeller_proxy import _core
 from propeller_proxy._service import Service
+from propeller_proxy.errors import ProxyError
 from propeller_proxy.values import Descriptor, Source, read
 
 __all__ = ["ADD", "Broker", "Registry", "noise"]
@@ -53,7 +54,7 @@ class Broker(Service[_core.Broker]):
 
     def __repr__(self) -> str:
         """Return where it is, or that it does not run."""
-        return f"Broker({self.url if self._state == 'running' else self._state})"
+        return f"Broker({_where(self)})"
 
 
 class Registry(Service[_core.EmbeddedRegistry]):
@@ -94,7 +95,17 @@ class Registry(Service[_core.EmbeddedRegistry]):
 
     def __repr__(self) -> str:
         """Return where it is, or that it does not run."""
-        return f"Registry({self.url if self._state == 'running' else self._state})"
+        return f"Registry({_where(self)})"
+
+
+def _where(part: Broker | Registry) -> str:
+    if part._state != "running":
+        return part._state
+    try:
+        return part.url
+    except ProxyError as error:
+        # It was made before a fork.
+        return error.code
 
 
 def _host_and_port(url: str) -> tuple[str, str]:

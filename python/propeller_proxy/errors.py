@@ -73,7 +73,7 @@ class ConfigurationError(ProxyError, ValueError):
 
 
 class BadReferenceError(ProxyError, ValueError):
-    """That is not an OCI reference, or not a request."""
+    """That is not an OCI reference, or not something that can be asked for there."""
 
 
 class DeniedError(ProxyError, PermissionError):
@@ -118,7 +118,7 @@ class SetupError(ProxyError, RuntimeError):
 
 _CODES: dict[type[ProxyError], str] = {
     ConfigurationError: "configuration",
-    BadReferenceError: "bad-request bad-reference",
+    BadReferenceError: "bad-request not-served bad-reference",
     DeniedError: "denied unauthorized credentials unsigned bad-signature",
     NotFoundError: "unknown-image not-cached",
     UnreachableError: "registry-unreachable broker-unreachable broker-refused unheard",

@@ -39,11 +39,12 @@ class Registry:
         """
         given: Settings = {"registry_url": url, "registry_ca_cert": ca_cert, "registry_allow": allow}
         self._core = _core.Registry(environment({**settings, **_given(given), **_credentials(auth)}))
+        self._url = self._core.url
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return self._core.url
+        return self._url
 
     def resolve(self, reference: str | _core.Reference) -> Descriptor:
         """Return the descriptor of the manifest or index that `reference` names.

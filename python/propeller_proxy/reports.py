@@ -53,7 +53,7 @@ class Report:
         if self.error is not None:
             return f"Report({self.reference!r}, failed: {self.error.code})"
         return (
-            f"Report({self.reference!r}, {self.size} bytes in {self.sent_chunks} chunks, "
+            f"Report({self.reference!r}, {self.size} bytes in {self.sent_chunks} chunk{'s' * (self.sent_chunks != 1)}, "
             f"{self.seconds:.3f} s, {short(self.digest)})"
         )
 

@@ -16,7 +16,27 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 pub(crate) type Reply = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
 type Outcome = Result<Reply, Failure>;
-type Progress = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
+type Look = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
+
+/// How far something is that cannot be looked at any more when it is done.
+#[derive(Clone, Default)]
+pub(crate) struct Progress(Arc<Mutex<(u64, u64)>>);
+
+impl Progress {
+    /// What is seen now; what was seen last, if nothing is.
+    pub(crate) fn or_last(&self, seen: Option<(u64, u64)>) -> (u64, u64) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = seen.filter(|(_, total)| *total > 0 && last.0 < last.1.max(1)) {
+            *last = seen;
+        }
+        *last
+    }
+
+    /// It is done.
+    pub(crate) fn complete(&self, total: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (total, total);
+    }
+}
 
 /// No value.
 pub(crate) fn nothing() -> Reply {
@@ -30,7 +50,7 @@ pub(crate) struct Job(Own<Work>);
 struct Work {
     shared: Arc<Shared>,
     cancel: CancellationToken,
-    progress: Progress,
+    look: Look,
 }
 
 #[derive(Default)]
@@ -92,7 +112,7 @@ impl Job {
 
     /// Starts work, and knows how to look at its progress.
     pub(crate) fn start_with(
-        progress: impl Fn() -> (u64, u64) + Send + Sync + 'static,
+        look: impl Fn() -> (u64, u64) + Send + Sync + 'static,
         work: impl Future<Output = Outcome> + Send + 'static,
     ) -> Result<Self, Failure> {
         let (shared, cancel) = (Arc::<Shared>::default(), CancellationToken::new());
@@ -105,7 +125,7 @@ impl Job {
             };
             finisher.0.finish(outcome);
         });
-        Ok(Self(Own::new(Work { shared, cancel, progress: Box::new(progress) })))
+        Ok(Self(Own::new(Work { shared, cancel, look: Box::new(look) })))
     }
 }
 
@@ -156,7 +176,7 @@ impl Job {
 
     /// What is done of it, and all there is to do; 0 while that is unknown.
     fn progress(&self) -> PyResult<(u64, u64)> {
-        Ok((self.0.get()?.progress)())
+        Ok((self.0.get()?.look)())
     }
 }
 

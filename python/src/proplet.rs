@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::seconds;
 use crate::failure::Failure;
-use crate::job::{Job, Reply, nothing};
+use crate::job::{Job, Progress, Reply, nothing};
 use crate::proxy::parse_layout;
 use crate::runtime::Own;
 use crate::settings::{Settings, lookup};
@@ -120,10 +120,13 @@ impl Proplet {
         let timeout = Duration::try_from_secs_f64(timeout)
             .map_err(|_| Failure::Configuration("timeout is a number of seconds, 0 or more".into()))?;
         let wish = Wish { timeout, digest, is_strict: strict };
-        let (watched, name) = (Arc::clone(&proplet), app_name.clone());
-        Ok(Job::start_with(move || watched.progress(&name), async move {
+        let (progress, name) = (Progress::default(), app_name.clone());
+        let (watched, watching) = (Arc::clone(&proplet), progress.clone());
+        let look = move || watching.or_last(Some(watched.progress(&name)));
+        Ok(Job::start_with(look, async move {
             let obtained = async { proplet.obtain(&app_name, &wish).await.map_err(Failure::of(&app_name)) };
             let assembled = inner.unless_closed(obtained).await?;
+            progress.complete(assembled.total_chunks);
             Ok(Box::new(move |py: Python<'_>| module_dict(py, &app_name, &assembled)) as Reply)
         })?)
     }
@@ -137,7 +140,7 @@ impl Proplet {
 }
 
 fn module_dict(py: Python<'_>, reference: &str, assembled: &Assembled) -> PyResult<Py<PyAny>> {
-    let Assembled { module, digest, is_verified } = assembled;
+    let Assembled { module, digest, is_verified, .. } = assembled;
     let fields = PyDict::new(py);
     fields.set_item("data", PyBytes::new(py, module))?;
     fields.set_item("reference", reference)?;

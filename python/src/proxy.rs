@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::Events;
 use crate::failure::Failure;
-use crate::job::{Job, Reply, nothing};
+use crate::job::{Job, Progress, Reply, nothing};
 use crate::runtime::{Own, Process};
 use crate::settings::{Settings, lookup};
 
@@ -90,16 +90,19 @@ impl Inner {
         channel: Option<String>,
         layout: &str,
     ) -> Result<App, Failure> {
-        let bad = |reason: String| Failure::Core(Error::BadRequest { reason }, Some(name.to_owned()));
         let named: Vec<_> = service.channels().named().collect();
         let channel = match (domain, channel, named.as_slice()) {
             (None, None, [only]) => only.clone(),
             (None, Some(id), _) if !named.is_empty() => Channel { domain: service.channels().domain.clone(), id },
+            (Some(domain), None, [only]) => Channel { domain, id: only.id.clone() },
             (Some(domain), Some(id), _) => Channel { domain, id },
-            _ => return Err(bad("the proxy serves several channels; say which one, and in which domain".into())),
+            _ => {
+                let message = "the proxy serves several channels: say which channel, and in which domain";
+                return Err(Failure::Configuration(message.into()));
+            }
         };
-        let layout =
-            parse_layout(layout).ok_or_else(|| bad(format!("{layout:?} is no layout; give plain or messages")))?;
+        let layout = parse_layout(layout)
+            .ok_or_else(|| Failure::Configuration(format!("{layout:?} is no layout; give plain or messages")))?;
         Ok(App { channel: channel.into(), layout, name: name.into() })
     }
 }
@@ -164,10 +167,12 @@ impl Proxy {
     ) -> PyResult<Job> {
         let service = self.0.get()?.service()?;
         let app = Inner::app(&service, &app_name, domain, channel, layout)?;
-        let (asked, progress) = (app.clone(), Arc::clone(&service));
-        let progress = move || progress.progress(&app).unwrap_or_default();
-        Ok(Job::start_with(progress, async move {
+        let (progress, asked) = (Progress::default(), app.clone());
+        let (watched, watching) = (Arc::clone(&service), progress.clone());
+        let look = move || watching.or_last(watched.progress(&app));
+        Ok(Job::start_with(look, async move {
             let report = service.ask(asked).await.map_err(Failure::of(&app_name))?;
+            progress.complete(report.plan.total_chunks());
             Ok(Box::new(move |py: Python<'_>| report_dict(py, &app_name, &report)) as Reply)
         })?)
     }

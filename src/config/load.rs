@@ -173,7 +173,12 @@ impl Reader {
         let publish_rate = self.optional(&settings::PUBLISH_RATE, |text| size(text).and_then(NonZeroU64::new));
         let max_repeats = self.required(&settings::MAX_REPEATS, size);
         let max_passes = self.required(&settings::MAX_PASSES, within(6000));
-        let chunk_size = self.required(&settings::CHUNK_SIZE, within(MAX_CHUNK_SIZE));
+        let chunk_size = self.required(&settings::CHUNK_SIZE, |text| {
+            size(text)
+                .and_then(|size| u32::try_from(size).ok())
+                .filter(|size| *size <= MAX_CHUNK_SIZE)
+                .and_then(NonZeroU32::new)
+        });
         Some(DeliveryConfig {
             chunk_size: chunk_size?,
             tag_moves: tag_moves?,

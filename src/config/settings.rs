@@ -287,7 +287,7 @@ pub(super) const MAX_PASSES: Setting = Setting {
 pub(super) const CHUNK_SIZE: Setting = Setting {
     names: &["PROXY_CHUNK_SIZE"],
     default: Some("512000"),
-    accepts: "1 to 7800000 bytes",
+    accepts: "a size from 1 to 7800000 bytes, such as 512000 or 64KiB",
     help: "Bytes of module in one chunk. A message is a third larger, and at most 10 MiB for stock proplets.",
     ..Setting::PLAIN
 };

@@ -140,7 +140,7 @@ impl Courier {
         self.schedule().abandon(id)
     }
 
-    /// Takes a request back. Returns its transfer, if nobody else waits for that.
+    /// Takes a request back, and gives its transfer up if nobody else waits for that: returns it then.
     pub fn withdraw(&self, request: RequestId) -> Option<TransferId> {
         self.schedule().withdraw(request)
     }

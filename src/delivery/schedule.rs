@@ -342,13 +342,15 @@ impl<T: Clone> Schedule<T> {
         transfer.map(|transfer| transfer.open.into_iter().map(|(request, _)| request).collect()).unwrap_or_default()
     }
 
-    /// Takes a request back. Returns its transfer, if nobody else waits for that.
+    /// Takes a request back, and gives its transfer up if nobody else waits for that: returns it then.
     pub fn withdraw(&mut self, request: RequestId) -> Option<TransferId> {
         let is_it = |(id, _): &(RequestId, u64)| *id == request;
         let (id, transfer) = self.transfers.iter_mut().find(|(_, transfer)| transfer.open.iter().any(is_it))?;
         transfer.open.retain(|open| !is_it(open));
         self.open_requests -= 1;
-        transfer.open.is_empty().then_some(*id)
+        let id = transfer.open.is_empty().then_some(*id)?;
+        self.remove(id);
+        Some(id)
     }
 
     /// The broker is back after `outage`: whatever was asked for within [`TASK_TIMEOUT`] is covered again when the

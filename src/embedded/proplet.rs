@@ -80,6 +80,8 @@ pub struct Assembled {
     pub module: Vec<u8>,
     /// Their SHA-256.
     pub digest: Digest,
+    /// The chunks it came in.
+    pub total_chunks: u64,
     /// Whether that was compared with what was wished for, or with what a proxy told.
     pub is_verified: bool,
 }
@@ -172,7 +174,7 @@ impl Proplet {
         let watching = Watching::begin(&self.heard, app_name);
         let deadline = tokio::time::Instant::now() + wish.timeout;
         let assembled = self.assembled(app_name, wish.is_strict, &watching);
-        let module = tokio::time::timeout_at(deadline, assembled).await.unwrap_or_else(|_| {
+        let (module, total_chunks) = tokio::time::timeout_at(deadline, assembled).await.unwrap_or_else(|_| {
             let (chunks, total_chunks) = self.progress(app_name);
             Err(Error::Timeout { app_name: app_name.into(), waited: wish.timeout, chunks, total_chunks })
         })?;
@@ -192,11 +194,16 @@ impl Proplet {
             Some(expected) if !is_verified => {
                 Err(Error::DigestMismatch { object: expected.to_string(), actual: digest.to_string() })
             }
-            _ => Ok(Assembled { module, digest, is_verified }),
+            _ => Ok(Assembled { module, digest, total_chunks, is_verified }),
         }
     }
 
-    async fn assembled(&self, app_name: &str, is_strict: bool, watching: &Watching<'_>) -> Result<Vec<u8>, Error> {
+    async fn assembled(
+        &self,
+        app_name: &str,
+        is_strict: bool,
+        watching: &Watching<'_>,
+    ) -> Result<(Vec<u8>, u64), Error> {
         let mut messages = self.messages.clone();
         let closed = || Error::Stopping { app_name: app_name.into() };
         if self.ask(app_name).await == Acknowledgement::LinkClosed {
@@ -214,8 +221,9 @@ impl Proplet {
                         return Err(failure.clone());
                     }
                 }
+                let (_, total_chunks) = assemblies.progress(app_name);
                 if let Some(module) = assemblies.take(app_name) {
-                    return Ok(module);
+                    return Ok((module, total_chunks));
                 }
             }
             messages.changed().await.map_err(|_| closed())?;

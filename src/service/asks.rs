@@ -51,14 +51,12 @@ impl Service {
     /// so is the delivery, unless somebody else wants it as well. Such a request does not survive a restart.
     ///
     /// # Errors
-    /// Whatever a delivery ends with; [`Error::BadRequest`] if the proxy does not serve the channel, [`Error::GivenWay`]
+    /// Whatever a delivery ends with; [`Error::NotServed`] if the proxy does not serve the channel, [`Error::GivenWay`]
     /// if another replica sends it, [`Error::Stopping`] if the service does not run.
     pub async fn ask(&self, app: App) -> Result<Report, Error> {
         if !self.config.channels.serve(&app.channel) {
-            let (domain, id) = (&app.channel.domain, &app.channel.id);
-            return Err(Error::BadRequest {
-                reason: format!("this proxy does not serve channel {id:?} of domain {domain:?}"),
-            });
+            let (domain, channel) = (app.channel.domain.clone(), app.channel.id.clone());
+            return Err(Error::NotServed { domain, channel });
         }
         let stopping = || Error::Stopping { app_name: app.name.to_string() };
         let id = self.next_request.fetch_add(1, Ordering::Relaxed);

@@ -18,9 +18,14 @@ use crate::topic::App;
 
 impl Service {
     /// Delivers until `halt`, or until nobody wants it any more, and tells how it went.
-    async fn carry_out(self: Arc<Self>, id: TransferId, app: App, purpose: Purpose, halt: CancellationToken) {
-        let withdrawn = CancellationToken::new();
-        lock(&self.under_way).insert(id, withdrawn.clone());
+    async fn carry_out(
+        self: Arc<Self>,
+        id: TransferId,
+        app: App,
+        purpose: Purpose,
+        withdrawn: CancellationToken,
+        halt: CancellationToken,
+    ) {
         let mut open = Open { courier: &self.courier, id, is_done: false };
         let result = tokio::select! {
             result = self.deliver(id, &app, purpose) => result,
@@ -88,7 +93,9 @@ impl<'a> Deliveries<'a> {
     }
 
     pub(super) fn begin(&mut self, id: TransferId, app: App, purpose: Purpose) {
-        self.tasks.spawn(Arc::clone(self.service).carry_out(id, app, purpose, self.halt.clone()));
+        let withdrawn = CancellationToken::new();
+        lock(&self.service.under_way).insert(id, withdrawn.clone());
+        self.tasks.spawn(Arc::clone(self.service).carry_out(id, app, purpose, withdrawn, self.halt.clone()));
     }
 
     pub(super) async fn finished(&mut self) {

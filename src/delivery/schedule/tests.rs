@@ -62,6 +62,20 @@ fn a_lone_request_gets_one_pass() {
 }
 
 #[test]
+fn a_transfer_that_nobody_wants_any_more_is_given_up() {
+    let mut schedule = schedule();
+    let id = started(&mut schedule, "a", 4);
+    step(&mut schedule, NOW);
+    let Ok(Admission::Joined(2)) = schedule.request(&app("a"), 7, NOW, NOW) else { panic!("it does not join") };
+    assert_eq!(schedule.withdraw(0), None, "somebody else wants it");
+    assert_eq!(schedule.withdraw(0), None);
+    assert!(schedule.next_turn(NOW).is_some());
+    assert_eq!(schedule.withdraw(7), Some(id));
+    assert_eq!(schedule.next_turn(NOW), None);
+    assert!(matches!(request(&mut schedule, "a", NOW), Ok(Admission::Opened(_))), "nothing is joined");
+}
+
+#[test]
 fn a_joiner_costs_the_prefix_it_missed() {
     let mut schedule = schedule();
     let id = started(&mut schedule, "a", 4);
