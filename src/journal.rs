@@ -224,17 +224,20 @@ impl Journal {
         });
     }
 
-    /// Requests will not be served.
-    pub(crate) fn given_up(&self, requests: &[RequestId], error: &Error) {
-        self.answer(requests, |_| Err(error.clone()));
+    /// Requests will not be served. Returns how many of them somebody in this process has asked.
+    pub(crate) fn given_up(&self, requests: &[RequestId], error: &Error) -> usize {
+        self.answer(requests, |_| Err(error.clone()))
     }
 
-    fn answer(&self, requests: &[RequestId], outcome: impl Fn(Instant) -> Result<Report, Error>) {
-        let mut asked = lock(&self.asked);
-        for Asked { begun, answer } in requests.iter().filter_map(|request| asked.remove(request)) {
+    fn answer(&self, requests: &[RequestId], outcome: impl Fn(Instant) -> Result<Report, Error>) -> usize {
+        let mut all = lock(&self.asked);
+        let asked: Vec<_> = requests.iter().filter_map(|request| all.remove(request)).collect();
+        let count = asked.len();
+        for Asked { begun, answer } in asked {
             // Whoever waited for it may be gone already.
             let _ = answer.send(outcome(begun));
         }
+        count
     }
 
     fn send(&self, app: Option<App>, what: What) {

@@ -184,6 +184,7 @@ impl Pull<'_> {
         if layer.size > limit {
             return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
         }
+        self.repository.watch(layer.digest);
         let blob = self.blob(&layer).await?;
         Ok(Pulled { root, module: self.unpack(blob, form).await?, layer, annotations, shape: kind })
     }

@@ -9,8 +9,8 @@ mod push;
 mod retry;
 mod transport;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -133,9 +133,10 @@ pub struct Repository<'a> {
     progress: Arc<Progress>,
 }
 
-/// How far the download of a blob is, for whoever looks meanwhile.
+/// How far the download of one blob is, for whoever looks meanwhile.
 #[derive(Debug, Default)]
 pub struct Progress {
+    blob: OnceLock<Digest>,
     received: AtomicU64,
     size: AtomicU64,
 }
@@ -147,17 +148,25 @@ impl Progress {
         (self.received.load(Ordering::Relaxed), self.size.load(Ordering::Relaxed))
     }
 
-    fn set(&self, received: u64, size: u64) {
-        self.received.store(received, Ordering::Relaxed);
-        self.size.store(size, Ordering::Relaxed);
+    fn note(&self, blob: &Descriptor, received: u64) {
+        if self.blob.get() == Some(&blob.digest) {
+            self.received.store(received, Ordering::Relaxed);
+            self.size.store(blob.size, Ordering::Relaxed);
+        }
     }
 }
 
 impl Repository<'_> {
-    /// The same, and `progress` tells how far its downloads are.
+    /// The same, and `progress` tells how far the download of the blob is that [`Repository::watch`] names.
     #[must_use]
     pub fn watched_by(self, progress: Arc<Progress>) -> Self {
         Self { progress, ..self }
+    }
+
+    /// Names the blob whose progress matters.
+    pub fn watch(&self, blob: Digest) {
+        // There is one such blob in each pull.
+        let _ = self.progress.blob.set(blob);
     }
 
     /// Tells apart what is fetched from other registries or under other credentials.
@@ -312,7 +321,7 @@ impl Repository<'_> {
         let mut body = Body::new(response, u64::MAX);
         while let Some(piece) = body.next().await? {
             spool.write(piece).await?;
-            self.progress.set(spool.received(), blob.size);
+            self.progress.note(blob, spool.received());
         }
         Ok(())
     }

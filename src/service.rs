@@ -166,7 +166,7 @@ impl Service {
     }
 
     /// The path of a module, from a device's request to the broker's acknowledgement of its last chunk. `None` if somebody
-    /// else serves the requests: a newer transfer, or another replica.
+    /// else serves the requests: another replica, or a newer transfer in place of a repetition.
     async fn deliver(&self, id: TransferId, app: &App, purpose: Purpose) -> Result<Option<Report>, Error> {
         let begun = Instant::now();
         let _place = self.open_modules.acquire().await;
@@ -202,7 +202,11 @@ impl Service {
             self.reporter.tell_progress(app, status::State::Sending, digest, &plan, 0);
         }
         let module = Module { blob: module, plan, is_repeat: purpose == Purpose::Repeat, begun };
-        self.courier.send(id, app, module).await
+        match self.courier.send(id, app, module).await? {
+            // Only what nobody has asked for is taken over by a newer transfer.
+            None if purpose != Purpose::Repeat => Err(Error::Withdrawn { app_name: app.name.to_string() }),
+            sent => Ok(sent),
+        }
     }
 
     /// Claims an app before the other replicas.
@@ -269,9 +273,17 @@ impl Service {
     /// [`Error::BrokerRefused`] if the broker refuses the first connection or subscription. An absent broker is waited
     /// for.
     pub async fn run(self: &Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
+        let end = self.serve(stop).await;
+        let state = Arc::clone(&self.state);
+        // Fails if that panics, which is logged there.
+        let _ = tokio::task::spawn_blocking(move || state.close()).await;
+        end
+    }
+
+    async fn serve(self: &Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
+        let mut asks = self.take_asks();
         let presences = Presences::new(&self.config.channels, &self.instance, self.clock.now());
         let Intake { mut requests, mut chunks, mut group, mut arrivals } = Intake::open(self, &presences)?;
-        let mut asks = self.take_asks();
         let mut group_health = group.as_ref().map(Link::health);
         self.reporter.connect(requests.publisher());
         let (mut requests_health, mut chunks_health) = (requests.health(), chunks.health());
@@ -288,7 +300,13 @@ impl Service {
                 end = requests.ended() => return end,
                 end = chunks.ended() => return end,
                 Some(end) = ended(group.as_mut()) => return end,
-                () = &mut courier => return chunks.ended().await,
+                () = &mut courier => {
+                    // The link says why; if it does not, there is still somebody who may stop us.
+                    tokio::select! {
+                        end = chunks.ended() => return end,
+                        () = stop.cancelled() => return Ok(()),
+                    }
+                }
                 Ok(()) = requests_health.changed() => {
                     let health = *requests_health.borrow_and_update();
                     self.ready.send_replace(health.is_up);
@@ -314,11 +332,7 @@ impl Service {
                     let away = self.away(present, *requests_health.borrow());
                     self.arrived(arrival, away, &mut deliveries);
                 }
-                Some(Ask { id, app }) = asks.next() => {
-                    if self.journal.is_expected(id) {
-                        self.admit(id, &app, self.clock.now(), Purpose::Request, &mut deliveries);
-                    }
-                }
+                Some(ask) = asks.next() => self.admit_ask(ask, &mut deliveries),
                 repeats = self.courier.repeats() => for (id, app) in repeats {
                     info!(app_name = &*app.name, "repeating");
                     deliveries.begin(id, app, Purpose::Repeat);

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-
+use std::sync::Mutex;
 use std::thread::{self, JoinHandle};
 
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
@@ -25,6 +25,7 @@ use crate::error::Error;
 use crate::link::Receipt;
 use crate::status::json;
 use crate::store::temporary_folder;
+use crate::sync::lock;
 use crate::topic::App;
 
 /// The file in the state folder.
@@ -82,8 +83,9 @@ enum Change {
 #[derive(Debug)]
 pub struct State {
     folder: PathBuf,
-    changes: Option<mpsc::Sender<Change>>,
-    writer: Option<JoinHandle<()>>,
+    /// Gone when it is closed.
+    changes: Mutex<Option<mpsc::Sender<Change>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
     /// Removes the folder with the state, if it is a temporary one.
     _temporary: Option<TempDir>,
 }
@@ -115,7 +117,7 @@ impl State {
             let owned = folder.to_owned();
             let writer = thread::Builder::new().name("state".into());
             let writer = writer.spawn(move || write_all(&database, &owned, waiting))?;
-            let (changes, writer) = (Some(changes), Some(writer));
+            let (changes, writer) = (Mutex::new(Some(changes)), Mutex::new(Some(writer)));
             Ok((Self { folder: folder.to_owned(), changes, writer, _temporary: temporary }, left))
         };
         open().map_err(|source| Error::disk(folder, source))
@@ -142,7 +144,7 @@ impl State {
     /// [`Error::Disk`] if it is not.
     pub async fn keep_versions(&self, app: App, versions: Vec<Sent>) -> Result<(), Error> {
         let (done, kept) = oneshot::channel();
-        if let Some(changes) = &self.changes {
+        if let Some(changes) = self.changes() {
             // If the writer is gone, so is the other end of this.
             let _ = changes.send(Change::Versions(app, versions, Some(done))).await;
         }
@@ -159,10 +161,23 @@ impl State {
         self.send(Change::Unsure(until));
     }
 
+    /// Writes what waits, and leaves the folder to another proxy; what comes after is not written. Blocks on the disk.
+    pub fn close(&self) {
+        drop(lock(&self.changes).take());
+        let writer = lock(&self.writer).take();
+        if writer.is_some_and(|writer| writer.join().is_err()) {
+            error!("the writer of the state has panicked");
+        }
+    }
+
+    fn changes(&self) -> Option<mpsc::Sender<Change>> {
+        lock(&self.changes).clone()
+    }
+
     /// Tells the writer, unless too much waits. A request that is not written is served all the same, one that is not
     /// removed is served again by the next process, and the rest is written later or is not needed.
     fn send(&self, change: Change) {
-        let Some(changes) = &self.changes else { return };
+        let Some(changes) = self.changes() else { return };
         if let Err(TrySendError::Full(change) | TrySendError::Closed(change)) = changes.try_send(change) {
             warn!(folder = %self.folder.display(), "the disk is too slow: a change of the state was left out");
             // The broker waits for no more than some.
@@ -175,10 +190,7 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
-        drop(self.changes.take());
-        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
-            error!("the writer of the state has panicked");
-        }
+        self.close();
     }
 }
 

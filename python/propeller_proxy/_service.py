@@ -35,9 +35,11 @@ class Service(Generic[CoreT]):
     ``with`` and ``async with`` start it and stop it. To start what runs, and to stop what does not, does nothing.
     """
 
+    # Also while it is being made: what fails then is shown.
+    _state = "not started"
+
     def __init__(self, core: CoreT) -> None:
         self._core = core
-        self._state = "not started"
 
     def start(self) -> None:
         """Start, and return when it is ready."""
@@ -85,8 +87,6 @@ class Service(Generic[CoreT]):
 
     @contextmanager
     def _starting(self) -> Iterator[Job]:
-        if self._state != "not started":
-            self._core = self._again()
         self._state = "starting"
         try:
             yield self._core.start()
@@ -94,10 +94,6 @@ class Service(Generic[CoreT]):
             self._state = "stopped"
             raise
         self._state = "running"
-
-    def _again(self) -> CoreT:
-        """Return what is started after it was stopped."""
-        return self._core
 
     def _running(self) -> CoreT:
         """Return what runs; raises `ClosedError` if nothing does."""

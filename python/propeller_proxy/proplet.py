@@ -105,6 +105,3 @@ class Proplet(Service[_core.Proplet]):
     def __repr__(self) -> str:
         """Return the domain, the channel, the broker and whether it runs."""
         return f"Proplet({self._name}, {self._state})"
-
-    def _again(self) -> _core.Proplet:
-        return self._make()

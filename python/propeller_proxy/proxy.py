@@ -124,6 +124,3 @@ class Proxy(Service[_core.Proxy]):
         self, reference: str | _core.Reference, channel: str | None, domain: str | None, layout: str
     ) -> _core.Job:
         return self._running().deliver(str(reference), domain, channel, layout)
-
-    def _again(self) -> _core.Proxy:
-        return _core.Proxy(self._environment)

@@ -6,12 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from propeller_proxy._tables import html_table
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 __all__ = ["Descriptor", "Module"]
 
@@ -95,7 +92,7 @@ class Module:
         return html_table(row for row in rows if row[1] is not None)
 
 
-Source: TypeAlias = "Module | Buffer | str | PathLike[str]"
+Source: TypeAlias = Module | bytes | bytearray | memoryview | str | PathLike[str]
 """Where the bytes of a module come from: the module, its bytes, or the path of a file with them."""
 
 

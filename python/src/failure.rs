@@ -17,7 +17,7 @@ pub(crate) enum Failure {
     Setup(String),
     /// It is not started, or was stopped.
     Closed(String),
-    /// The object is another process's.
+    /// The process was forked from one that has a runtime.
     Forked,
     /// The caller has cancelled it.
     Cancelled,
@@ -70,9 +70,9 @@ fn exception(py: Python<'_>, failure: Failure) -> PyResult<PyErr> {
         Failure::Setup(message) => set("setup", None, None, false, message)?,
         Failure::Closed(message) => set("closed", None, None, false, message)?,
         Failure::Forked => {
-            let message = "this object was made before the process forked, and belongs to the parent";
+            let message = "propeller_proxy was in use when this process was forked, and cannot be used in it";
             set("forked", None, None, false, message.into())?;
-            hint = Some("make a new one in this process");
+            hint = Some("start processes by the method \"spawn\", or fork before the first call");
         }
         Failure::Cancelled => set("cancelled", None, None, true, "it was cancelled".into())?,
     }

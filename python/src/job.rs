@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
-use crate::runtime::{Own, Process};
+use crate::runtime::{Own, Process, stay_if_exiting};
 
 /// How often a blocking wait looks for signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
@@ -135,11 +135,13 @@ impl Job {
     /// meanwhile, and what it raises is raised.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let Work { shared, .. } = self.0.get()?;
-        let deadline =
-            Duration::try_from_secs_f64(timeout).ok().and_then(|timeout| Instant::now().checked_add(timeout));
+        // Neither less than nothing nor no number; what is too long for a deadline has none.
+        let timeout = Duration::try_from_secs_f64(timeout.max(0.0));
+        let deadline = timeout.ok().and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
             let left = deadline.map_or(SIGNAL_INTERVAL, |deadline| deadline.saturating_duration_since(Instant::now()));
             if py.detach(|| shared.wait(left.min(SIGNAL_INTERVAL))) {
+                stay_if_exiting();
                 return Ok(true);
             }
             py.check_signals()?;

@@ -1,6 +1,6 @@
 //! A device's side.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use propeller_proxy::blob::Digest;
@@ -20,7 +20,7 @@ use crate::proxy::parse_layout;
 use crate::runtime::Own;
 use crate::settings::{Settings, lookup};
 
-/// A proplet that is connected between `start` and `stop`, once.
+/// A proplet that is connected between `start` and `stop`, any number of times.
 #[pyclass(frozen, module = "propeller_proxy._core")]
 pub(crate) struct Proplet(Own<Arc<Inner>>);
 
@@ -28,14 +28,22 @@ struct Inner {
     mqtt: MqttConfig,
     channel: Channel,
     layout: Layout,
-    proplet: Mutex<Option<Arc<proplet::Proplet>>>,
+    connected: Mutex<Option<Arc<Connected>>>,
+}
+
+/// What is between one start and its stop.
+struct Connected {
+    proplet: proplet::Proplet,
     closed: CancellationToken,
 }
 
 impl Inner {
-    fn proplet(&self) -> Result<Arc<proplet::Proplet>, Failure> {
-        let proplet = self.proplet.lock().unwrap_or_else(PoisonError::into_inner);
-        proplet.clone().ok_or_else(|| Failure::Closed("the proplet is not started".into()))
+    fn slot(&self) -> MutexGuard<'_, Option<Arc<Connected>>> {
+        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn connected(&self) -> Result<Arc<Connected>, Failure> {
+        self.slot().clone().ok_or_else(|| Failure::Closed("the proplet is not started".into()))
     }
 
     async fn start(&self) -> Result<(), Failure> {
@@ -43,11 +51,13 @@ impl Inner {
         let connecting = proplet::Proplet::connect(&self.mqtt, &self.channel, self.layout);
         let unreachable = Error::BrokerUnreachable { object: self.mqtt.address.to_string(), waited };
         let proplet = tokio::time::timeout(waited, connecting).await.unwrap_or(Err(unreachable))?;
-        *self.proplet.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(proplet));
+        *self.slot() = Some(Arc::new(Connected { proplet, closed: CancellationToken::new() }));
         Ok(())
     }
+}
 
-    /// Does something with the proplet until it is stopped.
+impl Connected {
+    /// Does something until it is stopped.
     async fn unless_closed<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::select! {
             result = work => result,
@@ -68,8 +78,7 @@ impl Proplet {
         }
         let layout = parse_layout(layout).ok_or_else(|| wrong("layout is plain or messages"))?;
         let channel = Channel { domain, id: channel };
-        let (proplet, closed) = (Mutex::default(), CancellationToken::new());
-        Ok(Self(Own::new(Arc::new(Inner { mqtt, channel, layout, proplet, closed }))))
+        Ok(Self(Own::new(Arc::new(Inner { mqtt, channel, layout, connected: Mutex::default() }))))
     }
 
     /// Connects; done when it is subscribed.
@@ -82,11 +91,13 @@ impl Proplet {
     fn stop(&self) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
         Ok(Job::start(async move {
-            inner.closed.cancel();
-            let proplet = inner.proplet.lock().unwrap_or_else(PoisonError::into_inner).take();
-            // If a request still has it, the connection ends with that.
-            if let Some(proplet) = proplet.and_then(Arc::into_inner) {
-                proplet.close().await;
+            let connected = inner.slot().take();
+            if let Some(connected) = connected {
+                connected.closed.cancel();
+                // If a request still has it, the connection ends with that.
+                if let Some(Connected { proplet, .. }) = Arc::into_inner(connected) {
+                    proplet.close().await;
+                }
             }
             Ok(nothing())
         })?)
@@ -94,11 +105,10 @@ impl Proplet {
 
     /// Asks for a module; done when the broker has the request.
     fn ask(&self, app_name: String) -> PyResult<Job> {
-        let inner = Arc::clone(self.0.get()?);
-        let proplet = inner.proplet()?;
+        let connected = self.0.get()?.connected()?;
         Ok(Job::start(async move {
-            let asked = inner.unless_closed(async {
-                match proplet.ask(&app_name).await {
+            let asked = connected.unless_closed(async {
+                match connected.proplet.ask(&app_name).await {
                     Acknowledgement::Received => Ok(nothing()),
                     Acknowledgement::Lost | Acknowledgement::LinkClosed => {
                         Err(Failure::Closed("the broker went away with the request; ask again".into()))
@@ -111,21 +121,20 @@ impl Proplet {
 
     /// Asks for a module, and assembles and checks it.
     fn request(&self, app_name: String, timeout: f64, digest: Option<String>, strict: bool) -> PyResult<Job> {
-        let inner = Arc::clone(self.0.get()?);
-        let proplet = inner.proplet()?;
+        let connected = self.0.get()?.connected()?;
         let digest: Option<Digest> = digest
             .map(|digest| digest.parse())
             .transpose()
             .map_err(|()| Failure::Configuration("digest is sha256: and 64 hexadecimal digits".into()))?;
         let timeout = Duration::try_from_secs_f64(timeout)
-            .map_err(|_| Failure::Configuration("timeout is a number of seconds, 0 or more".into()))?;
+            .map_err(|_| Failure::Configuration("timeout is a finite number of seconds, 0 or more".into()))?;
         let wish = Wish { timeout, digest, is_strict: strict };
         let (progress, name) = (Progress::default(), app_name.clone());
-        let (watched, watching) = (Arc::clone(&proplet), progress.clone());
-        let look = move || watching.or_last(Some(watched.progress(&name)));
+        let (watched, watching) = (Arc::downgrade(&connected), progress.clone());
+        let look = move || watching.or_last(watched.upgrade().map(|connected| connected.proplet.progress(&name)));
         Ok(Job::start_with(look, async move {
-            let obtained = async { proplet.obtain(&app_name, &wish).await.map_err(Failure::of(&app_name)) };
-            let assembled = inner.unless_closed(obtained).await?;
+            let obtained = async { connected.proplet.obtain(&app_name, &wish).await.map_err(Failure::of(&app_name)) };
+            let assembled = connected.unless_closed(obtained).await?;
             progress.complete(assembled.total_chunks);
             Ok(Box::new(move |py: Python<'_>| module_dict(py, &app_name, &assembled)) as Reply)
         })?)
@@ -133,7 +142,7 @@ impl Proplet {
 
     /// The chunks that were heard.
     fn chunks(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let seen = self.0.get()?.proplet()?.seen();
+        let seen = self.0.get()?.connected()?.proplet.seen();
         let dicts = seen.iter().map(|chunk| chunk_dict(py, chunk)).collect::<PyResult<Vec<_>>>()?;
         Ok(PyList::new(py, dicts)?.into_any().unbind())
     }
@@ -158,7 +167,7 @@ fn chunk_dict<'py>(py: Python<'py>, chunk: &SeenChunk) -> PyResult<Bound<'py, Py
         Reception::Unreadable => "unreadable",
     };
     let fields = PyDict::new(py);
-    fields.set_item("app_name", &chunk.app_name)?;
+    fields.set_item("app_name", &*chunk.app_name)?;
     fields.set_item("index", chunk.index)?;
     fields.set_item("total_chunks", chunk.total_chunks)?;
     fields.set_item("size", chunk.size)?;

@@ -1,6 +1,7 @@
 //! The service in this process.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use propeller_proxy::config::Config;
 use propeller_proxy::error::Error;
@@ -9,7 +10,7 @@ use propeller_proxy::service::Service;
 use propeller_proxy::topic::{App, Channel, Layout};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::Events;
@@ -18,70 +19,35 @@ use crate::job::{Job, Progress, Reply, nothing};
 use crate::runtime::{Own, Process};
 use crate::settings::{Settings, lookup};
 
-/// A proxy that runs between `start` and `stop`, once.
+/// A proxy that runs between `start` and `stop`, any number of times.
 #[pyclass(frozen, module = "propeller_proxy._core")]
-pub(crate) struct Proxy(Own<Arc<Inner>>);
+pub(crate) struct Proxy(Own<Inner>);
 
 struct Inner {
     config: Config,
+    /// The latest run.
+    run: Mutex<Arc<Run>>,
+}
+
+/// What is between one start and its stop.
+#[derive(Default)]
+struct Run {
+    /// Gone when it has ended.
     service: Mutex<Option<Arc<Service>>>,
     stop: CancellationToken,
-    /// Cancelled when the service has come to its end.
+    /// Cancelled when it has come to its end, and when it never began.
     ended: CancellationToken,
 }
 
 impl Inner {
+    fn run(&self) -> Arc<Run> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn service(&self) -> Result<Arc<Service>, Failure> {
-        let service = self.service.lock().unwrap_or_else(PoisonError::into_inner);
-        service.clone().ok_or_else(|| Failure::Closed("the proxy is not started".into()))
+        let service = self.run().service().clone();
+        service.ok_or_else(|| Failure::Closed("the proxy does not run".into()))
     }
-
-    /// Runs the service; returns when it is subscribed. If that is given up, the service is stopped again.
-    async fn start(self: Arc<Self>) -> Result<(), Failure> {
-        let config = self.config.clone();
-        let service = tokio::task::spawn_blocking(move || Service::new(config)).await;
-        let service = service.map_err(|error| Failure::Setup(error.to_string()))??;
-        let mut ready = service.ready();
-        let unless_started = self.stop.clone().drop_guard();
-        let mut running = self.run(Arc::clone(&service))?;
-        let (address, waited) = (self.config.mqtt.address.to_string(), self.config.mqtt.timeout);
-        tokio::select! {
-            end = &mut running => {
-                end.map_err(|error| Failure::Setup(error.to_string()))??;
-                return Err(Failure::Closed("it was stopped while it started".into()));
-            }
-            _ = ready.wait_for(|ready| *ready) => {}
-            () = tokio::time::sleep(waited) => {
-                return Err(Error::BrokerUnreachable { object: address, waited }.into());
-            }
-        }
-        *self.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
-        unless_started.disarm();
-        Ok(())
-    }
-
-    fn run(self: &Arc<Self>, service: Arc<Service>) -> Result<JoinHandle<Result<(), Error>>, Failure> {
-        let process = Process::current()?;
-        let (inner, exit) = (Arc::clone(self), process.exit.clone());
-        Ok(process.services.spawn_on(
-            async move {
-                let end = {
-                    let mut running = std::pin::pin!(service.run(inner.stop.clone()));
-                    tokio::select! {
-                        end = &mut running => end,
-                        () = exit.cancelled() => {
-                            inner.stop.cancel();
-                            running.await
-                        }
-                    }
-                };
-                inner.ended.cancel();
-                end
-            },
-            &process.handle,
-        ))
-    }
-
     /// The app on the channel that is named, or on the only one there is.
     fn app(
         service: &Service,
@@ -116,9 +82,80 @@ pub(crate) fn parse_layout(name: &str) -> Option<Layout> {
     }
 }
 
+impl Run {
+    fn none() -> Arc<Self> {
+        let run = Self::default();
+        run.ended.cancel();
+        Arc::new(run)
+    }
+
+    fn service(&self) -> MutexGuard<'_, Option<Arc<Service>>> {
+        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn stop(&self) {
+        self.stop.cancel();
+        self.ended.cancelled().await;
+    }
+
+    /// Begins when `before` has ended; the job is done when the service is subscribed. If that is given up, it is stopped.
+    fn start(self: Arc<Self>, before: Arc<Self>, config: Config, process: &'static Process) -> Result<Job, Failure> {
+        let unless_started = self.stop.clone().drop_guard();
+        let (address, waited) = (config.mqtt.address.to_string(), config.mqtt.timeout);
+        let (started, is_started) = oneshot::channel();
+        process.services.spawn_on(
+            async move {
+                // Also if it panics.
+                let _ended = self.ended.clone().drop_guard();
+                before.stop().await;
+                self.serve(config, started, &process.exit).await;
+                self.service().take();
+            },
+            &process.handle,
+        );
+        Job::start(async move {
+            let unreachable = |_| Error::BrokerUnreachable { object: address, waited };
+            let started = tokio::time::timeout(waited, is_started).await.map_err(unreachable)?;
+            started.unwrap_or_else(|_| Err(Failure::Closed("it was stopped while it started".into())))?;
+            unless_started.disarm();
+            Ok(nothing())
+        })
+    }
+
+    /// Runs the service until it is stopped, or the interpreter exits; tells when it is subscribed, or why it is not.
+    async fn serve(&self, config: Config, started: oneshot::Sender<Result<(), Failure>>, exit: &CancellationToken) {
+        let service = tokio::task::spawn_blocking(move || Service::new(config)).await;
+        let service = match service.map_err(|error| Failure::Setup(error.to_string())).and_then(|made| Ok(made?)) {
+            Ok(service) => service,
+            Err(failure) => return drop(started.send(Err(failure))),
+        };
+        let mut ready = service.ready();
+        *self.service() = Some(Arc::clone(&service));
+        let mut running = pin!(service.run(self.stop.clone()));
+        let mut started = Some(started);
+        loop {
+            tokio::select! {
+                end = &mut running => {
+                    if let Err(error) = end {
+                        log::error!(target: "propeller_proxy", "the proxy has ended: {error}");
+                        // If nobody waits for it any more, the log has to do.
+                        let _ = started.take().map(|started| started.send(Err(error.into())));
+                    }
+                    return;
+                }
+                Ok(_) = ready.wait_for(|ready| *ready), if started.is_some() => {
+                    // If nobody waits for it any more, it is being stopped.
+                    let _ = started.take().map(|started| started.send(Ok(())));
+                }
+                () = exit.cancelled(), if !self.stop.is_cancelled() => self.stop.cancel(),
+            }
+        }
+    }
+}
+
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.run().stop.cancel();
     }
 }
 
@@ -128,8 +165,7 @@ impl Proxy {
     #[new]
     fn new(settings: Settings) -> PyResult<Self> {
         let config = Config::load(lookup(settings)).map_err(Failure::from)?;
-        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        Ok(Self(Own::new(Arc::new(Inner { config, service: Mutex::default(), stop, ended }))))
+        Ok(Self(Own::new(Inner { config, run: Mutex::new(Run::none()) })))
     }
 
     /// The id of the proxy, once it is started.
@@ -138,21 +174,22 @@ impl Proxy {
         Ok(self.0.get()?.service().ok().map(|service| service.instance_id().to_owned()))
     }
 
-    /// Starts it; done when it is subscribed.
+    /// Starts it anew; done when it is subscribed.
     fn start(&self) -> PyResult<Job> {
-        let inner = Arc::clone(self.0.get()?);
-        Ok(Job::start(async move { inner.start().await.map(|()| nothing()) })?)
+        let inner = self.0.get()?;
+        let (run, process) = (Arc::<Run>::default(), Process::current()?);
+        let before = {
+            let mut latest = inner.run.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *latest, Arc::clone(&run))
+        };
+        Ok(run.start(before, inner.config.clone(), process)?)
     }
 
-    /// Stops it; done when it has left the broker.
+    /// Stops it; done when it has left the broker and its folders.
     fn stop(&self) -> PyResult<Job> {
-        let inner = Arc::clone(self.0.get()?);
+        let run = self.0.get()?.run();
         Ok(Job::start(async move {
-            inner.stop.cancel();
-            let service = inner.service.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if service.is_some() {
-                inner.ended.cancelled().await;
-            }
+            run.stop().await;
             Ok(nothing())
         })?)
     }
@@ -168,8 +205,8 @@ impl Proxy {
         let service = self.0.get()?.service()?;
         let app = Inner::app(&service, &app_name, domain, channel, layout)?;
         let (progress, asked) = (Progress::default(), app.clone());
-        let (watched, watching) = (Arc::clone(&service), progress.clone());
-        let look = move || watching.or_last(watched.progress(&app));
+        let (watched, watching) = (Arc::downgrade(&service), progress.clone());
+        let look = move || watching.or_last(watched.upgrade().and_then(|service| service.progress(&app)));
         Ok(Job::start_with(look, async move {
             let report = service.ask(asked).await.map_err(Failure::of(&app_name))?;
             progress.complete(report.plan.total_chunks());
@@ -180,7 +217,7 @@ impl Proxy {
     /// What happens from now on.
     fn events(&self) -> PyResult<Events> {
         let inner = self.0.get()?;
-        Ok(Events::new(inner.service()?.journal().watch(), inner.ended.clone()))
+        Ok(Events::new(inner.service()?.journal().watch(), inner.run().ended.clone()))
     }
 
     /// How often things happened, and how it is doing.

@@ -9,14 +9,14 @@ use propeller_proxy::config::{Config, RegistryUrl};
 use propeller_proxy::error::Error;
 use propeller_proxy::pull::{Pulled, Puller, Resolved};
 use propeller_proxy::reference::Reference;
-use propeller_proxy::registry::Progress;
+use propeller_proxy::registry::Progress as Download;
 use propeller_proxy::wasm;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::failure::Failure;
-use crate::job::{Job, Reply};
+use crate::job::{Job, Progress, Reply};
 use crate::runtime::Own;
 use crate::settings::{Settings, lookup};
 
@@ -75,12 +75,13 @@ impl Registry {
     fn fetch(&self, reference: &str) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
         let parsed = inner.reference(reference)?;
-        let progress = Arc::<Progress>::default();
-        let watched = Arc::clone(&progress);
-        Ok(Job::start_with(move || watched.bytes(), async move {
+        let (progress, download) = (Progress::default(), Arc::<Download>::default());
+        let (watching, watched) = (progress.clone(), Arc::clone(&download));
+        let look = move || watching.or_last(Some(watched.bytes()));
+        Ok(Job::start_with(look, async move {
             let name = parsed.to_string();
             let failed = Failure::of(&name);
-            let pulled = inner.puller.pull_watched(&parsed, progress).await.map_err(&failed)?;
+            let pulled = inner.puller.pull_watched(&parsed, download).await.map_err(&failed)?;
             let read = tokio::task::spawn_blocking(move || {
                 let data = pulled.module.read()?;
                 wasm::check(&pulled.module)?;
@@ -89,6 +90,7 @@ impl Registry {
             let read: Result<_, Error> = read.await.map_err(|error| Failure::Setup(error.to_string()))?;
             let (pulled, data) = read.map_err(&failed)?;
             drop(failed);
+            progress.complete(pulled.layer.size);
             Ok(Box::new(move |py: Python<'_>| module_dict(py, &name, pulled, &data)) as Reply)
         })?)
     }
@@ -101,7 +103,9 @@ impl Registry {
         Ok(Job::start(async move {
             let name = parsed.to_string();
             let title = parsed.repository.rsplit('/').next().unwrap_or_default();
-            let artifact = Artifact::pack(wasm, shape, &format!("{title}.wasm"));
+            let title = format!("{title}.wasm");
+            let artifact = tokio::task::spawn_blocking(move || Artifact::pack(wasm, shape, &title)).await;
+            let artifact = artifact.map_err(|error| Failure::Setup(error.to_string()))?;
             let pushed = inner.puller.push(&parsed, &artifact).await.map_err(Failure::of(&name))?;
             Ok(Box::new(move |py: Python<'_>| {
                 let (media_type, digest) = (&pushed.media_type, pushed.digest.to_string());

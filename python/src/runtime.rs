@@ -1,13 +1,16 @@
 //! The async runtime of this process, with what has to end before the interpreter does.
 //!
-//! A fork copies neither threads nor what they were about to do. So each process has a runtime of its own, and what was
-//! made in another process is neither used nor dropped.
+//! A fork copies neither threads nor what they were about to do. Libraries below us keep lists of waiting threads for the
+//! whole process, which are of no use then. So a process that was forked from one with a runtime gets no other one, and
+//! what it has inherited is neither used nor dropped.
 
+use std::io;
 use std::mem::ManuallyDrop;
 use std::process;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -22,8 +25,12 @@ use crate::logs::Logs;
 /// How long services and links may take to leave when the interpreter exits.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long it may take to hand over to Python what waits: a handler may wait for whoever flushes.
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
-static IS_EXITING: AtomicBool = AtomicBool::new(false);
+/// The thread in which the interpreter exits, once it does.
+static EXITING: OnceLock<ThreadId> = OnceLock::new();
 
 /// What belongs to one process. It is never freed, so that whoever found it may go on using it.
 pub(crate) struct Process {
@@ -39,42 +46,44 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// That of this process, if it has one yet. Takes no lock: a forked process would wait for ever for one that another
-    /// thread held.
+    /// That of this process, or of the one it was forked from. Takes no lock: a forked process would wait for ever for
+    /// one that another thread held.
     #[allow(unsafe_code, reason = "the pointer is null or of a leaked box")]
+    fn inherited() -> Option<&'static Self> {
+        unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// That of this process, if it has one yet.
     pub(crate) fn existing() -> Option<&'static Self> {
-        let process = unsafe { CURRENT.load(Ordering::Acquire).as_ref() };
-        process.filter(|process| process.pid == process::id())
+        Self::inherited().filter(|process| process.pid == process::id())
     }
 
     /// That of this process.
     pub(crate) fn current() -> Result<&'static Self, Failure> {
-        if IS_EXITING.load(Ordering::Acquire) {
-            return Err(Failure::Closed("the interpreter is exiting".into()));
+        stay_if_exiting();
+        if Self::inherited().is_some() {
+            return Self::existing().ok_or(Failure::Forked);
         }
-        if let Some(process) = Self::existing() {
-            return Ok(process);
+        let new = Self::new().map_err(|error| Failure::Setup(format!("its threads cannot start: {error}")))?;
+        let new = Box::leak(Box::new(new));
+        if CURRENT.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // Another thread was first.
+            new.shut_down(Duration::ZERO);
         }
-        let threads = |error: std::io::Error| Failure::Setup(format!("its threads cannot start: {error}"));
-        let runtime =
-            Builder::new_multi_thread().enable_all().thread_name("propeller-proxy").build().map_err(threads)?;
-        let new = Box::leak(Box::new(Self {
+        Self::existing().ok_or(Failure::Forked)
+    }
+
+    fn new() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().enable_all().thread_name("propeller-proxy").build()?;
+        Ok(Self {
             pid: process::id(),
             handle: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
             exit: CancellationToken::new(),
             services: TaskTracker::new(),
-            callbacks: Callbacks::start().map_err(threads)?,
-            logs: Logs::start().map_err(threads)?,
-        }));
-        let old = CURRENT.load(Ordering::Acquire);
-        // Another thread may have been first. What a parent process had stays where it is.
-        if Self::existing().is_none() && CURRENT.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire).is_ok()
-        {
-            return Ok(new);
-        }
-        new.shut_down(Duration::ZERO);
-        Self::existing().ok_or_else(|| Failure::Closed("the process has forked meanwhile".into()))
+            callbacks: Callbacks::start()?,
+            logs: Logs::start()?,
+        })
     }
 
     fn shut_down(&self, timeout: Duration) {
@@ -85,10 +94,29 @@ impl Process {
     }
 }
 
+/// Whether the interpreter exits.
+pub(crate) fn is_exiting() -> bool {
+    EXITING.get().is_some()
+}
+
+/// Lets a daemon thread stay here while the interpreter exits: it has nobody to report to.
+pub(crate) fn stay_if_exiting() {
+    if EXITING.get().is_some_and(|exiting| *exiting != thread::current().id()) {
+        Python::attach(|py| {
+            py.detach(|| {
+                loop {
+                    thread::park();
+                }
+            });
+        });
+    }
+}
+
 /// Ends everything that runs, before the interpreter does.
 #[pyfunction]
 pub(crate) fn exit(py: Python<'_>) {
-    IS_EXITING.store(true, Ordering::Release);
+    // Set at most once: an interpreter exits once.
+    let _ = EXITING.set(thread::current().id());
     let Some(process) = Process::existing() else { return };
     py.detach(|| {
         process.exit.cancel();
@@ -97,8 +125,9 @@ pub(crate) fn exit(py: Python<'_>) {
             // What takes longer is cut off: the broker sees the connection go.
             let _ = tokio::time::timeout(EXIT_TIMEOUT, process.services.wait()).await;
         });
-        process.logs.flush();
         process.shut_down(EXIT_TIMEOUT);
+        process.logs.close();
+        process.callbacks.flush();
     });
 }
 

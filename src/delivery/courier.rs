@@ -140,7 +140,7 @@ impl Courier {
         self.schedule().abandon(id)
     }
 
-    /// Takes a request back, and gives its transfer up if nobody else waits for that: returns it then.
+    /// Takes a request back, and gives its transfer up if nobody wants that: returns it then.
     pub fn withdraw(&self, request: RequestId) -> Option<TransferId> {
         self.schedule().withdraw(request)
     }
@@ -182,8 +182,8 @@ impl Courier {
     /// The number of chunks of `app` that the broker has by now, and of all; `None` if it is not being sent.
     pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
         let outgoing = Arc::clone(self.schedule().load(app)?);
-        let acknowledged = lock(&outgoing.progress).acknowledged;
-        Some((acknowledged, outgoing.plan.total_chunks()))
+        let (acknowledged, total_chunks) = (lock(&outgoing.progress).acknowledged, outgoing.plan.total_chunks());
+        Some((acknowledged.min(total_chunks), total_chunks))
     }
 
     /// Some app with open requests.

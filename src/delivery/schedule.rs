@@ -342,13 +342,19 @@ impl<T: Clone> Schedule<T> {
         transfer.map(|transfer| transfer.open.into_iter().map(|(request, _)| request).collect()).unwrap_or_default()
     }
 
-    /// Takes a request back, and gives its transfer up if nobody else waits for that: returns it then.
+    /// Takes a request back, and gives its transfer up if nobody wants that: returns it then. Devices want one that was for
+    /// them, even if they are covered: it may have to be repeated.
     pub fn withdraw(&mut self, request: RequestId) -> Option<TransferId> {
         let is_it = |(id, _): &(RequestId, u64)| *id == request;
         let (id, transfer) = self.transfers.iter_mut().find(|(_, transfer)| transfer.open.iter().any(is_it))?;
         transfer.open.retain(|open| !is_it(open));
         self.open_requests -= 1;
-        let id = transfer.open.is_empty().then_some(*id)?;
+        if !transfer.open.is_empty() {
+            transfer.echoes = transfer.echoes.saturating_sub(1);
+        }
+        let is_wanted =
+            !transfer.open.is_empty() || transfer.served > 0 || transfer.echoes > 0 || transfer.again_at.is_some();
+        let id = (!is_wanted).then_some(*id)?;
         self.remove(id);
         Some(id)
     }

@@ -19,6 +19,7 @@ use crate::blob::Digest;
 use crate::config::MqttConfig;
 use crate::error::Error;
 use crate::link::{Acknowledgement, Link, LinkOptions, Message, Retries, Session, Subscription};
+use crate::request::MAX_REQUEST_SIZE;
 use crate::status::Status;
 use crate::sync::lock;
 use crate::topic::{Channel, Layout, Role};
@@ -171,10 +172,9 @@ impl Proplet {
     /// [`Error::Reported`] as soon as a proxy tells that it will not deliver, [`Error::Timeout`], [`Error::Irregular`],
     /// [`Error::NotWasm`], [`Error::DigestMismatch`], [`Error::Stopping`] if the proplet is closed.
     pub async fn obtain(&self, app_name: &str, wish: &Wish) -> Result<Assembled, Error> {
-        let watching = Watching::begin(&self.heard, app_name);
-        let deadline = tokio::time::Instant::now() + wish.timeout;
-        let assembled = self.assembled(app_name, wish.is_strict, &watching);
-        let (module, total_chunks) = tokio::time::timeout_at(deadline, assembled).await.unwrap_or_else(|_| {
+        let watching = Watching::begin(&self.heard, app_name, wish.is_strict);
+        let assembled = self.assembled(app_name, &watching);
+        let (module, total_chunks) = tokio::time::timeout(wish.timeout, assembled).await.unwrap_or_else(|_| {
             let (chunks, total_chunks) = self.progress(app_name);
             Err(Error::Timeout { app_name: app_name.into(), waited: wish.timeout, chunks, total_chunks })
         })?;
@@ -198,12 +198,7 @@ impl Proplet {
         }
     }
 
-    async fn assembled(
-        &self,
-        app_name: &str,
-        is_strict: bool,
-        watching: &Watching<'_>,
-    ) -> Result<(Vec<u8>, u64), Error> {
+    async fn assembled(&self, app_name: &str, watching: &Watching<'_>) -> Result<(Vec<u8>, u64), Error> {
         let mut messages = self.messages.clone();
         let closed = || Error::Stopping { app_name: app_name.into() };
         if self.ask(app_name).await == Acknowledgement::LinkClosed {
@@ -214,7 +209,7 @@ impl Proplet {
                 let mut heard = lock(&self.heard);
                 let Heard { assemblies, watches, .. } = &mut *heard;
                 if let Some(watch) = watches.get(&watching.id) {
-                    if let Some(reason) = watch.irregularity.clone().filter(|_| is_strict) {
+                    if let Some(reason) = watch.irregularity.clone() {
                         return Err(Error::Irregular { app_name: app_name.into(), reason });
                     }
                     if let Some(failure) = &watch.failure {
@@ -276,10 +271,14 @@ impl Heard {
             self.assemblies.sweep(now);
         }
         let Some(chunk) = chunk else { return self.tally.count(Reception::Unreadable) };
-        let mut seen = SeenChunk::of(&chunk);
+        let mut seen = SeenChunk::of(&chunk, self.seen.back());
         seen.reception = self.assemblies.store(chunk, now);
         self.tally.count(seen.reception);
         self.watches.values_mut().for_each(|watch| watch.hear(&seen));
+        if seen.app_name.len() > MAX_REQUEST_SIZE {
+            // Nobody can have asked for it.
+            return;
+        }
         if self.seen.len() == MAX_SEEN {
             self.seen.pop_front();
         }
@@ -300,11 +299,11 @@ struct Watching<'a> {
 }
 
 impl<'a> Watching<'a> {
-    fn begin(heard: &'a Mutex<Heard>, app_name: &str) -> Self {
+    fn begin(heard: &'a Mutex<Heard>, app_name: &str, is_strict: bool) -> Self {
         let mut locked = lock(heard);
         locked.watched += 1;
         let id = locked.watched;
-        locked.watches.insert(id, Watch::new(app_name));
+        locked.watches.insert(id, Watch::new(app_name, is_strict));
         Self { heard, id }
     }
 

@@ -17,6 +17,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::serve::ListenerExt;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::net::TcpListener;
@@ -75,6 +76,8 @@ impl Registry {
         let served = Arc::new(Served { layout: Layout::open(layout_dir)?, faults: Mutex::default() });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
         let port = listener.local_addr()?.port();
+        // An answer is a head and a body, which are not to wait for each other.
+        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let stop = CancellationToken::new();
         let routes = routes(Arc::clone(&served));
         let http = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());

@@ -65,7 +65,7 @@ impl Repository<'_> {
         match response.status() {
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(false),
             // To the CDN, for what is there.
-            status if status.is_redirection() => Ok(true),
+            StatusCode::FOUND | StatusCode::SEE_OTHER | StatusCode::TEMPORARY_REDIRECT => Ok(true),
             _ => transport::success(self.reference, response).await.map(|_| true),
         }
     }

@@ -49,7 +49,8 @@ pub(super) struct Transport {
 }
 
 /// One HTTP request.
-#[derive(Debug, Clone)]
+/// No `Debug`: the body may hold a token.
+#[derive(Clone)]
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) url: Url,

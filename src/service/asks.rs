@@ -1,15 +1,18 @@
 //! Deliveries that are asked for inside this process, not by a device.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 
-use super::Service;
+use super::deliveries::Deliveries;
+use super::{Purpose, Service};
 use crate::delivery::schedule::RequestId;
 use crate::error::Error;
 use crate::journal::{Journal, Report};
+use crate::reference::Reference;
 use crate::sync::lock;
-use crate::topic::App;
+use crate::topic::{App, is_topic_level};
 
 /// Asks that may wait for the service to look at them; further ones wait to be told.
 pub(super) const MAX_WAITING: usize = 256;
@@ -47,14 +50,36 @@ impl Service {
         Asks { waiting: lock(&self.waiting_asks).take(), journal: &self.journal }
     }
 
+    /// Takes in an ask, unless whoever asked has gone; also while it is taken in.
+    pub(super) fn admit_ask(self: &Arc<Self>, Ask { id, app }: Ask, deliveries: &mut Deliveries<'_>) {
+        if self.journal.is_expected(id) {
+            self.admit(id, &app, self.clock.now(), Purpose::Request, deliveries);
+            if !self.journal.is_expected(id) {
+                self.take_back(id);
+            }
+        }
+    }
+
+    /// Ends the delivery of a request that nobody waits for any more, unless somebody else does.
+    fn take_back(&self, id: RequestId) {
+        if let Some(transfer) = self.courier.withdraw(id)
+            && let Some(withdrawn) = lock(&self.under_way).get(&transfer)
+        {
+            withdrawn.cancel();
+        }
+    }
+
     /// Delivers `app` as if a device had asked for it, and returns when the broker has all of it. If the wait is given up,
     /// so is the delivery, unless somebody else wants it as well. Such a request does not survive a restart.
     ///
     /// # Errors
-    /// Whatever a delivery ends with; [`Error::NotServed`] if the proxy does not serve the channel, [`Error::GivenWay`]
+    /// Whatever a delivery ends with; [`Error::BadReference`]; [`Error::NotServed`] if the proxy does not serve the channel, [`Error::GivenWay`]
     /// if another replica sends it, [`Error::Stopping`] if the service does not run.
     pub async fn ask(&self, app: App) -> Result<Report, Error> {
-        if !self.config.channels.serve(&app.channel) {
+        // What a device sends is bounded by its message, and its topic by the broker.
+        Reference::parse(&app.name, &self.config.registry.url)?;
+        let is_level = is_topic_level(&app.channel.domain) && is_topic_level(&app.channel.id);
+        if !is_level || !self.config.channels.serve(&app.channel) {
             let (domain, channel) = (app.channel.domain.clone(), app.channel.id.clone());
             return Err(Error::NotServed { domain, channel });
         }
@@ -75,10 +100,7 @@ struct Asked<'a> {
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        let Self { service, id } = *self;
-        service.journal.forget(id);
-        if let Some(transfer) = service.courier.withdraw(id) {
-            service.withdraw(transfer);
-        }
+        self.service.journal.forget(self.id);
+        self.service.take_back(self.id);
     }
 }

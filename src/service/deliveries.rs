@@ -8,7 +8,6 @@ use tracing::{info, warn};
 
 use super::{Purpose, Service};
 use crate::blob::Digest;
-use crate::delivery::courier::Courier;
 use crate::delivery::schedule::{RequestId, TransferId};
 use crate::error::Error;
 use crate::journal::Report;
@@ -26,13 +25,12 @@ impl Service {
         withdrawn: CancellationToken,
         halt: CancellationToken,
     ) {
-        let mut open = Open { courier: &self.courier, id, is_done: false };
+        let mut open = Open { service: &self, app: &app, id, is_done: false };
         let result = tokio::select! {
             result = self.deliver(id, &app, purpose) => result,
             () = halt.cancelled() => Err(Error::Stopping { app_name: app.name.to_string() }),
             () = withdrawn.cancelled() => Err(Error::Withdrawn { app_name: app.name.to_string() }),
         };
-        lock(&self.under_way).remove(&id);
         match result {
             Ok(Some(report)) => {
                 open.is_done = true;
@@ -48,10 +46,12 @@ impl Service {
             }
             Ok(None) => {
                 let requests = open.give_up();
-                if let Some(group) = &self.group {
-                    group.give_back(&app, requests.len(), self.clock.now());
+                let asks = self.journal.given_up(&requests, &Error::GivenWay { app_name: app.name.to_string() });
+                if let Some(group) = &self.group
+                    && requests.len() > asks
+                {
+                    group.give_back(&app, requests.len() - asks, self.clock.now());
                 }
-                self.journal.given_up(&requests, &Error::GivenWay { app_name: app.name.to_string() });
                 self.state.close_requests(requests);
             }
             Err(error) => {
@@ -67,15 +67,6 @@ impl Service {
                     self.state.close_requests(requests);
                 }
             }
-        }
-    }
-}
-
-impl Service {
-    /// Nobody wants a transfer any more.
-    pub(super) fn withdraw(&self, id: TransferId) {
-        if let Some(withdrawn) = lock(&self.under_way).get(&id) {
-            withdrawn.cancel();
         }
     }
 }
@@ -105,7 +96,8 @@ impl<'a> Deliveries<'a> {
 
 /// An open transfer, given up when its delivery ends in whatever way but well: nothing may join it then.
 struct Open<'a> {
-    courier: &'a Courier,
+    service: &'a Service,
+    app: &'a App,
     id: TransferId,
     is_done: bool,
 }
@@ -113,14 +105,16 @@ struct Open<'a> {
 impl Open<'_> {
     fn give_up(&mut self) -> Vec<RequestId> {
         self.is_done = true;
-        self.courier.abandon(self.id)
+        self.service.courier.abandon(self.id)
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
+        lock(&self.service.under_way).remove(&self.id);
         if !self.is_done {
-            self.give_up();
+            let requests = self.give_up();
+            self.service.journal.given_up(&requests, &Error::Stopping { app_name: self.app.name.to_string() });
         }
     }
 }

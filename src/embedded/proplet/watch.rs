@@ -1,5 +1,7 @@
 //! What a client of this library wants of a proplet beyond what devices do.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::assembly::{Chunk, Reception};
@@ -20,29 +22,45 @@ pub(super) struct Watch {
     pub(super) failure: Option<Error>,
     /// In what way it did not come as one copy of each chunk in their order.
     pub(super) irregularity: Option<String>,
+    /// Which chunks were heard, where order is insisted on; of which total, and the last of them.
+    heard: Option<HashSet<u64>>,
+    total_chunks: Option<u64>,
     last_index: Option<u64>,
 }
 
 impl Watch {
-    pub(super) fn new(app_name: &str) -> Self {
-        let app_name = app_name.to_owned();
-        Self { app_name, digests: Vec::new(), failure: None, irregularity: None, last_index: None }
+    pub(super) fn new(app_name: &str, is_strict: bool) -> Self {
+        Self {
+            app_name: app_name.to_owned(),
+            digests: Vec::new(),
+            failure: None,
+            irregularity: None,
+            heard: is_strict.then(HashSet::new),
+            total_chunks: None,
+            last_index: None,
+        }
     }
 
-    /// Takes in what became of a chunk. Who joins a running transfer hears the end of it first.
+    /// Takes in a chunk. Who joins a running transfer hears the end of it first.
     pub(super) fn hear(&mut self, seen: &SeenChunk) {
-        if *seen.app_name != *self.app_name {
-            return;
-        }
-        let SeenChunk { index, total_chunks, reception, .. } = *seen;
-        let irregularity = match (reception, self.last_index) {
-            (Reception::Repeated, _) => Some(format!("chunk {index} came again")),
-            (Reception::OtherTotal, _) => Some(format!("chunk {index} came with another total, {total_chunks}")),
-            (_, Some(last)) if index != (last + 1) % total_chunks.max(1) => {
+        let Some(heard) = self.heard.as_mut().filter(|_| *seen.app_name == *self.app_name) else { return };
+        let SeenChunk { index, total_chunks, .. } = *seen;
+        let is_new = heard.insert(index);
+        let irregularity = match self.last_index {
+            _ if self.total_chunks.is_some_and(|total| total != total_chunks) => {
+                Some(format!("chunk {index} came with another total, {total_chunks}"))
+            }
+            _ if !is_new => Some(format!("chunk {index} came again")),
+            Some(last) if index != last.wrapping_add(1) % total_chunks.max(1) => {
                 Some(format!("chunk {index} of {total_chunks} came after chunk {last}"))
             }
             _ => None,
         };
+        if irregularity.is_some() {
+            // That is enough to know.
+            self.heard = None;
+        }
+        self.total_chunks = Some(total_chunks);
         self.irregularity = self.irregularity.take().or(irregularity);
         self.last_index = Some(index);
     }
@@ -58,9 +76,9 @@ impl Watch {
         {
             self.digests.push(digest);
         }
-        // One that stops takes its requests up again when it is back.
+        // One that stops takes its requests up again when it is back, and what was withdrawn was nobody's.
         if let (State::Failed, Some(error)) = (status.state, &status.error)
-            && error.code != "stopping"
+            && !["stopping", "withdrawn"].contains(&error.code.as_str())
         {
             let class = Class::ALL.iter().find(|class| class.code == error.code).copied();
             self.failure = Some(Error::Reported { class, message: error.message.clone() });
@@ -72,7 +90,7 @@ impl Watch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SeenChunk {
     /// The module as it was asked for.
-    pub app_name: String,
+    pub app_name: Arc<str>,
     /// The chunk.
     pub index: u64,
     /// The number of chunks that it claims.
@@ -86,9 +104,13 @@ pub struct SeenChunk {
 }
 
 impl SeenChunk {
-    pub(super) fn of(chunk: &Chunk) -> Self {
+    /// The chunk, of which `last` was heard before.
+    pub(super) fn of(chunk: &Chunk, last: Option<&Self>) -> Self {
         let &Chunk { ref app_name, index, total_chunks, ref data } = chunk;
-        let (app_name, size, time) = (app_name.clone(), data.len(), SystemTime::now());
+        // Mostly it is the same name, which is kept once.
+        let known = last.map(|last| &last.app_name).filter(|known| ***known == **app_name);
+        let app_name = known.map_or_else(|| app_name.as_str().into(), Arc::clone);
+        let (size, time) = (data.len(), SystemTime::now());
         Self { app_name, index, total_chunks, size, reception: Reception::Stored, time }
     }
 }

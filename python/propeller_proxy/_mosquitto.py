@@ -1,0 +1,120 @@
+"""A mosquitto for tests: on a port of its own, ready when it says so, ended by its own process id."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+HOST = "127.0.0.1"
+DEADLINE = 30.0
+"""Longest wait for mosquitto to be ready, and for its own port to become free again, seconds."""
+POLL = 0.01
+PORTS = range(10_000, 32_000)
+"""Ports to choose from. Connections get theirs above, so none of them takes a broker's while it is down."""
+
+
+def find() -> str | None:
+    """Return the path of mosquitto in a folder of `PATH` or in the `sbin` beside one, or None if there is none."""
+    # Debian and Homebrew keep servers in sbin, which is not in every user's PATH.
+    folders = [folder for folder in os.get_exec_path() if folder]
+    beside = [str(Path(folder).parent / "sbin") for folder in folders]
+    return shutil.which("mosquitto", path=os.pathsep.join(folders + beside))
+
+
+class Mosquitto:
+    """A mosquitto that admits anybody on 127.0.0.1. It keeps its port when it is stopped and started again."""
+
+    def __init__(self, program: str, folder: Path) -> None:
+        """Prepare to run `program`, with its configuration and log in `folder`."""
+        self._program = program
+        self._config = folder / "mosquitto.conf"
+        self._log = folder / "mosquitto.log"
+        self._port: int | None = None
+        self._child: subprocess.Popen[bytes] | None = None
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return HOST
+
+    @property
+    def port(self) -> int:
+        """The port it listens on; RuntimeError if it was never started."""
+        if self._port is None:
+            raise RuntimeError("mosquitto was not started yet")
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """The address that clients are given."""
+        return f"tcp://{self.host}:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is there."""
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def log(self) -> str:
+        """What it printed so far, over all its starts."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def start(self) -> None:
+        """Run it until it is ready; nothing happens if it runs. RuntimeError with its log if it does not start."""
+        if self.is_running:
+            return
+        deadline = time.monotonic() + DEADLINE
+        while True:
+            port = self._port or random.choice(PORTS)
+            told = self._run(port)
+            if self.is_running:
+                self._port = port
+                return
+            # Somebody else has the port: there are others, unless clients know this one already.
+            if "Address already in use" not in told or time.monotonic() > deadline:
+                raise RuntimeError(f"{self._program} did not start on {HOST}:{port}; it said:\n{told}")
+            if self._port is not None:
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Kill it, as a crash does: what it has not passed on is lost. Nothing happens if it does not run."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
+
+    def restart(self) -> None:
+        """Kill it and start it again on its port, without its sessions and messages."""
+        self.stop()
+        self.start()
+
+    def _run(self, port: int) -> str:
+        # Returns what it said, when it is ready, or has ended, or was ended because it took too long.
+        lines = [
+            f"listener {port} {HOST}",
+            "allow_anonymous true",
+            # A device on a busy machine may be far behind; by default mosquitto drops what is beyond 1,000 messages.
+            "max_queued_messages 0",
+            # Started by root, mosquitto would become a user who may not read this file.
+            "user root",
+        ]
+        self._config.write_text("\n".join(lines) + "\n")
+        begin, deadline = len(self.log), time.monotonic() + DEADLINE
+        with self._log.open("ab") as output:
+            self._child = subprocess.Popen(
+                [self._program, "-c", self._config], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            )
+        while True:
+            over = not self.is_running
+            late = time.monotonic() > deadline
+            told = self.log[begin:]
+            if over or late or " running\n" in told:
+                break
+            time.sleep(POLL)
+        if over or late:
+            self.stop()
+        return told
