@@ -8,7 +8,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):/usr/sbin
 
-.PHONY: all install wheel demo test test-rust test-python lint bench clean help
+.PHONY: all install wheel demo test test-rust test-python lint bench notebooks clean help
 
 all: ## build the release binary, build/propeller-proxy
 	cargo build --release --locked -p propeller-proxy-daemon
@@ -31,7 +31,7 @@ test-rust:
 	cargo test --locked
 
 test-python: all extension
-	pytest
+	pytest --numprocesses 4
 
 lint: extension ## check formatting, lints, licences and types
 	cargo fmt --all --check
@@ -47,6 +47,10 @@ bench: all wheel ## measure on real servers; BASELINE=an earlier run's JSON file
 	scripts/install-test-tools
 	$(if $(BASELINE),BASELINE='$(abspath $(BASELINE))') PROPELLER_WHEEL="$$(echo $(CURDIR)/build/wheels/*.whl)" \
 	  cargo bench --locked -p propeller-proxy-daemon --bench delivery
+
+notebooks: extension ## run the notebooks, and write docs/notebooks anew
+	python notebooks/fetch_modules.py
+	python notebooks/render.py
 
 clean: ## remove everything that was built
 	cargo clean

@@ -1,13 +1,25 @@
 """What the tests share: real servers and the repository's own programs."""
 
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from calls import FORMS, Call
+from parts import Parts
+from propeller_proxy import Proxy, Registry, embedded
 from servers import Server, docker_registry, mosquitto
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the settings of whoever runs the tests."""
+    for name in os.environ:
+        if name.startswith(("PROXY_", "PROPLET_")):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture
@@ -51,3 +63,59 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["make", "all"], cwd=ROOT, check=True)
     subprocess.run(["make", "install", f"BINDIR={folder}"], cwd=ROOT, check=True)
     return folder
+
+
+@pytest.fixture(params=FORMS)
+def call(request: pytest.FixtureRequest) -> Call:
+    """Make calls, blocking or in an event loop."""
+    return FORMS[request.param]
+
+
+@pytest.fixture
+def embedded_broker() -> Iterator[embedded.Broker]:
+    """Run a broker inside this process."""
+    with embedded.Broker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def embedded_registry() -> Iterator[embedded.Registry]:
+    """Run a registry inside this process."""
+    with embedded.Registry() as registry:
+        yield registry
+
+
+@pytest.fixture
+def embedded_parts(tmp_path: Path, embedded_broker: embedded.Broker, embedded_registry: embedded.Registry) -> Parts:
+    """Return what runs inside this process."""
+
+    def push(name: str, tag: str, wasm: bytes) -> str:
+        return embedded_registry.push(name, wasm, tag=tag).reference
+
+    return Parts(embedded_broker.url, embedded_registry.url, tmp_path, push)
+
+
+@pytest.fixture
+def real_parts(tmp_path: Path, broker: Server, registry: Server) -> Parts:
+    """Return a mosquitto and a docker-registry."""
+    host = f"127.0.0.1:{registry.port}"
+    client = Registry(host, cache_dir=tmp_path / "pushing")
+
+    def push(name: str, tag: str, wasm: bytes) -> str:
+        return client.push(f"{host}/{name}:{tag}", wasm).reference
+
+    return Parts(f"tcp://127.0.0.1:{broker.port}", host, tmp_path, push)
+
+
+@pytest.fixture(params=["embedded", "real"])
+def parts(request: pytest.FixtureRequest) -> Parts:
+    """Return a broker and a registry of either kind."""
+    found: Parts = request.getfixturevalue(f"{request.param}_parts")
+    return found
+
+
+@pytest.fixture
+def proxy(embedded_parts: Parts) -> Iterator[Proxy]:
+    """Run a proxy between embedded parts."""
+    with embedded_parts.proxy() as running:
+        yield running

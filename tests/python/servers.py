@@ -53,10 +53,14 @@ class Process:
             assert not over, f"{self._child.args!r} did not print {text!r}:\n{log}"
             time.sleep(POLL)
 
+    def send(self, signal: Signals) -> None:
+        """Send it a signal."""
+        self._child.send_signal(signal)
+
     def end(self, signal: Signals | None = None) -> int:
         """Wait for its end, after sending it `signal`, and return its exit status."""
         if signal is not None:
-            self._child.send_signal(signal)
+            self.send(signal)
         return self._child.wait(DEADLINE)
 
 

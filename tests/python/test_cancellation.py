@@ -1,0 +1,220 @@
+"""What is broken off, by Ctrl-C or the end of a task: it ends at once, and so does the work for it."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from itertools import count
+from pathlib import Path
+from signal import SIGINT
+from typing import Any, TypeAlias
+
+import pytest
+from parts import Parts, Silent, eventually, is_prompt
+from propeller_proxy import Event, Proplet, Proxy, ProxyError, Registry, deliver_many_async, embedded
+from servers import DEADLINE, Process
+
+LIMIT = 0.2
+"""Within so many seconds a call has to end."""
+GIVEN_UP = 5.0
+"""Within so many its work, seconds; a server that is silent is given up after 10 anyway."""
+PROGRAM = Path(__file__).with_name("interrupted.py")
+
+Begin: TypeAlias = Coroutine[Any, Any, object]
+
+
+async def is_true(condition: Callable[[], object]) -> None:
+    """Wait until it is, while the loop runs on."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, "it has not come true"
+        await asyncio.sleep(0.01)
+
+
+async def time_to_cancel(coroutine: Begin, is_inside: Callable[[], object]) -> float:
+    """Begin a call, cancel it when it is inside, and return how long it takes to end, in seconds."""
+    task = asyncio.ensure_future(coroutine)
+    await is_true(lambda: is_inside() or task.done())
+    if task.done():
+        raise AssertionError("it has ended") from task.exception()
+    begin = time.monotonic()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize("name", ["resolve", "fetch", "push"])
+def test_what_a_registry_is_asked_is_cancelled_with_the_task(tmp_path: Path, name: str) -> None:
+    """It sees the connection close."""
+
+    def attempt() -> float:
+        with Silent() as silent:
+            registry = Registry(f"127.0.0.1:{silent.port}", cache_dir=tmp_path)
+            calls: dict[str, Callable[[], Begin]] = {
+                "resolve": lambda: registry.resolve_async("add"),
+                "fetch": lambda: registry.fetch_async("add"),
+                "push": lambda: registry.push_async("add", embedded.ADD),
+            }
+            seconds = asyncio.run(time_to_cancel(calls[name](), silent.heard.is_set))
+            assert silent.left.wait(GIVEN_UP)
+            return seconds
+
+    assert is_prompt(attempt, LIMIT)
+
+
+@pytest.mark.parametrize("name", ["deliver", "deliver_many"])
+def test_deliveries_are_withdrawn_with_the_task(embedded_parts: Parts, name: str) -> None:
+    """The proxy tells so, asks the registry no more, and goes on with others."""
+    reference = embedded_parts.push()
+    names = (f"{number}" for number in count())
+
+    def attempt() -> float:
+        with Silent() as silent:
+            host = f"127.0.0.1:{silent.port}"
+            with embedded_parts.proxy(registry_allow=f"{host}/*") as proxy:
+                events = proxy.events()
+                wanted = [f"{host}/add:{next(names)}" for _ in range(1 if name == "deliver" else 10)]
+                call: Begin = (
+                    proxy.deliver_async(wanted[0])
+                    if name == "deliver"
+                    else deliver_many_async(wanted, proxy=proxy, concurrency=5, progress=None)
+                )
+                seconds = asyncio.run(time_to_cancel(call, silent.heard.is_set))
+                eventually(lambda: proxy.stats().open_transfers == 0)
+                assert silent.left.wait(GIVEN_UP)
+                failed = [event for event in events.drain() if event.kind == "failed"]
+                assert len(failed) == (1 if name == "deliver" else 5)
+                assert {event.error for event in failed} == {"withdrawn"}
+                assert {event.app_name for event in failed} <= set(wanted)
+                assert proxy.deliver(reference).ok
+        return seconds
+
+    assert is_prompt(attempt, LIMIT)
+
+
+def test_a_delivery_that_somebody_else_wants_goes_on(embedded_parts: Parts) -> None:
+    """Only who has left is not waited for any more."""
+    wasm = embedded.noise(500_000)
+    reference = embedded_parts.push("noise", wasm)
+
+    async def both() -> float:
+        slow = embedded_parts.proxy(chunk_size=5_000, publish_rate=1_000_000)
+        async with slow as proxy, embedded_parts.proplet() as proplet:
+            wanted = asyncio.create_task(proplet.request_async(reference))
+            await is_true(lambda: proplet.chunks)
+            seconds = await time_to_cancel(proxy.deliver_async(reference), lambda: proxy.stats().joined == 1)
+            assert (await wanted).data == wasm
+            return seconds
+
+    assert asyncio.run(both()) < DEADLINE
+
+
+def test_requests_are_cancelled_with_the_task(embedded_parts: Parts, proxy: Proxy) -> None:
+    """The device can ask for the same again."""
+    reference = embedded_parts.push()
+    proxy.stop()
+
+    def attempt() -> float:
+        with embedded_parts.proplet() as proplet:
+
+            async def cancelled() -> float:
+                begin = time.monotonic()
+                return await time_to_cancel(proplet.request_async(reference), lambda: time.monotonic() - begin > 0.1)
+
+            seconds = asyncio.run(cancelled())
+            with embedded_parts.proxy():
+                assert proplet.request(reference).data == embedded.ADD
+            return seconds
+
+    assert is_prompt(attempt, LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["proxy", "proplet"])
+def test_starts_are_cancelled_with_the_task(embedded_parts: Parts, kind: str, tmp_path: Path) -> None:
+    """The broker that did not answer sees the connection close, and the same object can be started again at once."""
+
+    def attempt() -> float:
+        with Silent() as silent:
+            address = f"tcp://127.0.0.1:{silent.port}"
+            service: Proxy | Proplet = (
+                embedded_parts.proxy(mqtt_address=address, mqtt_timeout=600, state_dir=tmp_path / str(silent.port))
+                if kind == "proxy"
+                else Proplet(address, "domain", "channel", mqtt_timeout=600)
+            )
+            for _ in range(2):
+                silent.heard.clear()
+                silent.left.clear()
+                seconds = asyncio.run(time_to_cancel(service.start_async(), silent.heard.is_set))
+                assert silent.left.wait(GIVEN_UP)
+                assert "stopped" in repr(service)
+        return seconds
+
+    assert is_prompt(attempt, LIMIT)
+    with embedded_parts.proxy() as proxy:
+        assert proxy.stats().is_ready
+
+
+def test_readers_of_events_are_cancelled_with_the_task(embedded_parts: Parts, proxy: Proxy) -> None:
+    """They can go on later, and have missed nothing."""
+    reference = embedded_parts.push()
+
+    def attempt() -> float:
+        events = proxy.events()
+        seen: list[Event] = []
+
+        async def read() -> None:
+            async for event in events:
+                seen.append(event)
+
+        async def cancelled() -> float:
+            await proxy.deliver_async(reference)
+            return await time_to_cancel(read(), lambda: seen and seen[-1].kind == "sent")
+
+        seconds = asyncio.run(cancelled())
+        proxy.deliver(reference)
+        assert next(events).kind == "requested"
+        return seconds
+
+    assert is_prompt(attempt, LIMIT)
+
+
+def test_timeouts_of_asyncio_are_cancellations(embedded_parts: Parts) -> None:
+    """They leave nothing behind either."""
+
+    async def timed_out() -> None:
+        with Silent() as silent:
+            async with embedded_parts.proxy(registry_url=f"127.0.0.1:{silent.port}") as proxy:
+                with pytest.raises(asyncio.TimeoutError):
+                    await asyncio.wait_for(proxy.deliver_async("add"), 0.3)
+                await is_true(lambda: proxy.stats().open_transfers == 0)
+                with pytest.raises(ProxyError):
+                    await proxy.deliver_async("add", channel="absent")
+
+    asyncio.run(timed_out())
+
+
+@pytest.mark.parametrize("name", ["resolve", "fetch", "push", "deliver", "deliver_many", "request", "start", "events"])
+def test_ctrl_c_ends_every_call(tmp_path: Path, name: str) -> None:
+    """It is a `KeyboardInterrupt`, and the work ends although the process lives on."""
+    folders = (tmp_path / str(number) for number in count())
+
+    def attempt() -> float:
+        folder = next(folders)
+        folder.mkdir()
+        with (
+            Silent() as silent,
+            Process(sys.executable, PROGRAM, name, str(silent.port), folder, log=folder / "log") as child,
+        ):
+            assert silent.heard.wait(DEADLINE), child.log
+            begin = time.monotonic()
+            child.send(SIGINT)
+            child.wait_for("interrupted at")
+            seconds = float(child.log.split("interrupted at")[1].split()[0]) - begin
+            # What a device has asked for is not withdrawn, nor what others do by who watches them.
+            assert name in ("request", "events") or silent.left.wait(GIVEN_UP), child.log
+            (folder / "end").touch()
+            assert child.end() == 0, child.log
+        return seconds
+
+    assert is_prompt(attempt, LIMIT)
