@@ -1,10 +1,15 @@
 //! The one error of a delivery: what happened, to which object, on whose side, and what to do.
 
+mod class;
+mod hint;
+
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use self::class::{Class, Side, Stage};
 
 /// Why a module was not delivered.
 ///
@@ -276,57 +281,6 @@ fn of(total_chunks: u64) -> String {
     if total_chunks == 0 { String::new() } else { format!(" of {total_chunks}") }
 }
 
-/// Where in a delivery an error arose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// Reading the request and its reference.
-    Request,
-    /// Finding the module behind the reference.
-    Resolve,
-    /// Bringing its bytes to the store and checking them.
-    Fetch,
-    /// Publishing its chunks.
-    Publish,
-    /// Setting up or connecting.
-    Connect,
-}
-
-/// Whose side an error is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// The device that asked.
-    Request,
-    /// The registry or its token service.
-    Registry,
-    /// The MQTT broker.
-    Broker,
-    /// This machine.
-    Local,
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Request => "request",
-            Self::Resolve => "resolve",
-            Self::Fetch => "fetch",
-            Self::Publish => "publish",
-            Self::Connect => "connect",
-        })
-    }
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Request => "request",
-            Self::Registry => "registry",
-            Self::Broker => "broker",
-            Self::Local => "proxy",
-        })
-    }
-}
-
 /// The rule by which something was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -340,184 +294,10 @@ pub enum Refusal {
     Downgrade,
 }
 
-/// What is the same for all errors of a code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Class {
-    /// The code.
-    pub code: &'static str,
-    /// Where such errors arise.
-    pub stage: Stage,
-    /// Whose side they are on.
-    pub side: Side,
-    /// Whether asking again later, with nothing changed, may succeed.
-    pub retryable: bool,
-}
-
-macro_rules! classes {
-    ($($variant:ident: $code:literal, $stage:ident, $side:ident, retryable: $retryable:literal;)*) => {
-        impl Class {
-            /// Every class there is, in the order of the documentation.
-            pub const ALL: &[Self] = &[$(
-                Self { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable },
-            )*];
-        }
-
-        impl Error {
-            /// Every code there is, in the order of the documentation.
-            pub const CODES: &[&str] = &[$($code),*];
-
-            fn class(&self) -> Class {
-                match self {
-                    Self::Reported { class: Some(class), .. } => *class,
-                    $(Self::$variant { .. } => {
-                        Class { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable }
-                    })*
-                }
-            }
-        }
-    };
-}
-
-classes! {
-    BadRequest: "bad-request", Request, Request, retryable: false;
-    NotServed: "not-served", Request, Request, retryable: false;
-    BadReference: "bad-reference", Request, Request, retryable: false;
-    Denied: "denied", Request, Request, retryable: false;
-    Overloaded: "overloaded", Request, Local, retryable: true;
-    OverBudget: "over-budget", Request, Local, retryable: true;
-    TooLate: "too-late", Request, Local, retryable: true;
-    TagMoves: "tag-moves", Publish, Local, retryable: true;
-    Unheard: "unheard", Publish, Broker, retryable: true;
-    UnknownImage: "unknown-image", Resolve, Registry, retryable: false;
-    Unauthorized: "unauthorized", Resolve, Registry, retryable: false;
-    Credentials: "credentials", Resolve, Local, retryable: true;
-    NotCached: "not-cached", Resolve, Local, retryable: false;
-    Unsigned: "unsigned", Resolve, Registry, retryable: false;
-    BadSignature: "bad-signature", Resolve, Registry, retryable: false;
-    RegistryUnreachable: "registry-unreachable", Fetch, Registry, retryable: true;
-    RegistryAnswer: "registry-answer", Fetch, Registry, retryable: true;
-    Unsupported: "unsupported", Resolve, Registry, retryable: false;
-    Ambiguous: "ambiguous", Resolve, Registry, retryable: false;
-    TooLarge: "too-large", Fetch, Registry, retryable: false;
-    SizeMismatch: "size-mismatch", Fetch, Registry, retryable: true;
-    DigestMismatch: "digest-mismatch", Fetch, Registry, retryable: true;
-    NotWasm: "not-wasm", Fetch, Registry, retryable: false;
-    Disk: "disk", Fetch, Local, retryable: true;
-    BrokerUnreachable: "broker-unreachable", Connect, Broker, retryable: true;
-    BrokerRefused: "broker-refused", Connect, Broker, retryable: false;
-    Setup: "setup", Connect, Local, retryable: false;
-    Stopping: "stopping", Publish, Local, retryable: true;
-    Withdrawn: "withdrawn", Publish, Local, retryable: true;
-    GivenWay: "given-way", Publish, Local, retryable: true;
-    Timeout: "timeout", Publish, Broker, retryable: true;
-    Irregular: "irregular", Publish, Broker, retryable: true;
-    Reported: "reported", Publish, Local, retryable: true;
-}
-
 impl Error {
     /// An error of the disk, with the folder it is about.
     pub(crate) fn disk(folder: &Path, source: io::Error) -> Self {
         Self::Disk { object: folder.display().to_string(), source: Arc::new(source) }
-    }
-
-    /// A stable name for programs, listed in `docs/errors.md`.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        self.class().code
-    }
-
-    /// Where in the delivery it arose.
-    #[must_use]
-    pub fn stage(&self) -> Stage {
-        if self.registry_led_there() { Stage::Fetch } else { self.class().stage }
-    }
-
-    /// Whose side it is on.
-    #[must_use]
-    pub fn side(&self) -> Side {
-        if self.registry_led_there() { Side::Registry } else { self.class().side }
-    }
-
-    /// Whether it was the registry that led to what is not permitted, not the request.
-    fn registry_led_there(&self) -> bool {
-        matches!(self, Self::Denied { refusal: Refusal::TokenService | Refusal::Downgrade | Refusal::Address, .. })
-    }
-
-    /// Whether asking again later, with nothing changed, may succeed.
-    #[must_use]
-    pub fn retryable(&self) -> bool {
-        self.class().retryable
-    }
-
-    /// What the reader of the message can do, if there is something.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::BadRequest { .. } => r#"a request is the JSON object {"app_name": "<OCI reference>"}"#,
-            Self::NotServed { .. } => "PROXY_DOMAIN_ID and PROXY_CHANNEL_ID name the channels that it serves",
-            Self::BadReference { .. } => "a reference is [oci://][host[:port]/]repository[:tag][@sha256:digest][#path]",
-            Self::Denied { refusal, .. } => match refusal {
-                Refusal::Registry => "PROXY_REGISTRY_ALLOW lists what requests may name beside PROXY_REGISTRY_URL",
-                Refusal::Address => "list its host and port in PROXY_REGISTRY_ALLOW if the proxy may reach it",
-                Refusal::TokenService => {
-                    "list the pair in PROXY_REGISTRY_TOKEN_SERVICES if this service is to be trusted"
-                }
-                Refusal::Downgrade => {
-                    "only a registry that PROXY_REGISTRY_URL or PROXY_REGISTRY_ALLOW names with http:// may lead to http"
-                }
-            },
-            Self::Overloaded { .. } => {
-                "ask again when some transfers are done; PROXY_MAX_REQUESTS is the bound on requests"
-            }
-            Self::OverBudget { .. } => "ask again in a few minutes, or raise PROXY_MAX_REPEATS",
-            Self::TooLate { .. } => "ask again: the proxy was away for longer than a device waits",
-            Self::Unheard { .. } => {
-                "let the proxy subscribe and publish to …/registry/status, or leave PROXY_SHARE_GROUP out"
-            }
-            Self::TagMoves { .. } => "ask again in a few minutes, or by digest",
-            Self::UnknownImage { .. } => {
-                "check the repository and the tag; some registries also say this for private ones"
-            }
-            Self::Unauthorized { .. } => {
-                "set PROXY_AUTHENTICATE=true and PROXY_REGISTRY_USERNAME with PROXY_REGISTRY_PASSWORD, or PROXY_REGISTRY_AUTH_FILE"
-            }
-            Self::Credentials { .. } => {
-                "check PROXY_REGISTRY_AUTH_FILE or DOCKER_CONFIG, and the helpers that it names"
-            }
-            Self::NotCached { .. } => "PROXY_PULL_POLICY=never serves only what was fetched before",
-            Self::Unsigned { .. } => "sign it by cosign with the private key that belongs to PROXY_VERIFY_KEY",
-            Self::BadSignature { .. } => "PROXY_VERIFY_KEY has the keys of which one must have signed this digest",
-            Self::TooLarge { .. } => "PROXY_MAX_MODULE_SIZE bounds modules; manifests and tokens have fixed bounds",
-            Self::RegistryUnreachable { .. } => {
-                "check the host, PROXY_REGISTRY_CA_CERT if its authority is private, and http:// before it if it has no TLS"
-            }
-            Self::Ambiguous { .. } => {
-                "name one: #title or #path after the reference, or a manifest of an index by its digest"
-            }
-            Self::SizeMismatch { .. } | Self::DigestMismatch { .. } => {
-                "the registry's copy is damaged or was tampered with"
-            }
-            Self::NotWasm { .. } => "push the output of the compiler, not an archive or source",
-            Self::Disk { .. } => {
-                "check the free space and permissions of the folder; PROXY_CACHE_DIR and PROXY_STATE_DIR name others"
-            }
-            Self::BrokerUnreachable { .. } => "check that it runs, its address, and whether it wants TLS (mqtts://)",
-            Self::BrokerRefused { .. } => {
-                "check PROXY_CLIENT_ID and PROXY_CLIENT_KEY, and what the broker permits them on this channel"
-            }
-            Self::Timeout { total_chunks: 0, .. } => {
-                "check that a proxy serves this channel, and that its broker and topic layout are the same"
-            }
-            Self::RegistryAnswer { .. }
-            | Self::Unsupported { .. }
-            | Self::Setup { .. }
-            | Self::Stopping { .. }
-            | Self::Withdrawn { .. }
-            | Self::GivenWay { .. }
-            | Self::Timeout { .. }
-            | Self::Irregular { .. }
-            | Self::Reported { .. } => return None,
-        })
     }
 }
 

@@ -5,6 +5,7 @@ mod deliveries;
 mod group;
 mod intake;
 mod presence;
+mod resume;
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -35,7 +36,7 @@ use crate::link::{Health, Link, Receipt};
 use crate::pull::{Pulled, Puller};
 use crate::reference::{Reference, Version};
 use crate::state::{Left, OpenRequest, State};
-use crate::status::{self, Reporter, Status};
+use crate::status::{self, Reporter};
 use crate::sync::lock;
 use crate::topic::{App, Channels};
 use crate::wasm;
@@ -209,21 +210,6 @@ impl Service {
         }
     }
 
-    /// Claims an app before the other replicas.
-    async fn agree(&self, group: &Group, app: &App, digest: Digest, plan: &ChunkPlan) -> Result<Claim, Error> {
-        let claim = group.claim(app);
-        self.reporter.tell_progress(app, status::State::Fetching, digest, plan, 0);
-        let claim = claim.heard().await?;
-        let is_unsure = lock(&self.versions).is_unsure(self.clock.now());
-        if claim == Claim::Hold && is_unsure && plan.total_chunks() > 1 {
-            tokio::time::sleep(Group::OBJECTION_TIME).await;
-            if lock(&self.versions).clash(app, digest, plan, self.clock.now()).is_some() {
-                return Ok(Claim::Clash);
-            }
-        }
-        Ok(claim)
-    }
-
     /// Brings the module: as the reference means it now, or as it was sent last.
     async fn pull(&self, app: &App, reference: &Reference, purpose: Purpose) -> Result<Pulled, Error> {
         let root = {
@@ -365,52 +351,6 @@ impl Service {
         Ok(())
     }
 
-    /// Takes up what an earlier process left; returns when that was last there.
-    fn resume(self: &Arc<Self>, deliveries: &mut Deliveries<'_>) -> Option<Time> {
-        let Left { requests, versions, unsure_until, present, .. } = std::mem::take(&mut *lock(&self.left));
-        let now = self.clock.now();
-        lock(&self.versions).be_unsure_until(unsure_until);
-        if self.group.is_some() {
-            // What the others told meanwhile was not heard.
-            self.be_unsure();
-        }
-        let mut begun = Vec::new();
-        for (app, versions) in versions {
-            if lock(&self.versions).restore(app.clone(), versions, now) {
-                begun.push(app);
-            }
-        }
-        for app in lock(&self.versions).forget(now) {
-            self.state.note_versions(app, Vec::new());
-        }
-        for (id, OpenRequest { app, arrived }) in requests {
-            if now.since(arrived) >= MAX_REQUEST_AGE {
-                let reason = "it was open when the proxy ended, and the proxy was away for too long";
-                self.refuse(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
-                self.state.close_requests(vec![id]);
-                continue;
-            }
-            info!(app_name = &*app.name, age = now.since(arrived).as_secs_f64(), "resumed");
-            let purpose = if begun.contains(&app) { Purpose::Resume } else { Purpose::Request };
-            self.admit(id, &app, arrived, purpose, deliveries);
-        }
-        present
-    }
-
-    /// There may be chunks in devices of which this proxy knows nothing.
-    fn be_unsure(&self) {
-        let until = lock(&self.versions).be_unsure(self.clock.now());
-        self.state.be_unsure(until);
-    }
-
-    /// How long the proxy was away before its subscription came up last; nothing if nobody knows.
-    fn away(&self, present: Option<Time>, requests: Health) -> Option<Duration> {
-        match requests.connections {
-            0 | 1 => present.map(|present| self.clock.now().since(present)),
-            _ => Some(requests.outage),
-        }
-    }
-
     fn arrived(self: &Arc<Self>, arrival: Arrival, away: Option<Duration>, deliveries: &mut Deliveries<'_>) {
         let now = self.clock.now();
         match arrival {
@@ -453,32 +393,6 @@ impl Service {
                     group.left(&instance);
                 }
             }
-        }
-    }
-
-    /// Takes in what a replica tells.
-    fn heard(&self, group: &Group, app: &App, status: &Status) {
-        let now = self.clock.now();
-        let Some((digest, plan)) = group.hear(app, status, now) else { return };
-        let mut versions = lock(&self.versions);
-        // It may not have heard of this one.
-        if status.state == status::State::Fetching
-            && let Some(version) = versions.clash(app, digest, &plan, now)
-        {
-            let total_chunks = version.plan.total_chunks();
-            self.reporter.tell_progress(app, status::State::Sent, version.digest, &version.plan, total_chunks);
-        }
-        versions.hear(app, digest, plan, now);
-        // Progress comes every second, and its end is told as well.
-        if status.state != status::State::Sending {
-            self.state.note_versions(app.clone(), versions.of(app).to_vec());
-        }
-    }
-
-    /// Serves the requests for `app` that are this replica's.
-    fn take_over(self: &Arc<Self>, group: &Group, app: &App, deliveries: &mut Deliveries<'_>) {
-        for arrived in group.take(app, self.courier.is_open(app), self.clock.now()) {
-            self.request(app, arrived, Receipt::default(), deliveries);
         }
     }
 

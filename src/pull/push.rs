@@ -1,5 +1,7 @@
 //! Pushing: from an artifact to the registry. Mirrors and the store are not concerned.
 
+use tracing::warn;
+
 use super::Puller;
 use super::question::{Question, within};
 use crate::artifact::Artifact;
@@ -22,6 +24,14 @@ impl Puller {
         let repository = self.registry.repository(reference).await?;
         let push = Box::pin(repository.push(artifact, &reference.version));
         let pushed = within(self.config.fetch_timeout, reference, "pushing", push).await?;
+        // What the tag meant before is out of date.
+        if let Version::Tag(tag) = &reference.version {
+            let scope = self.store.scope(&repository.identity());
+            let name = format!("{}/{}:{tag}", reference.registry, reference.repository);
+            if let Err(error) = scope.remember(&name, pushed.digest).await {
+                warn!(tag = name, "pushed, but what the tag means now could not be noted: {error}");
+            }
+        }
         // What was unknown is known now.
         let version = Version::Digest(pushed.digest);
         let identity = Digest::of(&repository.identity());

@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::Service;
+use super::deliveries::Deliveries;
 use crate::blob::Digest;
 use crate::chunk::ChunkPlan;
 use crate::clock::Time;
 use crate::delivery::replicas::{HEARTBEAT_INTERVAL, Replicas};
 use crate::error::Error;
+use crate::link::Receipt;
 use crate::status::{State, Status};
 use crate::sync::lock;
 use crate::topic::App;
@@ -122,5 +125,54 @@ impl Group {
         }
         let chunk_size = NonZeroU32::new(status.chunk_size?)?;
         Some((status.digest?, ChunkPlan::with_total(status.size?, chunk_size, status.total_chunks?)?))
+    }
+}
+
+impl Service {
+    /// Claims an app before the other replicas.
+    pub(super) async fn agree(
+        &self,
+        group: &Group,
+        app: &App,
+        digest: Digest,
+        plan: &ChunkPlan,
+    ) -> Result<Claim, Error> {
+        let claim = group.claim(app);
+        self.reporter.tell_progress(app, State::Fetching, digest, plan, 0);
+        let claim = claim.heard().await?;
+        let is_unsure = lock(&self.versions).is_unsure(self.clock.now());
+        if claim == Claim::Hold && is_unsure && plan.total_chunks() > 1 {
+            tokio::time::sleep(Group::OBJECTION_TIME).await;
+            if lock(&self.versions).clash(app, digest, plan, self.clock.now()).is_some() {
+                return Ok(Claim::Clash);
+            }
+        }
+        Ok(claim)
+    }
+
+    /// Takes in what a replica tells.
+    pub(super) fn heard(&self, group: &Group, app: &App, status: &Status) {
+        let now = self.clock.now();
+        let Some((digest, plan)) = group.hear(app, status, now) else { return };
+        let mut versions = lock(&self.versions);
+        // It may not have heard of this one.
+        if status.state == State::Fetching
+            && let Some(version) = versions.clash(app, digest, &plan, now)
+        {
+            let total_chunks = version.plan.total_chunks();
+            self.reporter.tell_progress(app, State::Sent, version.digest, &version.plan, total_chunks);
+        }
+        versions.hear(app, digest, plan, now);
+        // Progress comes every second, and its end is told as well.
+        if status.state != State::Sending {
+            self.state.note_versions(app.clone(), versions.of(app).to_vec());
+        }
+    }
+
+    /// Serves the requests for `app` that are this replica's.
+    pub(super) fn take_over(self: &Arc<Self>, group: &Group, app: &App, deliveries: &mut Deliveries<'_>) {
+        for arrived in group.take(app, self.courier.is_open(app), self.clock.now()) {
+            self.request(app, arrived, Receipt::default(), deliveries);
+        }
     }
 }

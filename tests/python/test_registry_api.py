@@ -65,6 +65,14 @@ def test_modules_are_resolved_and_fetched(parts: Parts, client: Client, call: Ca
     assert by_digest.data == wasm
 
 
+def test_who_pushes_knows_what_the_tag_means(real_parts: Parts, tmp_path: Path, call: Call) -> None:
+    """Even where tags are believed for a while."""
+    registry = Registry(real_parts.registry_url, cache_dir=tmp_path / "client", tag_ttl="1h")
+    for wasm in (ADD, embedded.noise(100)):
+        call(registry.push, "add:1.0", wasm)
+        assert call(registry.fetch, "add:1.0").data == wasm
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape_comes_back_as_it_was_pushed(
     real_parts: Parts, embedded_registry: embedded.Registry, client: Client, call: Call, shape: str

@@ -1,0 +1,161 @@
+//! What is the same for all errors of a code: where they arise, on whose side, and whether a retry can help.
+
+use std::fmt;
+
+use super::{Error, Refusal};
+
+/// Where in a delivery an error arose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the request and its reference.
+    Request,
+    /// Finding the module behind the reference.
+    Resolve,
+    /// Bringing its bytes to the store and checking them.
+    Fetch,
+    /// Publishing its chunks.
+    Publish,
+    /// Setting up or connecting.
+    Connect,
+}
+
+/// Whose side an error is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The device that asked.
+    Request,
+    /// The registry or its token service.
+    Registry,
+    /// The MQTT broker.
+    Broker,
+    /// This machine.
+    Local,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "request",
+            Self::Resolve => "resolve",
+            Self::Fetch => "fetch",
+            Self::Publish => "publish",
+            Self::Connect => "connect",
+        })
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "request",
+            Self::Registry => "registry",
+            Self::Broker => "broker",
+            Self::Local => "proxy",
+        })
+    }
+}
+
+/// What is the same for all errors of a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Class {
+    /// The code.
+    pub code: &'static str,
+    /// Where such errors arise.
+    pub stage: Stage,
+    /// Whose side they are on.
+    pub side: Side,
+    /// Whether asking again later, with nothing changed, may succeed.
+    pub retryable: bool,
+}
+
+macro_rules! classes {
+    ($($variant:ident: $code:literal, $stage:ident, $side:ident, retryable: $retryable:literal;)*) => {
+        impl Class {
+            /// Every class there is, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(
+                Self { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable },
+            )*];
+        }
+
+        impl Error {
+            /// Every code there is, in the order of the documentation.
+            pub const CODES: &[&str] = &[$($code),*];
+
+            fn class(&self) -> Class {
+                match self {
+                    Self::Reported { class: Some(class), .. } => *class,
+                    $(Self::$variant { .. } => {
+                        Class { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable }
+                    })*
+                }
+            }
+        }
+    };
+}
+
+classes! {
+    BadRequest: "bad-request", Request, Request, retryable: false;
+    NotServed: "not-served", Request, Request, retryable: false;
+    BadReference: "bad-reference", Request, Request, retryable: false;
+    Denied: "denied", Request, Request, retryable: false;
+    Overloaded: "overloaded", Request, Local, retryable: true;
+    OverBudget: "over-budget", Request, Local, retryable: true;
+    TooLate: "too-late", Request, Local, retryable: true;
+    TagMoves: "tag-moves", Publish, Local, retryable: true;
+    Unheard: "unheard", Publish, Broker, retryable: true;
+    UnknownImage: "unknown-image", Resolve, Registry, retryable: false;
+    Unauthorized: "unauthorized", Resolve, Registry, retryable: false;
+    Credentials: "credentials", Resolve, Local, retryable: true;
+    NotCached: "not-cached", Resolve, Local, retryable: false;
+    Unsigned: "unsigned", Resolve, Registry, retryable: false;
+    BadSignature: "bad-signature", Resolve, Registry, retryable: false;
+    RegistryUnreachable: "registry-unreachable", Fetch, Registry, retryable: true;
+    RegistryAnswer: "registry-answer", Fetch, Registry, retryable: true;
+    Unsupported: "unsupported", Resolve, Registry, retryable: false;
+    Ambiguous: "ambiguous", Resolve, Registry, retryable: false;
+    TooLarge: "too-large", Fetch, Registry, retryable: false;
+    SizeMismatch: "size-mismatch", Fetch, Registry, retryable: true;
+    DigestMismatch: "digest-mismatch", Fetch, Registry, retryable: true;
+    NotWasm: "not-wasm", Fetch, Registry, retryable: false;
+    Disk: "disk", Fetch, Local, retryable: true;
+    BrokerUnreachable: "broker-unreachable", Connect, Broker, retryable: true;
+    BrokerRefused: "broker-refused", Connect, Broker, retryable: false;
+    Setup: "setup", Connect, Local, retryable: false;
+    Stopping: "stopping", Publish, Local, retryable: true;
+    Withdrawn: "withdrawn", Publish, Local, retryable: true;
+    GivenWay: "given-way", Publish, Local, retryable: true;
+    Timeout: "timeout", Publish, Broker, retryable: true;
+    Irregular: "irregular", Publish, Broker, retryable: true;
+    Reported: "reported", Publish, Local, retryable: true;
+}
+
+impl Error {
+    /// A stable name for programs, listed in `docs/errors.md`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.class().code
+    }
+
+    /// Where in the delivery it arose.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        if self.registry_led_there() { Stage::Fetch } else { self.class().stage }
+    }
+
+    /// Whose side it is on.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        if self.registry_led_there() { Side::Registry } else { self.class().side }
+    }
+
+    /// Whether it was the registry that led to what is not permitted, not the request.
+    fn registry_led_there(&self) -> bool {
+        matches!(self, Self::Denied { refusal: Refusal::TokenService | Refusal::Downgrade | Refusal::Address, .. })
+    }
+
+    /// Whether asking again later, with nothing changed, may succeed.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        self.class().retryable
+    }
+}
