@@ -17,9 +17,10 @@ all: ## build the release binary, build/propeller-proxy
 install: all ## install it into ~/.cargo/bin
 	install -D -m 755 $(BINARY) $(DESTDIR)$(BINDIR)/propeller-proxy
 
-wheel: $(VENV)/installed ## build the Python wheel into build/wheels
+wheel: $(VENV)/installed ## build the Python wheel and the source distribution into build/wheels
 	rm -rf build/wheels
 	maturin build --release --locked --quiet --out build/wheels
+	maturin sdist --out build/wheels > /dev/null
 
 demo: all ## deliver modules between embedded parts; needs no server
 	$(BINARY) demo
@@ -31,7 +32,7 @@ test-rust:
 	cargo test --locked
 
 test-python: all extension
-	pytest --numprocesses 4
+	pytest --numprocesses 4 --dist loadgroup
 
 lint: extension ## check formatting, lints, licences and types
 	cargo fmt --all --check

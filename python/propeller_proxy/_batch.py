@@ -10,7 +10,7 @@ from functools import partial
 
 from propeller_proxy._core import Job
 from propeller_proxy._jobs import too_long
-from propeller_proxy.errors import ProxyError
+from propeller_proxy.errors import ProxyError, _error
 from propeller_proxy.progress import Bar
 from propeller_proxy.reports import Report, Reports
 
@@ -112,6 +112,9 @@ class Batch:
             return Report(**outcome.result())
         except ProxyError as error:
             return Report(reference, error=error)
+        except Exception as error:
+            # Such as text that is no Unicode: no reason to lose the other reports.
+            return Report(reference, error=_error(code="bad-reference", message=str(error), reference=reference))
 
 
 class Overdue:

@@ -78,7 +78,7 @@ class _Watch:
 def too_long(timeout: float, reference: str | None) -> ProxyError:
     """Return the error of work that took longer than `timeout` seconds."""
     message = f"{reference or 'it'} was not done within {timeout:g} s"
-    return _error(code="timeout", stage="publish", side="proxy", message=message, reference=reference, retryable=True)
+    return _error(code="timeout", message=message, reference=reference, retryable=True)
 
 
 def wait(job: Work[T], bar: Bar | None = None, timeout: float | None = None, reference: str | None = None) -> T:

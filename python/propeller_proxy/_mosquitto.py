@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import subprocess
 import time
 from pathlib import Path
+from random import SystemRandom
 
 HOST = "127.0.0.1"
 DEADLINE = 30.0
@@ -69,7 +69,7 @@ class Mosquitto:
             return
         deadline = time.monotonic() + DEADLINE
         while True:
-            port = self._port or random.choice(PORTS)
+            port = self._port or SystemRandom().choice(PORTS)
             told = self._run(port)
             if self.is_running:
                 self._port = port
@@ -86,11 +86,6 @@ class Mosquitto:
             self._child.kill()
             self._child.wait()
             self._child = None
-
-    def restart(self) -> None:
-        """Kill it and start it again on its port, without its sessions and messages."""
-        self.stop()
-        self.start()
 
     def _run(self, port: int) -> str:
         # Returns what it said, when it is ready, or has ended, or was ended because it took too long.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from propeller_proxy._jobs import awaited, wait
-from propeller_proxy.errors import _error
+from propeller_proxy.errors import ProxyError, _error
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,26 +42,26 @@ class Service(Generic[CoreT]):
         self._core = core
 
     def start(self) -> None:
-        """Start, and return when it is ready."""
-        if self._state not in ("starting", "running"):
+        """Start, and return when it is ready; raises `ClosedError` if another call is starting it."""
+        if self._state != "running":
             with self._starting() as job:
                 wait(job)
 
     async def start_async(self) -> None:
-        """Start, and return when it is ready."""
-        if self._state not in ("starting", "running"):
+        """Start, and return when it is ready, as `start` does."""
+        if self._state != "running":
             with self._starting() as job:
                 await awaited(job)
 
     def stop(self) -> None:
-        """Stop, and return when it has ended."""
-        if self._state == "running":
+        """Stop, and return when it has ended. If the wait is broken off, it can be repeated."""
+        if self._state != "not started":
             self._state = "stopped"
             wait(self._core.stop())
 
     async def stop_async(self) -> None:
-        """Stop, and return when it has ended."""
-        if self._state == "running":
+        """Stop, and return when it has ended, as `stop` does."""
+        if self._state != "not started":
             self._state = "stopped"
             await awaited(self._core.stop())
 
@@ -87,20 +87,25 @@ class Service(Generic[CoreT]):
 
     @contextmanager
     def _starting(self) -> Iterator[Job]:
+        if self._state == "starting":
+            raise self._closed("being started by another call")
         self._state = "starting"
         try:
             yield self._core.start()
         except BaseException:
             self._state = "stopped"
+            with suppress(ProxyError):
+                # It may be there already. Kept, because a job that nobody has is cancelled.
+                self._ending = self._core.stop()
             raise
         self._state = "running"
 
     def _running(self) -> CoreT:
         """Return what runs; raises `ClosedError` if nothing does."""
         if self._state != "running":
-            raise _error(
-                code="closed",
-                message=f"the {type(self).__name__} is {self._state}",
-                hint="use it in a `with` block, or call start() before",
-            )
+            raise self._closed(self._state)
         return self._core
+
+    def _closed(self, state: str) -> ProxyError:
+        hint = "use it in a `with` block, or call start() before"
+        return _error(code="closed", message=f"the {type(self).__name__} is {state}", hint=hint)

@@ -80,8 +80,16 @@ class Registry(Service[_core.EmbeddedRegistry]):
         """
         return Descriptor(**self._running().push(name, tag, read(wasm), shape))
 
+    async def push_async(self, name: str, wasm: Source, tag: str = "latest", shape: str = "wasm-to-oci") -> Descriptor:
+        """Put a module there, as `push` does."""
+        from asyncio import to_thread
+
+        return await to_thread(self.push, name, wasm, tag, shape)
+
     def fail_next(self, status: int, times: int = 1) -> None:
         """Answer the next requests with this HTTP status."""
+        if not 100 <= status <= 599:
+            raise ValueError(f"{status} is no HTTP status")
         self._running().fail_next(status, times)
 
     def tamper(self, digest: str) -> None:

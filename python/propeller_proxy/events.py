@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from propeller_proxy import _core
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["Event", "Events"]
+
+# How long a wait that was broken off may take to tell what it has, seconds: it takes microseconds.
+_END = 0.1
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -55,8 +59,8 @@ class Event:
 class Events:
     """The events of a proxy from the call of `Proxy.events` on: an iterator, and an asynchronous one.
 
-    It ends when the proxy stops, or by `close` from any thread. One reader at a time; an event that is not read for
-    long is dropped, and counted in `missed`.
+    It ends when the proxy stops, at the end of a ``with`` block, or by `close` from any thread. One reader at a time;
+    an event that is not read for long is dropped, and counted in `missed`.
     """
 
     def __init__(self, core: _core.Events) -> None:
@@ -83,6 +87,14 @@ class Events:
         self._closed = True
         if (job := self._job) is not None:
             job.cancel()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """End the iteration."""
+        self.close()
 
     def __iter__(self) -> Self:
         """Return itself."""
@@ -121,7 +133,7 @@ class Events:
             self._closed = self._closed or not self._read
         except BaseException as error:
             # What came while the wait was broken off is for the next one.
-            if job.wait(0):
+            if job.wait(_END):
                 with suppress(ProxyError):
                     self._keep(job.result())
             if not (self._closed and isinstance(error, ProxyError)):

@@ -39,9 +39,10 @@ def deliver_many(
     from its begin; `channel`, `domain` and `layout` are as for `Proxy.deliver`. Ctrl-C cancels what is under way.
     Raises `ConfigurationError`, and `ClosedError` if the proxy does not run.
     """
+    names = _names(references)
     with _given(proxy, settings) as running:
         begin = partial(running._delivery, channel=channel, domain=domain, layout=layout)
-        batch = Batch(begin, map(str, references), concurrency, timeout)
+        batch = Batch(begin, names, concurrency, timeout)
         return wait(batch, _shown(batch, progress))
 
 
@@ -58,18 +59,25 @@ async def deliver_many_async(
     **settings: Unpack[Settings],
 ) -> Reports:
     """Deliver modules, as `deliver_many` does."""
+    names = _names(references)
     async with _given(proxy, settings) as running:
         begin = partial(running._delivery, channel=channel, domain=domain, layout=layout)
-        batch = Batch(begin, map(str, references), concurrency, timeout)
+        batch = Batch(begin, names, concurrency, timeout)
         return await awaited(batch, _shown(batch, progress))
+
+
+def _names(references: Iterable[str | Reference]) -> list[str]:
+    if isinstance(references, (str, Reference)):
+        raise TypeError("references is a list of references, not one")
+    return [str(reference) for reference in references]
 
 
 def _given(proxy: Proxy | None, settings: Settings) -> Proxy | nullcontext[Proxy]:
     """Return a block in which a proxy runs."""
     if proxy is None:
         return Proxy(**settings)
-    if settings:
-        raise TypeError(f"give a proxy or settings ({', '.join(settings)}), not both")
+    if given := [name for name, value in settings.items() if value is not None]:
+        raise TypeError(f"give a proxy or settings ({', '.join(given)}), not both")
     proxy._running()
     return nullcontext(proxy)
 

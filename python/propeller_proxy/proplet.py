@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from propeller_proxy import _core
 from propeller_proxy._jobs import awaited, wait
 from propeller_proxy._service import Service
+from propeller_proxy.errors import _error
 from propeller_proxy.progress import Reporting, bar
-from propeller_proxy.settings import Settings, environment
+from propeller_proxy.settings import Settings, environment, readable
 from propeller_proxy.values import Module
 
 if TYPE_CHECKING:
@@ -43,24 +43,28 @@ class Proplet(Service[_core.Proplet]):
 
     def __init__(
         self,
-        broker_url: str,
-        domain: str,
-        channel: str,
+        broker_url: str | None = None,
+        domain: str | None = None,
+        channel: str | None = None,
         layout: str = "plain",
         strict: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
-        """Take a broker and a channel; nothing is connected yet.
+        """Take a broker and a channel, by default those of the environment; nothing is connected yet.
 
         `layout` is that of the topics, ``plain`` or ``messages``. A `strict` one raises `DeliveryError` in `request`
         when a chunk comes twice, tells another number of chunks, or leaves a gap. Of the settings, `mqtt_timeout`,
         `mqtt_qos`, `client_id` and `client_key` have an effect. Raises `ConfigurationError`.
         """
-        merged = environment({**settings, "mqtt_address": broker_url})
-        self._make: Callable[[], _core.Proplet] = lambda: _core.Proplet(merged, domain, channel, layout)
+        given: Settings = {"mqtt_address": broker_url, "domain_id": domain, "channel_id": channel}
+        merged = environment({**settings, **{name: value for name, value in given.items() if value is not None}})
+        known = readable(merged)
+        if missing := [name for name in ("domain_id", "channel_id") if name not in known]:
+            raise _error(code="configuration", message=f"a device needs {' and '.join(missing)}")
+        domain, channel = known["domain_id"], known["channel_id"]
         self._strict = strict
-        self._name = f"domain {domain!r}, channel {channel!r}, {broker_url}"
-        super().__init__(self._make())
+        self._name = f"domain {domain!r}, channel {channel!r}, {known['mqtt_address']}"
+        super().__init__(_core.Proplet(merged, domain, channel, layout))
 
     def request(
         self,
@@ -99,7 +103,7 @@ class Proplet(Service[_core.Proplet]):
 
     @property
     def chunks(self) -> list[SeenChunk]:
-        """Return what was heard since it was started, in the order it came."""
+        """Return what was heard since it was last started, in the order it came."""
         return [SeenChunk(**chunk) for chunk in self._core.chunks()]
 
     def __repr__(self) -> str:

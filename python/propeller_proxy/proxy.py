@@ -55,9 +55,9 @@ class Proxy(Service[_core.Proxy]):
         `registry_url`, `domain_id` and `channel_id` are required, here or in the environment. Raises
         `ConfigurationError` that lists all that is missing or wrong, and `TypeError` for an unknown keyword.
         """
-        self._environment = environment(settings)
-        self._settings = MappingProxyType(readable(self._environment))
-        super().__init__(_core.Proxy(self._environment))
+        merged = environment(settings)
+        self._settings = MappingProxyType(readable(merged))
+        super().__init__(_core.Proxy(merged))
 
     @classmethod
     def from_env(cls) -> Self:
@@ -71,7 +71,7 @@ class Proxy(Service[_core.Proxy]):
 
     @property
     def instance_id(self) -> str | None:
-        """Return the name of this proxy, once it was started."""
+        """Return the name of this proxy; `None` while it does not run."""
         return self._core.instance_id
 
     def deliver(

@@ -130,9 +130,12 @@ class Registry:
         """
         if not isinstance(self._server, str):
             return self._server.push(name, wasm, tag=tag, shape=shape)
+        from tempfile import TemporaryDirectory
+
         from propeller_proxy import Registry as Client
 
-        return Client(self._server).push(self.reference(name, tag), wasm, shape=shape)
+        with TemporaryDirectory() as cache:
+            return Client(self._server, cache_dir=cache).push(self.reference(name, tag), wasm, shape=shape)
 
     def fail_next(self, status: int, times: int = 1) -> None:
         """Let the next `times` HTTP requests be answered with `status`, at most until the test ends."""
@@ -280,6 +283,9 @@ def propeller_proxy_factory(
                 "channel_id": str(uuid.uuid4()),
                 "cache_dir": folder / "cache",
                 "state_dir": folder / "state",
+                # Those of the developer's own proxy would make several of one.
+                "instance_id": "",
+                "share_group": "",
             }
             merged = cast("Settings", {**defaults, **marked, **settings})
             return stack.enter_context(watch.proxy(merged))
@@ -365,31 +371,31 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     _marked(item)
 
 
-@pytest.hookimpl(hookwrapper=True, tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, None]:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     """Repair what the test has left, and end the watch when everything else has ended."""
-    yield
     try:
-        for repair in item.config.stash.get(_REPAIRS, []):
-            repair()
+        return (yield)
     finally:
-        watch = item.stash.get(_WATCH, None)
-        if watch is not None:
-            watch.close()
+        # All of it, whatever fails.
+        with ExitStack() as last:
+            if (watch := item.stash.get(_WATCH, None)) is not None:
+                last.callback(watch.close)
+            for repair in item.config.stash.get(_REPAIRS, []):
+                last.callback(repair)
 
 
-@pytest.hookimpl(hookwrapper=True, tryfirst=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add log and events to the report of what failed, and forget the watch after the last."""
-    outcome = yield
-    report: pytest.TestReport = outcome.get_result()
+    report = yield
     watch = item.stash.get(_WATCH, None)
-    if watch is None:
-        return
-    if report.failed:
-        report.sections.extend(watch.sections())
-    if report.when == "teardown":
-        del item.stash[_WATCH]
+    if watch is not None:
+        if report.failed:
+            report.sections.extend(watch.sections())
+        if report.when == "teardown":
+            del item.stash[_WATCH]
+    return report
 
 
 def _broker(kind: str | None, folders: pytest.TempPathFactory, stack: ExitStack) -> Broker:

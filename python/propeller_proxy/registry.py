@@ -35,7 +35,7 @@ class Registry:
         `auth` is a pair of user name and password, or a bearer token, and turns on `authenticate`. `ca_cert` is a file
         of certificate authorities in PEM; `allow` lists what references may name beside this registry. They stand for
         the settings `registry_url`, `registry_ca_cert`, `registry_allow` and so on; settings that are not about
-        registries have no effect. Raises `ConfigurationError`.
+        registries have no effect. Raises `ConfigurationError`, and `DiskError` if the store cannot be opened.
         """
         given: Settings = {"registry_url": url, "registry_ca_cert": ca_cert, "registry_allow": allow}
         self._core = _core.Registry(environment({**settings, **_given(given), **_credentials(auth)}))
@@ -82,7 +82,9 @@ class Registry:
         self, reference: str | _core.Reference, wasm: Source, shape: str = "wasm-to-oci"
     ) -> Descriptor:
         """Push a module, as `push` does."""
-        return Descriptor(**await awaited(self._core.push(str(reference), read(wasm), shape)))
+        from asyncio import to_thread
+
+        return Descriptor(**await awaited(self._core.push(str(reference), await to_thread(read, wasm), shape)))
 
     def __repr__(self) -> str:
         """Return where it is."""
@@ -97,6 +99,8 @@ def _credentials(auth: tuple[str, str] | str | None) -> Settings:
     """Return the settings for `auth`; those of another kind in the environment are emptied, or they would win."""
     if auth is None:
         return {}
+    if not isinstance(auth, str) and len(auth) != 2:
+        raise TypeError("auth is a pair of user name and password, or a bearer token")
     username, password, token = ("", "", auth) if isinstance(auth, str) else (*auth, "")
     return {
         "authenticate": True,

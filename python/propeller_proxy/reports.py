@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 from propeller_proxy._tables import data_frame, html_table, text_table
-from propeller_proxy.errors import ProxyError
+from propeller_proxy.errors import ProxyError, _error
 from propeller_proxy.values import short
 
 __all__ = ["Report", "Reports"]
@@ -89,7 +89,10 @@ class Reports(tuple[Report, ...]):
         return [report for report in self if not report.ok]
 
     def raise_for_failures(self) -> None:
-        """Raise the error if one delivery failed, and a `ProxyError` that lists them if several did."""
+        """Raise the error if one delivery failed, and one that lists them if several did.
+
+        That has their code if it is the same, and else ``several``.
+        """
         errors = [report.error for report in self if report.error is not None]
         if len(errors) == 1:
             raise errors[0]
@@ -98,7 +101,15 @@ class Reports(tuple[Report, ...]):
             message = "\n".join([f"{len(errors)} of {len(self)} deliveries failed:", *lines])
             codes = {error.code for error in errors}
             code = codes.pop() if len(codes) == 1 else "several"
-            raise ProxyError(message, code, retryable=all(error.retryable for error in errors))
+            raise _error(code=code, message=message, retryable=all(error.retryable for error in errors))
+
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Report: ...
+    @overload
+    def __getitem__(self, index: slice) -> Reports: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> Report | Reports:
+        """Return one report, or those of a slice."""
+        return Reports(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     def to_pandas(self) -> Any:
         """Return a DataFrame, a row for each report; `error` is its code. Raises `ImportError` without pandas."""

@@ -25,7 +25,7 @@ class Descriptor:
     """What a registry says of a manifest or index (OCI Image Specification 1.1, descriptor.md)."""
 
     reference: str
-    """What it was asked by, or pushed as."""
+    """What it was asked by or pushed as, with host and tag."""
     media_type: str
     digest: str
     """``sha256:`` and 64 hexadecimal digits."""
@@ -46,7 +46,7 @@ class Module:
 
     data: bytes = field(hash=False)
     reference: str
-    """What it was asked by."""
+    """What it was asked by: from a registry with host and tag, from a device as it asked."""
     digest: str
     """Of the bytes: ``sha256:`` and 64 hexadecimal digits."""
     size: int

@@ -5,7 +5,6 @@ use std::num::NonZeroU32;
 use fastcdc::v2020::{AVERAGE_MAX, AVERAGE_MIN, FastCDC, MAXIMUM_MAX, MINIMUM_MIN};
 use propeller_proxy::blob::Digest;
 use propeller_proxy::chunk::ChunkPlan;
-use propeller_proxy::wasm;
 use propeller_proxy::wire::Encoder;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -74,10 +73,4 @@ pub(crate) fn encode<'py>(
 #[pyfunction]
 pub(crate) fn message_size(app_name: &str, index: u64, total_chunks: u64, size: u32) -> usize {
     Encoder::new(app_name, total_chunks).size(index, size)
-}
-
-/// Whether `data` begins as a core module or component does.
-#[pyfunction]
-pub(crate) fn is_wasm(data: &[u8]) -> bool {
-    wasm::is_wasm(data)
 }

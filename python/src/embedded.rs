@@ -1,11 +1,13 @@
 //! A broker and a registry inside this process.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use propeller_proxy::embedded::broker::{self, Access};
 use propeller_proxy::embedded::layout::Layout;
 use propeller_proxy::embedded::registry;
+use propeller_proxy::error::{Detail, Error};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tempfile::TempDir;
@@ -18,6 +20,10 @@ use crate::runtime::Own;
 
 fn setup(error: &impl ToString) -> Failure {
     Failure::Setup(error.to_string())
+}
+
+fn bad_name(name: &str, reason: &str) -> Failure {
+    Error::BadReference { app_name: name.into(), reason: reason.into() }.into()
 }
 
 /// An MQTT broker on a loopback port, which it keeps when it is stopped and started again.
@@ -142,7 +148,10 @@ impl EmbeddedRegistry {
         let shape = parse_shape(shape)?;
         let name = format!("{}/{repository}:{tag}", self.url()?.trim_start_matches("http://"));
         let pushed = py.detach(|| inner.layout.push(repository, tag, wasm, shape));
-        let pushed = pushed.map_err(|error| Failure::Setup(format!("{name} cannot be pushed: {error}")))?;
+        let pushed = pushed.map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => bad_name(&name, "it is not made of a repository and a tag"),
+            _ => setup(&error),
+        })?;
         let fields = descriptor_dict(py, &name, pushed.media_type, &pushed.manifest, pushed.size)?;
         fields.set_item("layer", pushed.layer)?;
         Ok(fields)
@@ -156,7 +165,13 @@ impl EmbeddedRegistry {
     /// Serves a blob with a flipped bit from now on.
     fn tamper(&self, py: Python<'_>, digest: &str) -> PyResult<()> {
         let tampered = self.0.get()?.running(py, |registry| registry.tamper(digest))?;
-        Ok(tampered.map_err(|error| setup(&error))?)
+        Ok(tampered.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                Error::UnknownImage { reference: digest.into(), detail: Detail::new("there is no such blob") }.into()
+            }
+            io::ErrorKind::InvalidInput => bad_name(digest, "it is not the digest of a blob with at least one byte"),
+            _ => setup(&error),
+        })?)
     }
 
     /// The requests so far.

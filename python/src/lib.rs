@@ -30,7 +30,7 @@ mod _core {
     use pyo3::types::PyBytes;
 
     #[pymodule_export]
-    use crate::chunks::{cut, digest, encode, is_wasm, message_size};
+    use crate::chunks::{cut, digest, encode, message_size};
     #[pymodule_export]
     use crate::embedded::{Broker, EmbeddedRegistry};
     #[pymodule_export]

@@ -29,6 +29,8 @@ struct Inner {
     channel: Channel,
     layout: Layout,
     connected: Mutex<Option<Arc<Connected>>>,
+    /// What was heard before the last stop.
+    seen: Mutex<Vec<SeenChunk>>,
 }
 
 /// What is between one start and its stop.
@@ -78,7 +80,13 @@ impl Proplet {
         }
         let layout = parse_layout(layout).ok_or_else(|| wrong("layout is plain or messages"))?;
         let channel = Channel { domain, id: channel };
-        Ok(Self(Own::new(Arc::new(Inner { mqtt, channel, layout, connected: Mutex::default() }))))
+        Ok(Self(Own::new(Arc::new(Inner {
+            mqtt,
+            channel,
+            layout,
+            connected: Mutex::default(),
+            seen: Mutex::default(),
+        }))))
     }
 
     /// Connects; done when it is subscribed.
@@ -94,6 +102,7 @@ impl Proplet {
             let connected = inner.slot().take();
             if let Some(connected) = connected {
                 connected.closed.cancel();
+                *inner.seen.lock().unwrap_or_else(PoisonError::into_inner) = connected.proplet.seen();
                 // If a request still has it, the connection ends with that.
                 if let Some(Connected { proplet, .. }) = Arc::into_inner(connected) {
                     proplet.close().await;
@@ -108,12 +117,9 @@ impl Proplet {
         let connected = self.0.get()?.connected()?;
         Ok(Job::start(async move {
             let asked = connected.unless_closed(async {
-                match connected.proplet.ask(&app_name).await {
-                    Acknowledgement::Received => Ok(nothing()),
-                    Acknowledgement::Lost | Acknowledgement::LinkClosed => {
-                        Err(Failure::Closed("the broker went away with the request; ask again".into()))
-                    }
-                }
+                // The broker may go away with the request, and comes back.
+                while connected.proplet.ask(&app_name).await == Acknowledgement::Lost {}
+                Ok(nothing())
             });
             asked.await
         })?)
@@ -142,7 +148,11 @@ impl Proplet {
 
     /// The chunks that were heard.
     fn chunks(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let seen = self.0.get()?.connected()?.proplet.seen();
+        let inner = self.0.get()?;
+        let seen = match inner.connected() {
+            Ok(connected) => connected.proplet.seen(),
+            Err(_) => inner.seen.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        };
         let dicts = seen.iter().map(|chunk| chunk_dict(py, chunk)).collect::<PyResult<Vec<_>>>()?;
         Ok(PyList::new(py, dicts)?.into_any().unbind())
     }

@@ -1,6 +1,7 @@
 """What is broken off, by Ctrl-C or the end of a task: it ends at once, and so does the work for it."""
 
 import asyncio
+import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine
@@ -8,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from signal import SIGINT
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import pytest
 from parts import Parts, Silent, eventually, is_prompt
@@ -218,3 +220,35 @@ def test_ctrl_c_ends_every_call(tmp_path: Path, name: str) -> None:
         return seconds
 
     assert is_prompt(attempt, LIMIT)
+
+
+@pytest.mark.parametrize("kind", ["proxy", "proplet", "broker", "registry"])
+def test_a_start_that_is_cancelled_when_it_is_done_is_undone(embedded_parts: Parts, kind: str) -> None:
+    """Also where nobody has heard yet that it is done."""
+    services: dict[str, Proxy | Proplet | embedded.Broker | embedded.Registry] = {
+        "proxy": embedded_parts.proxy(),
+        "proplet": embedded_parts.proplet(),
+        "broker": embedded.Broker(),
+        "registry": embedded.Registry(),
+    }
+    service = services[kind]
+
+    async def cancelled() -> None:
+        starting = asyncio.ensure_future(service.start_async())
+        await asyncio.sleep(0)
+        # The loop is busy, and the start goes on.
+        time.sleep(0.5)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+
+    asyncio.run(cancelled())
+    assert "stopped" in repr(service)
+    service.stop()
+    if isinstance(service, (embedded.Broker, embedded.Registry)):
+        address = urlsplit(service.url)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address.hostname, address.port))
+    service.start()
+    assert "stopped" not in repr(service)
+    service.stop()

@@ -132,3 +132,18 @@ def test_a_proxy_or_settings(embedded_parts: Parts, proxy: Proxy, call: Call) ->
         call(deliver_many, [])
     reports = call(deliver_many, [embedded_parts.push()], proxy=proxy, channel="absent", progress=None)
     assert [report.error.code for report in reports if report.error] == ["not-served"]
+
+
+def test_what_is_no_text_costs_no_other_report(proxy: Proxy, names: list[str], call: Call) -> None:
+    """A name that cannot be sent fails alone."""
+    reports = call(deliver_many, [names[0], "\ud800"], proxy=proxy, progress=None)
+    assert [report.ok for report in reports] == [True, False]
+    assert isinstance(reports[1].error, BadReferenceError)
+    assert [report.ok for report in reports[1:]] == [False]
+    assert isinstance(reports[1:], Reports)
+
+
+def test_one_reference_is_no_list(proxy: Proxy, names: list[str], call: Call) -> None:
+    """A text would be a list of letters."""
+    with pytest.raises(TypeError, match="list of references"):
+        call(deliver_many, names[0], proxy=proxy, progress=None)

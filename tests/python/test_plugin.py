@@ -373,7 +373,8 @@ def test_faults(project: pytest.Pytester) -> None:
     run(project).assert_outcomes(passed=5)
 
 
-def test_in_parallel(project: pytest.Pytester) -> None:
+@pytest.mark.parametrize("broker", ["mosquitto", "embedded"])
+def test_in_parallel(project: pytest.Pytester, broker: str) -> None:
     """Tests in several processes do not meet, each process with servers of its own."""
     pytest.importorskip("xdist")
     project.makepyfile(
@@ -397,7 +398,7 @@ def test_in_parallel(project: pytest.Pytester) -> None:
             assert False
         """
     )
-    result = run(project, "-n", "4")
+    result = run(project, "-n", "4", "--propeller-broker", broker)
     result.assert_outcomes(passed=12, failed=1)
     result.stdout.fnmatch_lines(["*propeller_proxy log*", "*propeller_proxy events*"])
 

@@ -49,9 +49,12 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     assert [name for name in names if f"PROXY_{name}" not in str(error)] == []
     with pytest.raises(ConfigurationError, match="PROXY_CLIENT_KEY"):
         Proplet("tcp://localhost", DOMAIN, CHANNEL, client_id="proplet")
-    for domain, channel in [("", CHANNEL), (DOMAIN, "a/b"), (DOMAIN, "+")]:
+    for domain, channel in [(DOMAIN, "a/b"), (DOMAIN, "+")]:
         with pytest.raises(ConfigurationError, match="domain and channel"):
             Proplet("tcp://localhost", domain, channel)
+    for missing in ("", None):
+        with pytest.raises(ConfigurationError, match="a device needs domain_id"):
+            Proplet("tcp://localhost", missing, CHANNEL)
 
 
 @pytest.mark.parametrize(
