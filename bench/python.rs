@@ -1,7 +1,7 @@
 //! The Python package: what it weighs, and what its calls cost beside the daemon.
 //!
-//! It is the wheel that is measured, installed as users do. Both sides deliver the same module through the same broker,
-//! with the same subscriber listening, and take turns.
+//! It is the wheel that is measured, installed as users do. Both sides deliver the same module through the same broker to
+//! the same subscriber, and take turns. What the device in Python asks for, a daemon delivers on a channel of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::{env, fs};
 use tempfile::TempDir;
 
 use super::sample::Sample;
-use super::site::Site;
+use super::site::{Proxy, Site};
 use crate::support::daemon::{DOMAIN, entries};
 use crate::support::wasm_of_size;
 
@@ -50,26 +50,33 @@ pub async fn measure(site: &mut Site) -> Option<Python> {
 
     site.registry.pusher().wasm(APP_NAME, "latest", wasm_of_size(SIZE)).await;
     let generous = [("PROXY_MAX_REPEATS", "1000GiB"), ("PROXY_MAX_PASSES", "6000")];
-    let proxy = site.proxy(&generous).await;
-    let mut client = Client::start(&python, site, &proxy.channel, &generous);
+    let (alone, asked) = (site.proxy(&generous).await, site.proxy(&generous).await);
+    let mut client = Client::start(&python, site, &asked.channel, &generous);
     let (mut daemon, mut deliver, mut request) = (Vec::new(), Vec::new(), Vec::new());
     // The first time of each is not counted: the module is fetched then.
     for round in 0..=ROUNDS {
+        site.ask(&alone.channel, &[APP_NAME]);
+        let by_daemon = seconds(&alone, round + 1).await;
         let delivered = client.time("deliver");
         let requested = client.time("request");
-        proxy.delivered(round + 1).await;
-        let log = proxy.daemon.log();
-        let entry = entries(&log, "delivered").pop().expect("a delivery");
-        let seconds = entry["seconds"].as_f64().expect("how long it took");
+        let for_request = seconds(&asked, round + 1).await;
         if round > 0 {
+            daemon.push(by_daemon * 1e3);
             deliver.push(delivered * 1e3);
-            daemon.push(seconds * 1e3);
-            request.push(requested / seconds);
+            request.push(requested / for_request);
         }
     }
     let wheel = fs::metadata(wheel).expect("the wheel").len();
     let [daemon, deliver, request] = [daemon, deliver, request].map(Sample::of);
     Some(Python { wheel, import, daemon, deliver, request })
+}
+
+/// Waits for a daemon's latest delivery; returns how long that took, seconds.
+async fn seconds(proxy: &Proxy, deliveries: usize) -> f64 {
+    proxy.delivered(deliveries).await;
+    let log = proxy.daemon.log();
+    let entry = entries(&log, "delivered").pop().expect("a delivery");
+    entry["seconds"].as_f64().expect("how long it took")
 }
 
 /// Makes an environment with the wheel in it; returns its interpreter.

@@ -52,10 +52,14 @@ impl Digest {
 }
 
 /// A digest that is being computed.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
     pub(crate) fn digest(self) -> Digest {
         Digest(self.0.finalize().into())
     }
@@ -63,7 +67,7 @@ impl Hasher {
 
 impl io::Write for Hasher {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
+        Self::update(self, bytes);
         Ok(bytes.len())
     }
 

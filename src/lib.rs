@@ -25,7 +25,7 @@
 //!    requests for the same module join; the [`delivery::courier`] reads that chunk, has [`wire`] write the message, and
 //!    sees it acknowledged over the [`link`]. [`status`] tells how far it is.
 //!
-//! Who watches or asks inside this process reads the [`journal`].
+//! Who asks inside this process, by `Service::ask`, takes the same path; the [`journal`] tells what becomes of it.
 //!
 //! What goes wrong on the way is an [`error::Error`], which says on whose side and what to do. [`tls`] is the one TLS
 //! configuration of both sides.

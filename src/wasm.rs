@@ -8,6 +8,9 @@ pub const MODULE_PREAMBLE: [u8; 8] = *b"\0asm\x01\0\0\0";
 /// The first bytes of a component (component model binary format: version 13, layer 1).
 pub const COMPONENT_PREAMBLE: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 
+/// Bytes of either.
+pub const PREAMBLE_SIZE: usize = 8;
+
 /// Whether `start` begins a core module or a component.
 #[must_use]
 pub fn is_wasm(start: &[u8]) -> bool {
@@ -19,8 +22,8 @@ pub fn is_wasm(start: &[u8]) -> bool {
 /// # Errors
 /// [`Error::NotWasm`] if it starts otherwise, [`Error::Disk`] if it cannot be read.
 pub fn check(blob: &Blob) -> Result<(), Error> {
-    let mut buffer = [0; 8];
-    let start = &mut buffer[..blob.size().min(8) as usize];
+    let mut buffer = [0; PREAMBLE_SIZE];
+    let start = &mut buffer[..usize::try_from(blob.size()).unwrap_or(PREAMBLE_SIZE).min(PREAMBLE_SIZE)];
     blob.read_at(start, 0).map_err(|source| blob.unreadable(source))?;
     check_start(blob.digest(), start)
 }
@@ -33,7 +36,7 @@ pub fn check_start(digest: Digest, start: &[u8]) -> Result<(), Error> {
     if is_wasm(start) {
         return Ok(());
     }
-    let start = start.iter().take(8).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
+    let start = start.iter().take(PREAMBLE_SIZE).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     let start = if start.is_empty() { "nothing".into() } else { start };
     Err(Error::NotWasm { object: digest.to_string(), start })
 }

@@ -141,7 +141,7 @@ impl Proplet {
         Ok(Job::start_with(look, async move {
             let obtained = async { connected.proplet.obtain(&app_name, &wish).await.map_err(Failure::of(&app_name)) };
             let assembled = connected.unless_closed(obtained).await?;
-            progress.complete(assembled.total_chunks);
+            progress.complete(assembled.pieces.len() as u64);
             Ok(Box::new(move |py: Python<'_>| module_dict(py, &app_name, &assembled)) as Reply)
         })?)
     }
@@ -159,12 +159,21 @@ impl Proplet {
 }
 
 fn module_dict(py: Python<'_>, reference: &str, assembled: &Assembled) -> PyResult<Py<PyAny>> {
-    let Assembled { module, digest, is_verified, .. } = assembled;
+    let Assembled { pieces, digest, is_verified } = assembled;
+    let size = pieces.iter().map(Vec::len).sum();
+    let data = PyBytes::new_with(py, size, |mut rest| {
+        for piece in pieces {
+            let (place, after) = rest.split_at_mut(piece.len());
+            place.copy_from_slice(piece);
+            rest = after;
+        }
+        Ok(())
+    })?;
     let fields = PyDict::new(py);
-    fields.set_item("data", PyBytes::new(py, module))?;
+    fields.set_item("data", data)?;
     fields.set_item("reference", reference)?;
     fields.set_item("digest", digest.to_string())?;
-    fields.set_item("size", module.len())?;
+    fields.set_item("size", size)?;
     fields.set_item("verified", is_verified)?;
     Ok(fields.into_any().unbind())
 }

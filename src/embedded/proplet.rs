@@ -11,8 +11,8 @@ use bytes::Bytes;
 use tokio::sync::watch as counter;
 use uuid::Uuid;
 
-use self::assembly::Chunk;
 pub use self::assembly::{ASSEMBLY_TTL, Assemblies, Reception, Tally};
+use self::assembly::{Assembly, Chunk};
 pub use self::watch::SeenChunk;
 use self::watch::Watch;
 use crate::blob::Digest;
@@ -77,12 +77,10 @@ pub struct Wish {
 /// A module that was assembled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assembled {
-    /// Its bytes.
-    pub module: Vec<u8>,
+    /// Its bytes, in the pieces in which they came.
+    pub pieces: Vec<Vec<u8>>,
     /// Their SHA-256.
     pub digest: Digest,
-    /// The chunks it came in.
-    pub total_chunks: u64,
     /// Whether that was compared with what was wished for, or with what a proxy told.
     pub is_verified: bool,
 }
@@ -174,17 +172,15 @@ impl Proplet {
     pub async fn obtain(&self, app_name: &str, wish: &Wish) -> Result<Assembled, Error> {
         let watching = Watching::begin(&self.heard, app_name, wish.is_strict);
         let assembled = self.assembled(app_name, &watching);
-        let (module, total_chunks) = tokio::time::timeout(wish.timeout, assembled).await.unwrap_or_else(|_| {
+        let assembly = tokio::time::timeout(wish.timeout, assembled).await.unwrap_or_else(|_| {
             let (chunks, total_chunks) = self.progress(app_name);
             Err(Error::Timeout { app_name: app_name.into(), waited: wish.timeout, chunks, total_chunks })
         })?;
-        let (module, digest) = tokio::task::spawn_blocking(move || {
-            let digest = Digest::of(&module);
-            (module, digest)
-        })
-        .await
-        .map_err(|_| Error::Stopping { app_name: app_name.into() })?;
-        wasm::check_start(digest, &module)?;
+        let hashed = tokio::task::spawn_blocking(move || assembly.digest()).await;
+        let (digest, assembly) = hashed.map_err(|_| Error::Stopping { app_name: app_name.into() })?;
+        let pieces = assembly.into_pieces();
+        let start: Vec<u8> = pieces.iter().flatten().take(wasm::PREAMBLE_SIZE).copied().collect();
+        wasm::check_start(digest, &start)?;
         let told = match wish.digest {
             Some(wanted) => vec![wanted],
             None => self.told(&watching).await,
@@ -194,11 +190,11 @@ impl Proplet {
             Some(expected) if !is_verified => {
                 Err(Error::DigestMismatch { object: expected.to_string(), actual: digest.to_string() })
             }
-            _ => Ok(Assembled { module, digest, total_chunks, is_verified }),
+            _ => Ok(Assembled { pieces, digest, is_verified }),
         }
     }
 
-    async fn assembled(&self, app_name: &str, watching: &Watching<'_>) -> Result<(Vec<u8>, u64), Error> {
+    async fn assembled(&self, app_name: &str, watching: &Watching<'_>) -> Result<Assembly, Error> {
         let mut messages = self.messages.clone();
         let closed = || Error::Stopping { app_name: app_name.into() };
         if self.ask(app_name).await == Acknowledgement::LinkClosed {
@@ -216,9 +212,8 @@ impl Proplet {
                         return Err(failure.clone());
                     }
                 }
-                let (_, total_chunks) = assemblies.progress(app_name);
-                if let Some(module) = assemblies.take(app_name) {
-                    return Ok((module, total_chunks));
+                if let Some(assembly) = assemblies.take_assembly(app_name) {
+                    return Ok(assembly);
                 }
             }
             messages.changed().await.map_err(|_| closed())?;
@@ -275,6 +270,9 @@ impl Heard {
         seen.reception = self.assemblies.store(chunk, now);
         self.tally.count(seen.reception);
         self.watches.values_mut().for_each(|watch| watch.hear(&seen));
+        if self.watches.values().any(|watch| watch.is_for(&seen.app_name)) {
+            self.assemblies.hash(&seen.app_name);
+        }
         if seen.app_name.len() > MAX_REQUEST_SIZE {
             // Nobody can have asked for it.
             return;

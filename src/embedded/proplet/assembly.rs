@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::blob::{Digest, Hasher};
+
 /// Age after its first chunk at which an incomplete assembly is swept.
 pub const ASSEMBLY_TTL: Duration = Duration::from_secs(300);
 
@@ -16,9 +18,12 @@ pub struct Assemblies(HashMap<String, Assembly>);
 
 /// The chunks of one module so far.
 #[derive(Debug)]
-struct Assembly {
+pub(super) struct Assembly {
     chunks: BTreeMap<u64, Vec<u8>>,
     total_chunks: u64,
+    /// Of the chunks below `hashed`.
+    hasher: Hasher,
+    hashed: u64,
     begun: Instant,
 }
 
@@ -85,6 +90,26 @@ impl Chunk {
     }
 }
 
+impl Assembly {
+    fn hash(&mut self) {
+        while let Some(data) = self.chunks.get(&self.hashed) {
+            self.hasher.update(data);
+            self.hashed += 1;
+        }
+    }
+
+    /// The digest of the module, which is complete.
+    pub(super) fn digest(mut self) -> (Digest, Self) {
+        self.hash();
+        let hasher = std::mem::take(&mut self.hasher);
+        (hasher.digest(), self)
+    }
+
+    pub(super) fn into_pieces(self) -> Vec<Vec<u8>> {
+        self.chunks.into_values().collect()
+    }
+}
+
 impl Assemblies {
     /// Takes in a message that was heard at `now`.
     pub fn receive(&mut self, message: &[u8], now: Instant) -> Reception {
@@ -96,6 +121,8 @@ impl Assemblies {
         let assembly = self.0.entry(chunk.app_name).or_insert_with(|| Assembly {
             chunks: BTreeMap::new(),
             total_chunks: chunk.total_chunks,
+            hasher: Hasher::default(),
+            hashed: 0,
             begun: now,
         });
         if assembly.total_chunks != chunk.total_chunks {
@@ -118,12 +145,23 @@ impl Assemblies {
 
     /// Takes a module out if it is complete, as the task that polls next does.
     pub fn take(&mut self, app_name: &str) -> Option<Vec<u8>> {
+        Some(self.take_assembly(app_name)?.into_pieces().concat())
+    }
+
+    /// The same, as it came.
+    pub(super) fn take_assembly(&mut self, app_name: &str) -> Option<Assembly> {
         let assembly = self.0.get(app_name)?;
         if assembly.chunks.len() as u64 != assembly.total_chunks {
             return None;
         }
-        let assembly = self.0.remove(app_name)?;
-        Some(assembly.chunks.into_values().collect::<Vec<_>>().concat())
+        self.0.remove(app_name)
+    }
+
+    /// Hashes what is there of a module, so that there is less to do when it is complete.
+    pub(super) fn hash(&mut self, app_name: &str) {
+        if let Some(assembly) = self.0.get_mut(app_name) {
+            assembly.hash();
+        }
     }
 
     /// Removes what is older than [`ASSEMBLY_TTL`]; devices do so every 60 s.

@@ -41,6 +41,10 @@ impl Watch {
         }
     }
 
+    pub(super) fn is_for(&self, app_name: &str) -> bool {
+        *self.app_name == *app_name
+    }
+
     /// Takes in a chunk. Who joins a running transfer hears the end of it first.
     pub(super) fn hear(&mut self, seen: &SeenChunk) {
         let Some(heard) = self.heard.as_mut().filter(|_| *seen.app_name == *self.app_name) else { return };
