@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod layout;
+mod port;
 pub mod proplet;
 pub mod registry;
 pub mod sample;

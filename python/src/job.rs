@@ -23,10 +23,10 @@ type Look = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 pub(crate) struct Progress(Arc<Mutex<(u64, u64)>>);
 
 impl Progress {
-    /// What is seen now; what was seen last, if nothing is.
+    /// What is seen now; what was seen last, if nothing is, or less: then it is something else already.
     pub(crate) fn or_last(&self, seen: Option<(u64, u64)>) -> (u64, u64) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(seen) = seen.filter(|(_, total)| *total > 0 && last.0 < last.1.max(1)) {
+        if let Some(seen) = seen.filter(|(done, total)| *total > 0 && *done >= last.0) {
             *last = seen;
         }
         *last

@@ -10,6 +10,8 @@ use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
 use mqtt5::broker::{BrokerShutdownHandle, MqttBroker, PasswordAuthProvider};
 use tokio::task::JoinHandle;
 
+use super::port::candidates;
+
 /// Largest packet, bytes.
 pub const MAX_PACKET_SIZE: usize = 16 << 20;
 /// Messages that wait for one connected client, past which their publishers are held back for up to 2 s each; those
@@ -54,7 +56,14 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`], and if the port is taken.
     pub async fn start_on(port: u16, access: Access) -> io::Result<Self> {
-        let mut server = MqttBroker::with_config(configuration(port)).await.map_err(io::Error::other)?;
+        let mut server = Err(io::ErrorKind::AddrNotAvailable.into());
+        for port in candidates(port) {
+            server = MqttBroker::with_config(configuration(port)).await.map_err(io::Error::other);
+            if server.is_ok() {
+                break;
+            }
+        }
+        let mut server = server?;
         if let Access::Users(users) = access {
             let passwords = PasswordAuthProvider::new();
             for (user, password) in users {

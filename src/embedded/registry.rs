@@ -26,6 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_http::services::ServeFile;
 
 use super::layout::{Layout, ref_name};
+use super::port::candidates;
 use crate::blob::Digest;
 use crate::sync::lock;
 
@@ -74,7 +75,8 @@ impl Registry {
     /// As [`Registry::start`], and if the port is taken.
     pub async fn start_on(port: u16, layout_dir: impl Into<PathBuf>) -> io::Result<Self> {
         let served = Arc::new(Served { layout: Layout::open(layout_dir)?, faults: Mutex::default() });
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let addresses: Vec<_> = candidates(port).into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
+        let listener = TcpListener::bind(&addresses[..]).await?;
         let port = listener.local_addr()?.port();
         // An answer is a head and a body, which are not to wait for each other.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
