@@ -32,7 +32,7 @@ test-rust:
 	cargo test --locked
 
 test-python: all extension
-	pytest --numprocesses 4 --dist loadgroup
+	pytest --numprocesses 4
 
 lint: extension ## check formatting, lints, licences and types
 	cargo fmt --all --check

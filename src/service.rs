@@ -148,7 +148,8 @@ impl Service {
         self.courier.open_transfers()
     }
 
-    /// The number of chunks of `app` that the broker has by now, and of all; `None` if it is not being sent.
+    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None` if it
+    /// is not being sent.
     #[must_use]
     pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
         self.courier.progress(app)

@@ -206,7 +206,11 @@ impl Proxy {
         let app = Inner::app(&service, &app_name, domain, channel, layout)?;
         let (progress, asked) = (Progress::default(), app.clone());
         let (watched, watching) = (Arc::downgrade(&service), progress.clone());
-        let look = move || watching.or_last(watched.upgrade().and_then(|service| service.progress(&app)));
+        // Who joins a transfer needs as many chunks from there on.
+        let before = service.progress(&app).map_or(0, |(acknowledged, _)| acknowledged);
+        let since = move |(acknowledged, total): (u64, u64)| (acknowledged.saturating_sub(before).min(total), total);
+        let seen = move || watched.upgrade().and_then(|service| service.progress(&app)).map(since);
+        let look = move || watching.or_last(seen());
         Ok(Job::start_with(look, async move {
             let report = service.ask(asked).await.map_err(Failure::of(&app_name))?;
             progress.complete(report.plan.total_chunks());

@@ -179,11 +179,12 @@ impl Courier {
         self.schedule().open_apps().count()
     }
 
-    /// The number of chunks of `app` that the broker has by now, and of all; `None` if it is not being sent.
+    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None` if it
+    /// is not being sent.
     pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
         let outgoing = Arc::clone(self.schedule().load(app)?);
-        let (acknowledged, total_chunks) = (lock(&outgoing.progress).acknowledged, outgoing.plan.total_chunks());
-        Some((acknowledged.min(total_chunks), total_chunks))
+        let acknowledged = lock(&outgoing.progress).acknowledged;
+        Some((acknowledged, outgoing.plan.total_chunks()))
     }
 
     /// Some app with open requests.

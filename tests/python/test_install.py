@@ -1,5 +1,6 @@
 """The package as users install it, in an environment with nothing else."""
 
+import fcntl
 import os
 import re
 import subprocess
@@ -10,9 +11,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from parts import Parts
-
-# Installed once, not by each of several processes.
-pytestmark = pytest.mark.xdist_group("build")
 
 OWN_SERVERS = """
 from propeller_proxy import Proplet, Proxy, Registry, embedded
@@ -39,7 +37,11 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
     environment = {**os.environ, "MATURIN_PEP517_ARGS": "--profile dev", "CARGO_TARGET_DIR": target}
     environment.pop("VIRTUAL_ENV", None)
-    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", ROOT], env=environment, check=True)
+    command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", str(ROOT)]
+    # Other processes of pytest build there as well.
+    with (ROOT / "pyproject.toml").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(command, env=environment, check=True)
     return folder / "bin" / "python"
 
 

@@ -14,8 +14,6 @@ import pytest
 from oras.client import OrasClient  # type: ignore[import-untyped]
 from servers import DEADLINE, Process, Server
 
-pytestmark = pytest.mark.xdist_group("build")
-
 MODULE = bytes.fromhex(
     "00 61 73 6d 01 00 00 00"  # preamble
     "01 07 01 60 02 7f 7f 01 7f"  # types: (i32, i32) -> i32
