@@ -122,6 +122,13 @@ pub struct Artifact {
 }
 
 impl Artifact {
+    /// Packs `wasm`, whatever its bytes are, for this repository: clients that save the module give it the name of that.
+    #[must_use]
+    pub fn pack_for(repository: &str, wasm: impl Into<Bytes>, shape: Shape) -> Self {
+        let name = repository.rsplit('/').next().unwrap_or(repository);
+        Self::pack(wasm, shape, &format!("{name}.wasm"))
+    }
+
     /// Packs `wasm`, whatever its bytes are. Equal modules of one shape and title have equal manifests.
     ///
     /// `title` is the file name that clients give a layer when they save it; an image has none, and an empty one is left

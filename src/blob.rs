@@ -182,12 +182,13 @@ impl Blob {
     /// # Errors
     /// [`Error::Disk`] if they cannot be read, or do not fit into memory.
     pub fn read(&self) -> Result<Vec<u8>, Error> {
-        let size = usize::try_from(self.size).map_err(|error| self.unreadable(io::Error::other(error)))?;
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(size).map_err(|error| self.unreadable(io::Error::other(error)))?;
-        bytes.resize(size, 0);
-        self.read_at(&mut bytes, 0).map_err(|source| self.unreadable(source))?;
-        Ok(bytes)
+        let read = || {
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(usize::try_from(self.size).map_err(io::Error::other)?)?;
+            self.reader().read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(|source| self.unreadable(source))
     }
 
     /// The error of not being able to read it.

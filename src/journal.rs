@@ -3,7 +3,6 @@
 //! Devices and operators elsewhere are told by [`crate::status`].
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -129,7 +128,7 @@ pub struct Stats {
 pub struct Journal {
     /// Made for the first watcher, since it takes its memory at once.
     events: OnceLock<broadcast::Sender<Event>>,
-    counts: Counts,
+    stats: Mutex<Stats>,
     asked: Mutex<HashMap<RequestId, Asked>>,
 }
 
@@ -138,19 +137,6 @@ pub struct Journal {
 struct Asked {
     begun: Instant,
     answer: oneshot::Sender<Result<Report, Error>>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    requests: AtomicU64,
-    joined: AtomicU64,
-    delivered: AtomicU64,
-    failed: AtomicU64,
-    repeated: AtomicU64,
-    published_chunks: AtomicU64,
-    published_bytes: AtomicU64,
-    acknowledged_chunks: AtomicU64,
-    connections: AtomicU64,
 }
 
 impl Journal {
@@ -178,19 +164,7 @@ impl Journal {
     /// How often things happened.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let counts = &self.counts;
-        Stats {
-            requests: read(&counts.requests),
-            joined: read(&counts.joined),
-            delivered: read(&counts.delivered),
-            failed: read(&counts.failed),
-            repeated: read(&counts.repeated),
-            published_chunks: read(&counts.published_chunks),
-            published_bytes: read(&counts.published_bytes),
-            acknowledged_chunks: read(&counts.acknowledged_chunks),
-            connections: read(&counts.connections),
-        }
+        *lock(&self.stats)
     }
 
     /// Somebody in this process waits for what becomes of a request.
@@ -210,9 +184,9 @@ impl Journal {
         lock(&self.asked).clear();
     }
 
-    /// Nobody waits for it any more.
-    pub(crate) fn forget(&self, request: RequestId) {
-        lock(&self.asked).remove(&request);
+    /// Nobody waits for it any more. Returns whether it was not answered yet.
+    pub(crate) fn forget(&self, request: RequestId) -> bool {
+        lock(&self.asked).remove(&request).is_some()
     }
 
     /// Requests are covered. What was sent before one of them came is not counted as its time.
@@ -248,25 +222,22 @@ impl Journal {
     }
 
     fn count(&self, what: &What) {
-        let add = |count: &AtomicU64, number: usize| {
-            count.fetch_add(number as u64, Ordering::Relaxed);
-        };
-        let counts = &self.counts;
+        let mut stats = lock(&self.stats);
         match what {
-            What::Connected => add(&counts.connections, 1),
-            What::Requested => add(&counts.requests, 1),
+            What::Connected => stats.connections += 1,
+            What::Requested => stats.requests += 1,
             What::Joined { .. } => {
-                add(&counts.requests, 1);
-                add(&counts.joined, 1);
+                stats.requests += 1;
+                stats.joined += 1;
             }
             What::Published { size, .. } => {
-                add(&counts.published_chunks, 1);
-                add(&counts.published_bytes, *size);
+                stats.published_chunks += 1;
+                stats.published_bytes += *size as u64;
             }
-            What::Acknowledged { .. } => add(&counts.acknowledged_chunks, 1),
-            What::Sent(_) => add(&counts.delivered, 1),
-            What::Repeated(_) => add(&counts.repeated, 1),
-            What::Failed(error) if !matches!(error, Error::Withdrawn { .. }) => add(&counts.failed, 1),
+            What::Acknowledged { .. } => stats.acknowledged_chunks += 1,
+            What::Sent(_) => stats.delivered += 1,
+            What::Repeated(_) => stats.repeated += 1,
+            What::Failed(error) if !matches!(error, Error::Withdrawn { .. }) => stats.failed += 1,
             What::Failed(_) | What::Disconnected | What::Fetching | What::Fetched { .. } | What::Verified { .. } => {}
         }
     }

@@ -59,7 +59,7 @@ mod signature;
 pub mod state;
 pub mod status;
 pub mod store;
-mod sync;
+pub mod sync;
 pub mod tls;
 pub mod topic;
 pub mod wasm;

@@ -6,8 +6,9 @@
 
 mod net;
 mod options;
+mod outage;
+mod receipt;
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, ManualAck, Packet, PublishOptions, QoS,
-    StateError, SubAck, SubscribeFilter, SubscribeReasonCode,
+    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Packet, PublishOptions, QoS, StateError, SubAck,
+    SubscribeFilter, SubscribeReasonCode,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 pub use self::options::{LinkOptions, Retries, Session, Subscription, Will};
+use self::outage::Outage;
+use self::receipt::Pending;
+pub use self::receipt::Receipt;
 use crate::config::{BrokerAddress, MqttConfig};
 use crate::error::Error;
 
@@ -32,10 +36,6 @@ use crate::error::Error;
 const SILENCE_LIMIT: Duration = Duration::from_secs(16);
 /// Wait after a refusal, which does not go away by itself within milliseconds.
 const REFUSED_DELAY: Duration = Duration::from_secs(5);
-/// How long a connection lasts that ends an outage.
-const STABLE_TIME: Duration = Duration::from_secs(5);
-/// How often a broker that stays away is mentioned in the log.
-const REMINDER_INTERVAL: Duration = Duration::from_secs(10);
 /// How long unfinished packets may take when the link is closed, and how long leaving may take then.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(750);
 /// Round trips to the broker, after a session was resumed, in which it may deliver what it kept.
@@ -65,31 +65,6 @@ pub struct Message<'a> {
     pub was_kept: bool,
     /// What acknowledges it.
     pub receipt: Receipt,
-}
-
-/// Acknowledges a message (MQTT 3.1.1, section 4.3), if that is not done already. If it is dropped instead, the broker sends
-/// the message again after the next reconnect.
-#[derive(Debug, Default)]
-pub struct Receipt(Option<Pending>);
-
-#[derive(Debug)]
-struct Pending {
-    client: AsyncClient,
-    acknowledgement: ManualAck,
-    connection: u64,
-    current: Arc<AtomicU64>,
-}
-
-impl Receipt {
-    /// Acknowledges the message, if the connection it came by is still there.
-    pub fn confirm(self) {
-        if let Some(Pending { client, acknowledgement, connection, current }) = self.0
-            && current.load(Ordering::Acquire) == connection
-        {
-            // Fails if the link is closed or its queue full; then the message comes again, which does no harm.
-            let _ = client.try_manual_ack(acknowledgement);
-        }
-    }
 }
 
 /// How a link is doing.
@@ -246,15 +221,6 @@ struct Kept {
     is_settling: bool,
     arrived: bool,
     rounds: u32,
-}
-
-/// How long the broker has been away, or how lately it was.
-#[derive(Debug, Default)]
-struct Outage {
-    attempts: u32,
-    mentioned: Option<Instant>,
-    /// When the broker took us back; if it lets us go again soon, that is the same outage.
-    ended: Option<Instant>,
 }
 
 /// Why a connection ends.
@@ -481,25 +447,5 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
             let _ = tokio::time::timeout(CLOSE_TIMEOUT * 2, until_closed).await;
         }
         Ok(())
-    }
-}
-
-impl Outage {
-    /// Logs an outage when it begins and now and then; returns the wait before the next attempt.
-    fn begin_or_continue(&mut self, address: &BrokerAddress, retries: &Retries, error: &impl Display) -> Duration {
-        if self.ended.take().is_some_and(|ended| ended.elapsed() >= STABLE_TIME) {
-            *self = Self::default();
-        }
-        let attempts = self.attempts;
-        if self.mentioned.is_none_or(|mentioned| mentioned.elapsed() >= REMINDER_INTERVAL) {
-            self.mentioned = Some(Instant::now());
-            warn!(broker = %address, %error, attempts, "no connection to the broker; trying again");
-        }
-        self.attempts += 1;
-        retries.longest.min(retries.first * 2_u32.saturating_pow(attempts.min(8)))
-    }
-
-    fn end(&mut self) {
-        self.ended = Some(Instant::now());
     }
 }

@@ -4,13 +4,13 @@ mod auth;
 mod credentials;
 mod dial;
 mod outgoing;
+mod progress;
 mod proxies;
 mod push;
 mod retry;
 mod transport;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use tracing::warn;
 
 use self::auth::{Access, Authorizations, Challenge, fingerprint};
 use self::credentials::Keychain;
+pub use self::progress::Progress;
 use self::retry::{Failure, Patience, retrying};
 use self::transport::{Body, Call, Transport, shown};
 use crate::blob::{Blob, Descriptor, Digest};
@@ -133,29 +134,6 @@ pub struct Repository<'a> {
     progress: Arc<Progress>,
 }
 
-/// How far the download of one blob is, for whoever looks meanwhile.
-#[derive(Debug, Default)]
-pub struct Progress {
-    blob: OnceLock<Digest>,
-    received: AtomicU64,
-    size: AtomicU64,
-}
-
-impl Progress {
-    /// The bytes that are there, and all of them; 0 while nothing is downloaded.
-    #[must_use]
-    pub fn bytes(&self) -> (u64, u64) {
-        (self.received.load(Ordering::Relaxed), self.size.load(Ordering::Relaxed))
-    }
-
-    fn note(&self, blob: &Descriptor, received: u64) {
-        if self.blob.get() == Some(&blob.digest) {
-            self.received.store(received, Ordering::Relaxed);
-            self.size.store(blob.size, Ordering::Relaxed);
-        }
-    }
-}
-
 impl Repository<'_> {
     /// The same, and `progress` tells how far the download of the blob is that [`Repository::watch`] names.
     #[must_use]
@@ -165,8 +143,7 @@ impl Repository<'_> {
 
     /// Names the blob whose progress matters.
     pub fn watch(&self, blob: Digest) {
-        // There is one such blob in each pull.
-        let _ = self.progress.blob.set(blob);
+        self.progress.watch(blob);
     }
 
     /// Tells apart what is fetched from other registries or under other credentials.

@@ -1,5 +1,6 @@
 //! The service: takes requests from its channels and delivers modules.
 
+mod admission;
 mod asks;
 mod deliveries;
 mod group;
@@ -9,33 +10,33 @@ mod resume;
 
 use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
 use self::asks::Ask;
 use self::deliveries::{Deliveries, Sending};
 use self::group::{Claim, Group};
-use self::intake::{Arrival, Intake};
+use self::intake::Intake;
 use self::presence::Presences;
 use crate::blob::{Blob, Digest};
 use crate::chunk::ChunkPlan;
-use crate::clock::{Clock, Time};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::MAX_OPEN_MODULES;
 use crate::delivery::courier::{Courier, Module};
-use crate::delivery::schedule::{Admission, RequestId, TransferId};
+use crate::delivery::schedule::TransferId;
 use crate::delivery::versions::{Candidate, MAX_APPS, TagMoves, Unsafe, Versions};
 use crate::error::Error;
 use crate::journal::{Journal, Report, What};
 use crate::link::{Health, Link, Receipt};
 use crate::pull::{Pulled, Puller};
 use crate::reference::{Reference, Version};
-use crate::state::{Left, OpenRequest, State};
+use crate::state::{Left, State};
 use crate::status::{self, Reporter};
 use crate::sync::lock;
 use crate::topic::{App, Channels};
@@ -352,86 +353,6 @@ impl Service {
         Ok(())
     }
 
-    fn arrived(self: &Arc<Self>, arrival: Arrival, away: Option<Duration>, deliveries: &mut Deliveries<'_>) {
-        let now = self.clock.now();
-        match arrival {
-            Arrival::Request { app, was_kept, receipt } => {
-                if was_kept && away.is_none() {
-                    // There was a session, of which nothing is known any more.
-                    self.be_unsure();
-                }
-                if was_kept && away.is_some_and(|away| away >= MAX_REQUEST_AGE) {
-                    let reason = "it waited at the broker, and the proxy was away for too long";
-                    self.refuse(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
-                    receipt.confirm();
-                } else if let Some(group) = &self.group {
-                    group.assign(&app, now);
-                    receipt.confirm();
-                    self.take_over(group, &app, deliveries);
-                } else {
-                    self.request(&app, now, receipt, deliveries);
-                }
-            }
-            Arrival::Witnessed(app) => {
-                if let Some(group) = &self.group {
-                    group.witness(&app, now);
-                    self.take_over(group, &app, deliveries);
-                }
-            }
-            Arrival::Status(app, status) => {
-                if let Some(group) = &self.group {
-                    self.heard(group, &app, &status);
-                }
-            }
-            Arrival::Presence { instance, is_online, is_retained } => {
-                // What is retained was there before this proxy, which remembers nothing of it.
-                if is_retained && away.is_none() {
-                    self.be_unsure();
-                }
-                if let Some(group) = &self.group
-                    && !is_online
-                {
-                    group.left(&instance);
-                }
-            }
-        }
-    }
-
-    fn request(self: &Arc<Self>, app: &App, arrived: Time, receipt: Receipt, deliveries: &mut Deliveries<'_>) {
-        let id = self.next_request.fetch_add(1, Ordering::Relaxed);
-        self.state.open_request(id, OpenRequest { app: app.clone(), arrived }, receipt);
-        self.admit(id, app, arrived, Purpose::Request, deliveries);
-    }
-
-    /// Opens a transfer for a request, unless it joins one or there are too many.
-    fn admit(
-        self: &Arc<Self>,
-        id: RequestId,
-        app: &App,
-        arrived: Time,
-        purpose: Purpose,
-        deliveries: &mut Deliveries<'_>,
-    ) {
-        let (app_name, channel) = (&*app.name, &*app.channel.id);
-        match self.courier.request(app, id, arrived) {
-            Ok(Admission::Opened(transfer)) => {
-                info!(app_name, channel, "requested");
-                self.journal.note(app, What::Requested);
-                self.reporter.tell(app, status::State::Queued);
-                deliveries.begin(transfer, app.clone(), purpose);
-            }
-            Ok(Admission::Joined(requests)) => {
-                info!(app_name, channel, requests, "joined");
-                self.journal.note(app, What::Joined { requests });
-            }
-            Err(error) => {
-                self.state.close_requests(vec![id]);
-                self.refuse(app, &error);
-                self.journal.given_up(&[id], &error);
-            }
-        }
-    }
-
     /// The link for chunks is up. What the broker had may be lost.
     fn recover(&self, Health { connections, outage, .. }: Health) {
         if connections <= 1 {
@@ -467,18 +388,6 @@ impl Service {
             self.reporter.tell(&app, status::State::Fetching);
         }
     }
-
-    /// Tells a failure to everybody who may want to know.
-    fn refuse(&self, app: &App, error: &Error) {
-        self.reporter.tell_failure(app, error);
-        self.journal.note(app, What::Failed(error.clone()));
-        if let Error::Withdrawn { .. } = error {
-            // Whoever could be alarmed has done it.
-            info!(app_name = &*app.name, channel = &*app.channel.id, "withdrawn");
-        } else {
-            log(error, &app.channel.id);
-        }
-    }
 }
 
 /// Waits for the end of a link, if there is one.
@@ -489,17 +398,4 @@ async fn ended(link: Option<&mut Link>) -> Option<Result<(), Error>> {
 /// Waits until a link is doing otherwise, if there is one.
 async fn changed(health: Option<&mut watch::Receiver<Health>>) -> Option<()> {
     health?.changed().await.ok()
-}
-
-/// Logs a failure with everything that a reader needs.
-fn log(error: &Error, channel: &str) {
-    error!(
-        code = error.code(),
-        stage = %error.stage(),
-        side = %error.side(),
-        retryable = error.retryable(),
-        channel,
-        hint = error.hint(),
-        "{error}"
-    );
 }

@@ -17,7 +17,7 @@ mod spool;
 
 use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -200,11 +200,7 @@ impl Scope {
         if blob.size() > MAX_MANIFEST_SIZE {
             return Err(Error::TooLarge { object: blob.digest().to_string(), limit: MAX_MANIFEST_SIZE });
         }
-        self.blocking(move |_| {
-            let mut bytes = Vec::new();
-            blob.reader().read_to_end(&mut bytes).map(|_| bytes.into())
-        })
-        .await
+        Ok(self.blocking(move |_| Ok(blob.read())).await??.into())
     }
 
     /// Keeps a small blob; returns its digest.

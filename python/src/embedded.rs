@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::failure::Failure;
-use crate::job::{Job, nothing};
+use crate::job::{Job, Reply, nothing};
 use crate::registry::{descriptor_dict, parse_shape};
 use crate::runtime::Own;
 
@@ -26,14 +26,81 @@ fn bad_name(name: &str, reason: &str) -> Failure {
     Error::BadReference { app_name: name.into(), reason: reason.into() }.into()
 }
 
-/// An MQTT broker on a loopback port, which it keeps when it is stopped and started again.
+/// A server in this process that is started and stopped, any number of times, on one port.
+struct Slot<T> {
+    port: OnceLock<u16>,
+    running: Mutex<Option<T>>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { port: OnceLock::new(), running: Mutex::default() }
+    }
+}
+
+/// What such a server can do.
+trait Server: Sized + Send + 'static {
+    fn port(&self) -> u16;
+    fn stop(self) -> impl Future<Output = ()> + Send;
+}
+
+impl Server for broker::Broker {
+    fn port(&self) -> u16 {
+        self.port()
+    }
+
+    fn stop(self) -> impl Future<Output = ()> + Send {
+        self.stop()
+    }
+}
+
+impl Server for registry::Registry {
+    fn port(&self) -> u16 {
+        self.port()
+    }
+
+    fn stop(self) -> impl Future<Output = ()> + Send {
+        self.stop()
+    }
+}
+
+impl<T: Server> Slot<T> {
+    /// Where it listens, `127.0.0.1:port`, once it was started.
+    fn address(&self) -> Result<String, Failure> {
+        let port = self.port.get().ok_or_else(|| Failure::Closed("it was not started yet".into()))?;
+        Ok(format!("127.0.0.1:{port}"))
+    }
+
+    /// Starts it on its port, or any at first, unless it runs.
+    async fn start<F>(&self, start_on: impl FnOnce(u16) -> F + Send) -> Result<Reply, Failure>
+    where
+        F: Future<Output = io::Result<T>> + Send,
+    {
+        let mut running = self.running.lock().await;
+        if running.is_none() {
+            let server = start_on(self.port.get().copied().unwrap_or(0)).await.map_err(|error| setup(&error))?;
+            // It is the same from the second time on.
+            let _ = self.port.set(server.port());
+            *running = Some(server);
+        }
+        Ok(nothing())
+    }
+
+    async fn stop(&self) -> Result<Reply, Failure> {
+        if let Some(server) = self.running.lock().await.take() {
+            server.stop().await;
+        }
+        Ok(nothing())
+    }
+}
+
+/// An MQTT broker on a loopback port.
 #[pyclass(frozen, module = "propeller_proxy._core")]
 pub(crate) struct Broker(Own<Arc<BrokerInner>>);
 
 struct BrokerInner {
     users: HashMap<String, String>,
-    port: OnceLock<u16>,
-    running: Mutex<Option<broker::Broker>>,
+    slot: Slot<broker::Broker>,
 }
 
 #[pymethods]
@@ -41,43 +108,27 @@ impl Broker {
     /// A broker for these users and their passwords, or for anybody.
     #[new]
     fn new(users: HashMap<String, String>) -> Self {
-        Self(Own::new(Arc::new(BrokerInner { users, port: OnceLock::new(), running: Mutex::default() })))
+        Self(Own::new(Arc::new(BrokerInner { users, slot: Slot::default() })))
     }
 
     #[getter]
     fn url(&self) -> PyResult<String> {
-        let port = self.0.get()?.port.get();
-        let port = port.ok_or_else(|| Failure::Closed("the broker was not started yet".into()))?;
-        Ok(format!("tcp://127.0.0.1:{port}"))
+        Ok(format!("tcp://{}", self.0.get()?.slot.address()?))
     }
 
     fn start(&self) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
-        Ok(Job::start(async move {
-            let mut running = inner.running.lock().await;
-            if running.is_none() {
-                let access = if inner.users.is_empty() {
-                    Access::Anonymous
-                } else {
-                    Access::Users(inner.users.clone().into_iter().collect())
-                };
-                let port = inner.port.get().copied().unwrap_or(0);
-                let started = broker::Broker::start_on(port, access).await.map_err(|error| setup(&error))?;
-                let _ = inner.port.set(started.port());
-                *running = Some(started);
-            }
-            Ok(nothing())
-        })?)
+        let access = if inner.users.is_empty() {
+            Access::Anonymous
+        } else {
+            Access::Users(inner.users.clone().into_iter().collect())
+        };
+        Ok(Job::start(async move { inner.slot.start(|port| broker::Broker::start_on(port, access)).await })?)
     }
 
     fn stop(&self) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
-        Ok(Job::start(async move {
-            if let Some(running) = inner.running.lock().await.take() {
-                running.stop().await;
-            }
-            Ok(nothing())
-        })?)
+        Ok(Job::start(async move { inner.slot.stop().await })?)
     }
 }
 
@@ -88,8 +139,7 @@ pub(crate) struct EmbeddedRegistry(Own<Arc<RegistryInner>>);
 struct RegistryInner {
     folder: TempDir,
     layout: Layout,
-    port: OnceLock<u16>,
-    running: Mutex<Option<registry::Registry>>,
+    slot: Slot<registry::Registry>,
 }
 
 impl RegistryInner {
@@ -98,7 +148,7 @@ impl RegistryInner {
     where
         T: Send,
     {
-        py.detach(|| self.running.blocking_lock().as_ref().map(work))
+        py.detach(|| self.slot.running.blocking_lock().as_ref().map(work))
             .ok_or_else(|| Failure::Closed("the registry does not run".into()))
     }
 }
@@ -109,30 +159,24 @@ impl EmbeddedRegistry {
     fn new() -> PyResult<Self> {
         let folder = tempfile::tempdir().map_err(|error| setup(&error))?;
         let layout = Layout::create(folder.path()).map_err(|error| setup(&error))?;
-        let (port, running) = Default::default();
-        Ok(Self(Own::new(Arc::new(RegistryInner { folder, layout, port, running }))))
+        Ok(Self(Own::new(Arc::new(RegistryInner { folder, layout, slot: Slot::default() }))))
     }
 
     #[getter]
     fn url(&self) -> PyResult<String> {
-        let port = self.0.get()?.port.get();
-        let port = port.ok_or_else(|| Failure::Closed("the registry was not started yet".into()))?;
-        Ok(format!("http://127.0.0.1:{port}"))
+        Ok(format!("http://{}", self.0.get()?.slot.address()?))
     }
 
     fn start(&self) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
         Ok(Job::start(async move {
-            let mut running = inner.running.lock().await;
-            if running.is_none() {
-                let port = inner.port.get().copied().unwrap_or(0);
-                let started = registry::Registry::start_on(port, inner.folder.path()).await;
-                let started = started.map_err(|error| setup(&error))?;
-                let _ = inner.port.set(started.port());
-                *running = Some(started);
-            }
-            Ok(nothing())
+            inner.slot.start(|port| registry::Registry::start_on(port, inner.folder.path())).await
         })?)
+    }
+
+    fn stop(&self) -> PyResult<Job> {
+        let inner = Arc::clone(self.0.get()?);
+        Ok(Job::start(async move { inner.slot.stop().await })?)
     }
 
     /// Makes `repository:tag` this module.
@@ -146,7 +190,7 @@ impl EmbeddedRegistry {
     ) -> PyResult<Bound<'py, PyDict>> {
         let inner = self.0.get()?;
         let shape = parse_shape(shape)?;
-        let name = format!("{}/{repository}:{tag}", self.url()?.trim_start_matches("http://"));
+        let name = format!("{}/{repository}:{tag}", inner.slot.address()?);
         let pushed = py.detach(|| inner.layout.push(repository, tag, wasm, shape));
         let pushed = pushed.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput => bad_name(&name, "it is not made of a repository and a tag"),
@@ -177,15 +221,5 @@ impl EmbeddedRegistry {
     /// The requests so far.
     fn requests(&self, py: Python<'_>) -> PyResult<Vec<String>> {
         Ok(self.0.get()?.running(py, registry::Registry::requests)?)
-    }
-
-    fn stop(&self) -> PyResult<Job> {
-        let inner = Arc::clone(self.0.get()?);
-        Ok(Job::start(async move {
-            if let Some(running) = inner.running.lock().await.take() {
-                running.stop().await;
-            }
-            Ok(nothing())
-        })?)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use propeller_proxy::sync::lock;
 use pyo3::prelude::*;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +26,7 @@ pub(crate) struct Progress(Arc<Mutex<(u64, u64)>>);
 impl Progress {
     /// What is seen now; what was seen last, if nothing is, or less: then it is something else already.
     pub(crate) fn or_last(&self, seen: Option<(u64, u64)>) -> (u64, u64) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.0);
         if let Some(seen) = seen.filter(|(done, total)| *total > 0 && *done >= last.0) {
             *last = seen;
         }
@@ -34,7 +35,7 @@ impl Progress {
 
     /// It is done.
     pub(crate) fn complete(&self, total: u64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (total, total);
+        *lock(&self.0) = (total, total);
     }
 }
 
@@ -68,7 +69,7 @@ struct State {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn finish(&self, outcome: Outcome) {

@@ -1,6 +1,6 @@
 //! A device's side.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use propeller_proxy::blob::Digest;
@@ -8,6 +8,7 @@ use propeller_proxy::config::{Config, MqttConfig};
 use propeller_proxy::embedded::proplet::{self, Assembled, Reception, SeenChunk, Wish};
 use propeller_proxy::error::Error;
 use propeller_proxy::link::Acknowledgement;
+use propeller_proxy::sync::lock;
 use propeller_proxy::topic::{Channel, Layout, is_topic_level};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
@@ -41,7 +42,7 @@ struct Connected {
 
 impl Inner {
     fn slot(&self) -> MutexGuard<'_, Option<Arc<Connected>>> {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.connected)
     }
 
     fn connected(&self) -> Result<Arc<Connected>, Failure> {
@@ -102,7 +103,7 @@ impl Proplet {
             let connected = inner.slot().take();
             if let Some(connected) = connected {
                 connected.closed.cancel();
-                *inner.seen.lock().unwrap_or_else(PoisonError::into_inner) = connected.proplet.seen();
+                *lock(&inner.seen) = connected.proplet.seen();
                 // If a request still has it, the connection ends with that.
                 if let Some(Connected { proplet, .. }) = Arc::into_inner(connected) {
                     proplet.close().await;
@@ -151,7 +152,7 @@ impl Proplet {
         let inner = self.0.get()?;
         let seen = match inner.connected() {
             Ok(connected) => connected.proplet.seen(),
-            Err(_) => inner.seen.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            Err(_) => lock(&inner.seen).clone(),
         };
         let dicts = seen.iter().map(|chunk| chunk_dict(py, chunk)).collect::<PyResult<Vec<_>>>()?;
         Ok(PyList::new(py, dicts)?.into_any().unbind())

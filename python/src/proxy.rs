@@ -1,12 +1,13 @@
 //! The service in this process.
 
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use propeller_proxy::config::Config;
 use propeller_proxy::error::Error;
 use propeller_proxy::journal::{Report, Stats};
 use propeller_proxy::service::Service;
+use propeller_proxy::sync::lock;
 use propeller_proxy::topic::{App, Channel, Layout};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -41,13 +42,14 @@ struct Run {
 
 impl Inner {
     fn run(&self) -> Arc<Run> {
-        self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.run).clone()
     }
 
     fn service(&self) -> Result<Arc<Service>, Failure> {
         let service = self.run().service().clone();
         service.ok_or_else(|| Failure::Closed("the proxy does not run".into()))
     }
+
     /// The app on the channel that is named, or on the only one there is.
     fn app(
         service: &Service,
@@ -90,7 +92,7 @@ impl Run {
     }
 
     fn service(&self) -> MutexGuard<'_, Option<Arc<Service>>> {
-        self.service.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.service)
     }
 
     async fn stop(&self) {
@@ -179,7 +181,7 @@ impl Proxy {
         let inner = self.0.get()?;
         let (run, process) = (Arc::<Run>::default(), Process::current()?);
         let before = {
-            let mut latest = inner.run.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut latest = lock(&inner.run);
             std::mem::replace(&mut *latest, Arc::clone(&run))
         };
         Ok(run.start(before, inner.config.clone(), process)?)

@@ -60,11 +60,7 @@ impl Registry {
             let resolved = inner.puller.resolve(&parsed).await.map_err(Failure::of(&name))?;
             Ok(Box::new(move |py: Python<'_>| {
                 let Resolved { media_type, digest, size, annotations } = resolved;
-                let fields = PyDict::new(py);
-                fields.set_item("reference", name)?;
-                fields.set_item("media_type", media_type)?;
-                fields.set_item("digest", digest.to_string())?;
-                fields.set_item("size", size)?;
+                let fields = descriptor_dict(py, &name, &media_type, &digest.to_string(), size)?;
                 fields.set_item("annotations", annotations)?;
                 Ok(fields.into_any().unbind())
             }) as Reply)
@@ -83,8 +79,8 @@ impl Registry {
             let failed = Failure::of(&name);
             let pulled = inner.puller.pull_watched(&parsed, download).await.map_err(&failed)?;
             let read = tokio::task::spawn_blocking(move || {
-                let data = pulled.module.read()?;
                 wasm::check(&pulled.module)?;
+                let data = pulled.module.read()?;
                 Ok((pulled, data))
             });
             let read: Result<_, Error> = read.await.map_err(|error| Failure::Setup(error.to_string()))?;
@@ -102,9 +98,9 @@ impl Registry {
         let (wasm, shape) = (Bytes::copy_from_slice(wasm), parse_shape(shape)?);
         Ok(Job::start(async move {
             let name = parsed.to_string();
-            let title = parsed.repository.rsplit('/').next().unwrap_or_default();
-            let title = format!("{title}.wasm");
-            let artifact = tokio::task::spawn_blocking(move || Artifact::pack(wasm, shape, &title)).await;
+            let repository = parsed.repository.clone();
+            let packing = tokio::task::spawn_blocking(move || Artifact::pack_for(&repository, wasm, shape));
+            let artifact = packing.await;
             let artifact = artifact.map_err(|error| Failure::Setup(error.to_string()))?;
             let pushed = inner.puller.push(&parsed, &artifact).await.map_err(Failure::of(&name))?;
             Ok(Box::new(move |py: Python<'_>| {
@@ -123,7 +119,7 @@ pub(crate) fn parse_shape(name: &str) -> PyResult<Shape> {
     })
 }
 
-/// The fields of the descriptor of a manifest that was pushed.
+/// The fields of the descriptor of a manifest or index.
 pub(crate) fn descriptor_dict<'py>(
     py: Python<'py>,
     reference: &str,
@@ -136,7 +132,6 @@ pub(crate) fn descriptor_dict<'py>(
     fields.set_item("media_type", media_type)?;
     fields.set_item("digest", digest)?;
     fields.set_item("size", size)?;
-    fields.set_item("annotations", PyDict::new(py))?;
     Ok(fields)
 }
 

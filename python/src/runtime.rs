@@ -9,10 +9,11 @@ use std::mem::ManuallyDrop;
 use std::process;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
+use propeller_proxy::sync::lock;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;
@@ -87,7 +88,7 @@ impl Process {
     }
 
     fn shut_down(&self, timeout: Duration) {
-        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let runtime = lock(&self.runtime).take();
         if let Some(runtime) = runtime {
             runtime.shutdown_timeout(timeout);
         }

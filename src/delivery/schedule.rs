@@ -10,12 +10,14 @@
 //! what it had acknowledged.
 
 mod pass;
+mod transfer;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use self::pass::Pass;
+use self::transfer::{Stage, Transfer};
 use super::budget::Budgets;
 use crate::clock::Time;
 use crate::topic::App;
@@ -140,41 +142,6 @@ pub struct Schedule<T> {
     /// When the devices lost the broker last, and until when some may not have found it again.
     lost_at: Time,
     back_by: Time,
-}
-
-#[derive(Debug)]
-struct Transfer<T> {
-    app: App,
-    stage: Stage<T>,
-    /// Whether it is a repetition, which no request has asked for.
-    is_repeat: bool,
-    /// Requests that are not yet covered, and the position from which on each is; oldest first.
-    open: VecDeque<(RequestId, u64)>,
-    served: u64,
-    /// When the latest request arrived.
-    latest: Time,
-    /// Repetitions that are due to further tasks of one device.
-    echoes: u32,
-    /// Whether it is such a repetition.
-    is_echo: bool,
-    /// Whether there was one since the latest request.
-    is_echoed: bool,
-    /// How often the module was sent since it was last at rest and asked for.
-    passes: u64,
-    /// When it is to be repeated for such a task.
-    echo_at: Option<Time>,
-    /// From when on everything is to be covered again.
-    again_at: Option<Time>,
-    /// The time up to which its passes have used their share.
-    paced_until: Time,
-    alarm: Option<Time>,
-}
-
-#[derive(Debug)]
-enum Stage<T> {
-    Fetching,
-    Sending { pass: Pass, load: T, message_size: u64, is_spaced: bool },
-    Resting,
 }
 
 impl<T: Clone> Schedule<T> {
@@ -497,34 +464,6 @@ impl<T: Clone> Schedule<T> {
         self.by_app.remove(&transfer.app);
         self.turns.retain(|turn| *turn != id);
         Some(transfer)
-    }
-}
-
-impl<T> Transfer<T> {
-    /// Whether requests may join it.
-    fn is_open(&self) -> bool {
-        !self.is_repeat && !matches!(self.stage, Stage::Resting)
-    }
-
-    /// When to look at it again, unless it is held.
-    fn next_alarm(&self) -> Option<Time> {
-        let forgotten_at = matches!(self.stage, Stage::Resting).then(|| self.latest + TASK_TIMEOUT);
-        [self.echo_at, self.again_at, forgotten_at].into_iter().flatten().min()
-    }
-
-    /// Until when its next position has to wait, because it begins another pass too soon. If it has not, the pass begins.
-    fn held_until(&mut self, now: Time, passes_per_minute: NonZeroU32) -> Option<Time> {
-        let Stage::Sending { pass, is_spaced, .. } = &self.stage else { return None };
-        if !is_spaced || !pass.begins_round() {
-            return None;
-        }
-        let interval = Duration::from_secs(60) / passes_per_minute.get();
-        let free_at = self.paced_until - interval;
-        if free_at > now {
-            return Some(free_at);
-        }
-        self.paced_until = self.paced_until.max(now) + interval;
-        None
     }
 }
 

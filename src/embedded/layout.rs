@@ -72,8 +72,7 @@ impl Layout {
         if !is_repository(repository) || !is_tag(tag) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not repository:tag")));
         }
-        let title = format!("{}.wasm", repository.rsplit('/').next().unwrap_or(repository));
-        let artifact = Artifact::pack(Bytes::copy_from_slice(wasm), shape, &title);
+        let artifact = Artifact::pack_for(repository, Bytes::copy_from_slice(wasm), shape);
         self.write_blob(&artifact.config)?;
         let layer = self.write_blob(&artifact.layer)?;
         let manifest = self.write_blob(&artifact.manifest)?;

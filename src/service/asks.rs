@@ -100,7 +100,9 @@ struct Asked<'a> {
 
 impl Drop for Asked<'_> {
     fn drop(&mut self) {
-        self.service.journal.forget(self.id);
-        self.service.take_back(self.id);
+        // What was answered is not open any more.
+        if self.service.journal.forget(self.id) {
+            self.service.take_back(self.id);
+        }
     }
 }

@@ -12,8 +12,9 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::Service;
+use super::admission::log;
 use super::presence::Presences;
-use super::{Service, log};
 use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;
 use crate::link::{Link, LinkOptions, Message, Receipt, Retries, Session, Subscription};
