@@ -1,7 +1,7 @@
-//! The configuration by environment, under the names that users of the original proxy know.
+//! The configuration, under the names that users of the original proxy know.
 //!
-//! [`SETTINGS`] is the one list of settings; [`Config::load`] reads them through any lookup (the environment, a test's
-//! map), and reports every problem at once.
+//! [`SETTINGS`] is the one list of settings; [`Sources`] says where each comes from (a flag, the environment, the
+//! configuration file), and [`Config::load`] checks them and reports every problem at once.
 
 mod address;
 pub(crate) mod docker;
@@ -9,21 +9,24 @@ mod load;
 mod pem;
 mod registry;
 mod settings;
+mod sources;
 mod values;
 
-use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
+use url::Url;
 
 pub(crate) use self::address::split_authority;
 pub use self::address::{BrokerAddress, RegistryUrl, Scheme, is_loopback};
 pub use self::load::{ConfigError, Problem};
 pub use self::registry::{ClientIdentity, Credentials, Mirror, Permission, RegistryConfig, Repositories, TokenService};
-pub use self::settings::{SETTINGS, Setting};
-pub use self::values::{LogLevel, MAX_CHUNK_SIZE, PullPolicy};
+pub use self::settings::{FILE_SUFFIX, Part, SETTINGS, Setting};
+pub use self::sources::{Effective, Origin, Sources};
+pub use self::values::{LogFormat, LogLevel, MAX_CHUNK_SIZE, PullPolicy};
 use crate::delivery::schedule::Limits;
 use crate::delivery::versions::TagMoves;
 use crate::topic::Channels;
@@ -31,8 +34,8 @@ use crate::topic::Channels;
 /// Everything the service needs to know, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Least severe level of the log.
-    pub log_level: LogLevel,
+    /// What the daemon tells those who run it; the core knows nothing of it.
+    pub operation: OperationConfig,
     /// Names this proxy, and is its MQTT client identifier; one is made up and kept if none is given.
     pub instance_id: Option<String>,
     /// The broker.
@@ -51,6 +54,30 @@ pub struct Config {
     pub delivery: DeliveryConfig,
 }
 
+/// What the daemon tells those who run it.
+#[derive(Debug, Clone)]
+pub struct OperationConfig {
+    /// Least severe level of the log.
+    pub log_level: LogLevel,
+    /// The form of the log.
+    pub log_format: LogFormat,
+    /// Where the HTTP endpoint listens, if there is to be one.
+    pub http: Option<HttpAddress>,
+    /// Where traces are posted (OTLP over HTTP), if anywhere.
+    pub otel_url: Option<Url>,
+    /// The part of deliveries that is traced, 0 to 1.
+    pub trace_ratio: f64,
+}
+
+/// An address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpAddress {
+    /// Name or IP address, IPv6 without brackets.
+    pub host: String,
+    /// TCP port; 0 for a free one.
+    pub port: u16,
+}
+
 /// How to reach the broker.
 #[derive(Debug, Clone)]
 pub struct MqttConfig {
@@ -62,6 +89,19 @@ pub struct MqttConfig {
     pub qos: u8,
     /// User name and password (the client id and key of the deployment); none for a broker that admits anybody.
     pub login: Option<Login>,
+    /// Whom its certificate is checked with, and what it is shown, where TLS is used.
+    pub tls: MqttTls,
+}
+
+/// The TLS of connections to the broker.
+#[derive(Debug, Clone, Default)]
+pub struct MqttTls {
+    /// Certificate authorities beside the system's.
+    pub ca_certificates: Vec<CertificateDer<'static>>,
+    /// The client certificate.
+    pub client_identity: Option<ClientIdentity>,
+    /// Whether any certificate of the broker is taken.
+    pub skip_verify: bool,
 }
 
 /// An MQTT user name and password.
@@ -108,39 +148,35 @@ pub struct DeliveryConfig {
 }
 
 impl Config {
-    /// Reads every setting through `lookup`, which returns the value of an environment variable.
-    ///
-    /// An empty value counts as unset.
+    /// Reads every setting.
     ///
     /// # Errors
-    /// [`ConfigError`] with every problem there is: missing, malformed and contradictory settings.
-    pub fn load(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
-        load::load(&lookup)
+    /// [`ConfigError`] with every problem there is: missing, malformed, contradictory and unknown settings.
+    pub fn load(sources: &Sources<'_>) -> Result<Self, ConfigError> {
+        load::load(sources)
     }
 
     /// Reads the settings of registries and of the store only.
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn load_registry(
-        lookup: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<(RegistryConfig, StoreConfig), ConfigError> {
-        load::load_registry(&lookup)
+    pub fn load_registry(sources: &Sources<'_>) -> Result<(RegistryConfig, StoreConfig), ConfigError> {
+        load::load_registry(sources)
     }
 
     /// Reads the settings of the broker only.
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn load_mqtt(lookup: impl Fn(&str) -> Option<OsString>) -> Result<MqttConfig, ConfigError> {
-        load::load_mqtt(&lookup)
+    pub fn load_mqtt(sources: &Sources<'_>) -> Result<MqttConfig, ConfigError> {
+        load::load_mqtt(sources)
     }
 
-    /// Reads every setting from the environment of this process.
+    /// Reads the settings of the broker and the channels only.
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::load(|name| std::env::var_os(name))
+    pub fn load_channels(sources: &Sources<'_>) -> Result<(MqttConfig, Channels), ConfigError> {
+        load::load_channels(sources)
     }
 }

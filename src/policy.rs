@@ -146,10 +146,10 @@ fn authority_of(url: &Url) -> Option<Authority> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Sources};
 
     fn policy(registry_url: &str, allow: &str) -> (Policy, RegistryUrl) {
-        let config = Config::load(|name| {
+        let config = Config::load(&Sources::of_variables(|name| {
             let value = match name {
                 "PROXY_REGISTRY_URL" => registry_url,
                 "PROXY_REGISTRY_ALLOW" => allow,
@@ -158,7 +158,7 @@ mod tests {
                 _ => return None,
             };
             Some(value.into())
-        });
+        }));
         let config = config.unwrap().registry;
         (Policy::new(&config), config.url)
     }

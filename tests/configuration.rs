@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use propeller_proxy::config::{Config, ConfigError, Credentials, LogLevel, PullPolicy, SETTINGS, Scheme};
+use propeller_proxy::config::{Config, ConfigError, Credentials, LogLevel, PullPolicy, SETTINGS, Scheme, Sources};
 use secrecy::ExposeSecret as _;
 
 use crate::support::daemon::Daemon;
@@ -18,7 +18,7 @@ use crate::support::daemon::Daemon;
 fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let required = [("PROXY_DOMAIN_ID", "d"), ("PROXY_CHANNEL_ID", "c"), ("PROXY_REGISTRY_URL", "localhost:5000")];
     let environment: HashMap<_, _> = required.iter().chain(variables).copied().collect();
-    Config::load(|name| environment.get(name).map(OsString::from))
+    Config::load(&Sources::of_variables(|name| environment.get(name).map(OsString::from)))
 }
 
 fn problems(variables: &[(&str, &str)]) -> String {
@@ -28,7 +28,7 @@ fn problems(variables: &[(&str, &str)]) -> String {
 #[test]
 fn defaults() {
     let config = load(&[]).unwrap();
-    assert_eq!(config.log_level, LogLevel::Info);
+    assert_eq!(config.operation.log_level, LogLevel::Info);
     assert_eq!(config.instance_id, None, "one is made up and kept in the state folder");
     assert_eq!(config.mqtt.address.to_string(), "mqtt://localhost:1883");
     assert_eq!(config.mqtt.timeout, Duration::from_secs(30));
@@ -49,8 +49,8 @@ fn defaults() {
 fn every_variable_and_alias_is_read() {
     type Check = fn(&Config) -> bool;
     let rows: &[(&[(&str, &str)], Check)] = &[
-        (&[("PROXY_LOG_LEVEL", "DEBUG")], |config| config.log_level == LogLevel::Debug),
-        (&[("PROXY_LOG_LEVEL", "warn")], |config| config.log_level == LogLevel::Warn),
+        (&[("PROXY_LOG_LEVEL", "DEBUG")], |config| config.operation.log_level == LogLevel::Debug),
+        (&[("PROXY_LOG_LEVEL", "warn")], |config| config.operation.log_level == LogLevel::Warn),
         (&[("PROXY_INSTANCE_ID", "proxy-1")], |config| config.instance_id.as_deref() == Some("proxy-1")),
         (&[("PROXY_MQTT_ADDRESS", "ssl://[::1]:8884")], |config| {
             (config.mqtt.address.host.as_str(), config.mqtt.address.port, config.mqtt.address.tls)
@@ -369,12 +369,12 @@ fn the_docker_configuration_is_found_and_must_be_one() {
 #[test]
 fn a_value_that_is_not_text_is_a_problem_of_its_own() {
     for (name, shown) in [("PROXY_DOMAIN_ID", "\"d\u{fffd}\", not UTF-8"), ("PROXY_CLIENT_KEY", "not UTF-8")] {
-        let error = Config::load(|asked| match asked {
+        let error = Config::load(&Sources::of_variables(|asked| match asked {
             _ if asked == name => Some(OsString::from_vec(b"d\xff".to_vec())),
             "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" | "PROXY_CLIENT_ID" | "PROXY_CLIENT_KEY" => Some("x".into()),
             "PROXY_REGISTRY_URL" => Some("localhost".into()),
             _ => None,
-        });
+        }));
         let message = error.expect_err("a configuration error").to_string();
         assert!(message.contains("1 problem") && message.contains(&format!("{name} is {shown}")), "{message}");
     }

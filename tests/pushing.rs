@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use bytes::Bytes;
 use propeller_proxy::artifact::{Artifact, Shape};
 use propeller_proxy::blob::Digest;
-use propeller_proxy::config::{Config, RegistryConfig, StoreConfig};
+use propeller_proxy::config::{Config, RegistryConfig, Sources, StoreConfig};
 use propeller_proxy::embedded::sample;
 use propeller_proxy::pull::Puller;
 use propeller_proxy::reference::Reference;
@@ -30,11 +30,11 @@ impl Client {
     /// A client as `variables` say, whose own registry is at `registry`.
     fn of(registry: &str, variables: &[Variable]) -> Self {
         let folder = tempfile::tempdir().expect("a folder of the store");
-        let config = Config::load(|name| match name {
+        let config = Config::load(&Sources::of_variables(|name| match name {
             "PROXY_REGISTRY_URL" => Some(registry.into()),
             "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => Some("unused".into()),
             name => variables.iter().find(|(given, _)| *given == name).map(|(_, value)| OsString::from(value)),
-        });
+        }));
         let registry = config.expect("a configuration of the client").registry;
         let store = StoreConfig { folder: folder.path().to_owned(), named: true, limit: 1 << 30 };
         let puller = Puller::new(&registry, &store).expect("a client of registries");

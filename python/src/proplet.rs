@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::job::{Job, Progress, Reply, nothing};
 use crate::proxy::parse_layout;
 use crate::runtime::Own;
-use crate::settings::{Settings, lookup};
+use crate::settings::{Settings, sources};
 
 /// A proplet that is connected between `start` and `stop`, any number of times.
 #[pyclass(frozen, module = "propeller_proxy._core")]
@@ -74,7 +74,7 @@ impl Proplet {
     /// Reads and checks the settings; connects to nothing.
     #[new]
     fn new(settings: Settings, domain: String, channel: String, layout: &str) -> PyResult<Self> {
-        let mqtt = Config::load_mqtt(lookup(settings)).map_err(Failure::from)?;
+        let mqtt = Config::load_mqtt(&sources(settings)).map_err(Failure::from)?;
         let wrong = |what: &str| Failure::Configuration(what.into());
         if !is_topic_level(&domain) || !is_topic_level(&channel) {
             return Err(wrong("domain and channel are ids without / + # and control characters").into());

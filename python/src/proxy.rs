@@ -18,7 +18,7 @@ use crate::events::Events;
 use crate::failure::Failure;
 use crate::job::{Job, Progress, Reply, nothing};
 use crate::runtime::{Own, Process};
-use crate::settings::{Settings, lookup};
+use crate::settings::{Settings, sources};
 
 /// A proxy that runs between `start` and `stop`, any number of times.
 #[pyclass(frozen, module = "propeller_proxy._core")]
@@ -166,7 +166,7 @@ impl Proxy {
     /// Reads and checks the settings; connects to nothing.
     #[new]
     fn new(settings: Settings) -> PyResult<Self> {
-        let config = Config::load(lookup(settings)).map_err(Failure::from)?;
+        let config = Config::load(&sources(settings)).map_err(Failure::from)?;
         Ok(Self(Own::new(Inner { config, run: Mutex::new(Run::none()) })))
     }
 

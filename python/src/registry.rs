@@ -18,7 +18,7 @@ use pyo3::types::{PyBytes, PyDict};
 use crate::failure::Failure;
 use crate::job::{Job, Progress, Reply};
 use crate::runtime::Own;
-use crate::settings::{Settings, lookup};
+use crate::settings::{Settings, sources};
 
 /// A client of registries, by the rules of the proxy.
 #[pyclass(frozen, module = "propeller_proxy._core")]
@@ -40,7 +40,7 @@ impl Registry {
     /// Reads and checks the settings, and opens the store; connects to nothing.
     #[new]
     fn new(py: Python<'_>, settings: Settings) -> PyResult<Self> {
-        let (registry, store) = Config::load_registry(lookup(settings)).map_err(Failure::from)?;
+        let (registry, store) = Config::load_registry(&sources(settings)).map_err(Failure::from)?;
         let puller = py.detach(|| Puller::new(&registry, &store)).map_err(Failure::from)?;
         Ok(Self(Own::new(Arc::new(Inner { url: registry.url, puller }))))
     }

@@ -3,24 +3,25 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 
-use propeller_proxy::config::SETTINGS;
+use propeller_proxy::config::{SETTINGS, Setting, Sources};
 use pyo3::prelude::*;
 
 /// Values by the names of environment variables.
 pub(crate) type Settings = HashMap<String, String>;
 
-/// Looks one up.
-pub(crate) fn lookup(settings: Settings) -> impl Fn(&str) -> Option<OsString> {
-    move |name| settings.get(name).map(OsString::from)
+/// They as the only source.
+pub(crate) fn sources(settings: Settings) -> Sources<'static> {
+    Sources::of_variables(move |name| settings.get(name).map(OsString::from))
 }
 
-/// Every setting: its names, its old names, default, what it accepts, what it does, and whether it is secret.
+/// Every setting that is not the daemon's alone: its names, its old names, default, what it accepts, what it does, and whether it is secret.
 type Row = (Vec<&'static str>, Vec<&'static str>, Option<&'static str>, &'static str, &'static str, bool);
 
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let row = |setting: &&propeller_proxy::config::Setting| -> Row {
+    let row = |setting: &&Setting| -> Row {
         let (names, old_names) = (setting.names.to_vec(), setting.old_names.to_vec());
         (names, old_names, setting.default, setting.accepts, setting.help, setting.secret)
     };
-    module.add("SETTINGS", SETTINGS.iter().map(row).collect::<Vec<_>>())
+    let settings = SETTINGS.iter().filter(|setting| !setting.is_daemons());
+    module.add("SETTINGS", settings.map(row).collect::<Vec<_>>())
 }

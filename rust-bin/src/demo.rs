@@ -13,7 +13,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use propeller_proxy::artifact::Shape;
 use propeller_proxy::blob::Digest;
-use propeller_proxy::config::{Config, LogLevel};
+use propeller_proxy::config::{Config, LogFormat, LogLevel, Sources};
 use propeller_proxy::embedded::broker::{Access, Broker};
 use propeller_proxy::embedded::layout::Layout;
 use propeller_proxy::embedded::proplet::{Proplet, TASK_TIMEOUT};
@@ -65,7 +65,7 @@ pub(crate) async fn run(options: Options) -> u8 {
         Ok(modules) => modules,
         Err(message) => return exit::fail(exit::FAILURE, &message, None),
     };
-    logging::start(LogLevel::Warn);
+    logging::start(LogLevel::Warn, LogFormat::Auto);
     match demonstrate(modules, options.keep).await {
         Ok(true) => exit::SUCCESS,
         Ok(false) => exit::fail(exit::FAILURE, "not every module arrived, or not as it was pushed", None),
@@ -82,7 +82,7 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
     let registry = Registry::start(folder.path()).await?;
     eprintln!("MQTT broker at {}, OCI registry at http://{}", broker.address(), registry.host());
 
-    let config = Config::load(|name| {
+    let config = Config::load(&Sources::of_variables(|name| {
         let value = match name {
             "PROXY_MQTT_ADDRESS" => broker.address(),
             "PROXY_REGISTRY_URL" => registry.host(),
@@ -93,7 +93,7 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
             _ => return None,
         };
         Some(OsString::from(value))
-    })?;
+    }))?;
     let mqtt = config.mqtt.clone();
     let channel = topic::Channel { domain: DOMAIN.into(), id: CHANNEL.into() };
     let service = Service::new(config)?;

@@ -7,6 +7,7 @@ mod demo;
 mod exit;
 mod logging;
 mod run;
+mod settings;
 mod shutdown;
 
 use std::ffi::OsString;
@@ -19,21 +20,25 @@ const ABOUT: &str = "Deliver WebAssembly modules from OCI registries to edge dev
 const LONG_ABOUT: &str = "\
 Deliver WebAssembly modules from OCI registries to edge devices over MQTT.
 
-Without a command it runs the service, configured by environment variables: PROXY_REGISTRY_URL, PROXY_DOMAIN_ID,
-PROXY_CHANNEL_ID, PROXY_MQTT_ADDRESS and others; see the README.";
+Without a command it runs the service. Settings are flags, environment variables (PROXY_REGISTRY_URL, PROXY_DOMAIN_ID,
+PROXY_CHANNEL_ID, PROXY_MQTT_ADDRESS and others), or keys of the section [proxy] of config.toml; the first of these wins.";
 
 #[derive(Debug, Parser)]
 #[command(name = "propeller-proxy", bin_name = "propeller-proxy", version)]
 #[command(about = ABOUT, long_about = LONG_ABOUT, after_help = exit::HELP)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
+    /// Those of `run`, which goes without saying.
+    #[command(flatten)]
+    run: run::Options,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the service until SIGTERM or SIGINT (the default).
-    Run,
+    Run(run::Options),
     #[cfg(feature = "embedded")]
     /// Deliver modules between parts inside this process; nothing has to be installed.
     Demo(demo::Options),
@@ -55,8 +60,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     };
     // A task of the runtime's own is woken by other tasks for less than the thread that waits here.
     let task = runtime.spawn(async {
-        match cli.command.unwrap_or(Command::Run) {
-            Command::Run => run::run().await,
+        match cli.command.unwrap_or(Command::Run(cli.run)) {
+            Command::Run(options) => run::run(options).await,
             #[cfg(feature = "embedded")]
             Command::Demo(options) => demo::run(options).await,
         }

@@ -1,8 +1,9 @@
-//! The log on standard error: readable on a terminal, one JSON object a line elsewhere.
+//! The log on standard error: for people, or one JSON object a line.
 
+use std::env;
 use std::io::{self, IsTerminal};
 
-use propeller_proxy::config::LogLevel;
+use propeller_proxy::config::{LogFormat, LogLevel};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -11,7 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 /// Starts the log. The libraries below us are heard only when something is wrong: their lower levels may hold headers.
-pub(crate) fn start(level: LogLevel) {
+pub(crate) fn start(level: LogLevel, format: LogFormat) {
     let ours = match level {
         LogLevel::Trace => Level::TRACE,
         LogLevel::Debug => Level::DEBUG,
@@ -24,8 +25,14 @@ pub(crate) fn start(level: LogLevel) {
         .with_default(theirs)
         .with_target("propeller_proxy", ours)
         .with_target("propeller_proxy_daemon", ours);
-    let lines = if io::stderr().is_terminal() {
-        fmt::layer().with_writer(io::stderr).with_target(false).boxed()
+    let is_pretty = match format {
+        LogFormat::Auto => io::stderr().is_terminal(),
+        LogFormat::Pretty => true,
+        LogFormat::Json => false,
+    };
+    let lines = if is_pretty {
+        let is_coloured = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(is_coloured).boxed()
     } else {
         fmt::layer().with_writer(io::stderr).with_ansi(false).json().flatten_event(true).boxed()
     };

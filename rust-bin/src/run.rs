@@ -1,23 +1,34 @@
 //! `propeller-proxy run`: the service.
 
+use clap::Args;
 use propeller_proxy::config::Config;
 use propeller_proxy::service::Service;
 use tracing::info;
 
-use crate::{exit, logging, shutdown};
+use crate::settings::{All, Flags};
+use crate::{exit, logging, settings, shutdown};
 
-pub(crate) async fn run() -> u8 {
-    let config = match Config::from_env() {
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    settings: Flags<All>,
+}
+
+pub(crate) async fn run(options: Options) -> u8 {
+    let sources = options.settings.sources();
+    let config = match Config::load(&sources) {
         Ok(config) => config,
         Err(error) => return exit::fail(exit::CONFIGURATION, &error.to_string(), None),
     };
-    logging::start(config.log_level);
+    logging::start(config.operation.log_level, config.operation.log_format);
+    settings::warn_of_unknown_variables();
     let stop = match shutdown::on_signal() {
         Ok(stop) => stop,
         Err(error) => return exit::fail(exit::FAILURE, &format!("signals cannot be caught: {error}"), None),
     };
     info!(
         version = env!("CARGO_PKG_VERSION"),
+        config_file = sources.file().map(|file| tracing::field::display(file.display())),
         broker = %config.mqtt.address,
         domain_id = config.channels.domain,
         channel_ids = ?config.channels.ids,

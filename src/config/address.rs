@@ -17,6 +17,9 @@ pub struct BrokerAddress {
     pub port: u16,
     /// Whether the connection is made with TLS.
     pub tls: bool,
+    /// The path of the WebSocket (RFC 6455) below which MQTT is spoken, beginning with a slash; none where it is spoken
+    /// over TCP itself.
+    pub path: Option<String>,
 }
 
 impl FromStr for BrokerAddress {
@@ -24,26 +27,43 @@ impl FromStr for BrokerAddress {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (scheme, authority) = text.split_once("://").unwrap_or(("tcp", text));
-        let (tls, default_port) = match scheme.to_ascii_lowercase().as_str() {
-            "tcp" | "mqtt" => (false, 1883),
-            "ssl" | "tls" | "mqtts" => (true, 8883),
+        let (tls, default_port, is_web_socket) = match scheme.to_ascii_lowercase().as_str() {
+            "tcp" | "mqtt" => (false, 1883, false),
+            "ssl" | "tls" | "mqtts" => (true, 8883, false),
+            "ws" => (false, 80, true),
+            "wss" => (true, 443, true),
             _ => return Err(()),
         };
-        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let (authority, path) = if is_web_socket {
+            let (authority, path) = authority.split_once('/').unwrap_or((authority, ""));
+            let is_path = path.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '@'));
+            (authority, Some(is_path.then(|| format!("/{path}")).ok_or(())?))
+        } else {
+            (authority.strip_suffix('/').unwrap_or(authority), None)
+        };
         if authority.parse::<Ipv6Addr>().is_ok() {
-            return Ok(Self { host: authority.to_owned(), port: default_port, tls });
+            return Ok(Self { host: authority.to_owned(), port: default_port, tls, path });
         }
         let (host, port) = split_authority(authority).ok_or(())?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { host, port: port.unwrap_or(default_port), tls })
+        Ok(Self { host, port: port.unwrap_or(default_port), tls, path })
     }
 }
 
 impl fmt::Display for BrokerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "mqtts" } else { "mqtt" };
-        let (host, port) = (&self.host, self.port);
-        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
+        let scheme = match (&self.path, self.tls) {
+            (None, false) => "mqtt",
+            (None, true) => "mqtts",
+            (Some(_), false) => "ws",
+            (Some(_), true) => "wss",
+        };
+        let (host, port, path) = (&self.host, self.port, self.path.as_deref().unwrap_or_default());
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}{path}")
+        } else {
+            write!(f, "{scheme}://{host}:{port}{path}")
+        }
     }
 }
 

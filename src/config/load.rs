@@ -2,7 +2,6 @@
 
 mod reader;
 
-use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -10,66 +9,99 @@ use std::sync::Arc;
 
 use rustls::RootCertStore;
 use secrecy::SecretString;
+use url::Url;
 
 use self::reader::Reader;
 pub use self::reader::{ConfigError, Problem};
 use super::docker::DockerConfig;
-use super::settings;
+use super::settings::{self, Setting};
+use super::sources::Sources;
 use super::values::{MAX_CHUNK_SIZE, boolean, duration, positive_duration, size, tag_moves};
 use super::{
-    ClientIdentity, Config, Credentials, DeliveryConfig, Login, MqttConfig, RegistryConfig, StateConfig, StoreConfig,
-    pem,
+    ClientIdentity, Config, Credentials, DeliveryConfig, HttpAddress, Login, MqttConfig, MqttTls, OperationConfig,
+    RegistryConfig, StateConfig, StoreConfig, pem,
 };
 use crate::delivery::schedule::Limits;
 use crate::tls;
 use crate::topic::{ANY, Channels, is_topic_level};
 
-type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
-
-pub(super) fn load(lookup: Lookup<'_>) -> Result<Config, ConfigError> {
-    let mut reader = Reader::new(lookup);
-    let config = reader.config(lookup);
+pub(super) fn load(sources: &Sources<'_>) -> Result<Config, ConfigError> {
+    let mut reader = Reader::new(sources);
+    let config = reader.config();
     reader.finish(config)
 }
 
-pub(super) fn load_registry(lookup: Lookup<'_>) -> Result<(RegistryConfig, StoreConfig), ConfigError> {
-    let mut reader = Reader::new(lookup);
-    let (registry, store) = (reader.registry(lookup), reader.store(lookup));
+pub(super) fn load_registry(sources: &Sources<'_>) -> Result<(RegistryConfig, StoreConfig), ConfigError> {
+    let mut reader = Reader::new(sources);
+    let (registry, store) = (reader.registry(), reader.store());
     reader.finish(registry.zip(store))
 }
 
-pub(super) fn load_mqtt(lookup: Lookup<'_>) -> Result<MqttConfig, ConfigError> {
-    let mut reader = Reader::new(lookup);
+pub(super) fn load_mqtt(sources: &Sources<'_>) -> Result<MqttConfig, ConfigError> {
+    let mut reader = Reader::new(sources);
     let mqtt = reader.mqtt();
     reader.finish(mqtt)
 }
 
-impl Reader {
-    fn config(&mut self, lookup: Lookup<'_>) -> Option<Config> {
-        let log_level = self.required(&settings::LOG_LEVEL, |text| text.parse().ok());
+pub(super) fn load_channels(sources: &Sources<'_>) -> Result<(MqttConfig, Channels), ConfigError> {
+    let mut reader = Reader::new(sources);
+    let (mqtt, channels) = (reader.mqtt(), reader.channels());
+    reader.finish(mqtt.zip(channels))
+}
+
+impl Reader<'_> {
+    fn config(&mut self) -> Option<Config> {
+        let operation = self.operation();
         let instance_id = self.optional(&settings::INSTANCE_ID, topic_level);
         let mqtt = self.mqtt();
-        let domain = self.required(&settings::DOMAIN_ID, |text| topic_level(text).or_else(|| any_level(text)));
-        let ids = self.required(&settings::CHANNEL_ID, |text| {
-            let listed = text.split(',').map(|item| topic_level(item.trim())).collect();
-            any_level(text).map(|any| vec![any]).or(listed)
-        });
+        let channels = self.channels();
         let share_group = self.optional(&settings::SHARE_GROUP, topic_level);
-        let registry = self.registry(lookup);
-        let store = self.store(lookup);
-        let state = self.state(lookup);
+        let registry = self.registry();
+        let store = self.store();
+        let state = self.state();
         let delivery = self.delivery();
         Some(Config {
-            log_level: log_level?,
+            operation: operation?,
             instance_id,
             mqtt: mqtt?,
-            channels: Channels { domain: domain?, ids: ids? },
+            channels: channels?,
             share_group,
             registry: registry?,
             store: store?,
             state,
             delivery: delivery?,
         })
+    }
+
+    /// What the proxy tells those who run it.
+    fn operation(&mut self) -> Option<OperationConfig> {
+        let log_level = self.required(&settings::LOG_LEVEL, |text| text.parse().ok());
+        let log_format = self.required(&settings::LOG_FORMAT, |text| text.parse().ok());
+        let host = self.required(&settings::HTTP_HOST, |text| Some(text.trim_matches(['[', ']']).to_owned()));
+        let port = self.required(&settings::HTTP_PORT, |text| match text {
+            "off" => Some(None),
+            number => number.parse().ok().map(Some),
+        });
+        let otel_url = self.optional(&settings::OTEL_URL, otel_url);
+        let trace_ratio =
+            self.required(&settings::TRACE_RATIO, |text| text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio)));
+        Some(OperationConfig {
+            log_level: log_level?,
+            log_format: log_format?,
+            http: host.zip(port?).map(|(host, port)| HttpAddress { host, port }),
+            otel_url,
+            trace_ratio: trace_ratio?,
+        })
+    }
+
+    /// The channels that are served, or on one of which is asked.
+    fn channels(&mut self) -> Option<Channels> {
+        let domain = self.required(&settings::DOMAIN_ID, |text| topic_level(text).or_else(|| any_level(text)));
+        let ids = self.required(&settings::CHANNEL_ID, |text| {
+            let listed = text.split(',').map(|item| topic_level(item.trim())).collect();
+            any_level(text).map(|any| vec![any]).or(listed)
+        });
+        Some(Channels { domain: domain?, ids: ids? })
     }
 
     /// How to reach the broker.
@@ -81,17 +113,43 @@ impl Reader {
         let password = self.optional(&settings::CLIENT_KEY, |text| Some(SecretString::from(text)));
         self.pair(&settings::CLIENT_ID, &settings::CLIENT_KEY);
         let login = username.zip(password).map(|(username, password)| Login { username, password });
-        Some(MqttConfig { address: address?, timeout: timeout?, qos: qos?, login })
+        let tls = self.mqtt_tls();
+        Some(MqttConfig { address: address?, timeout: timeout?, qos: qos?, login, tls: tls? })
+    }
+
+    /// Whom the broker's certificate is checked with, and what the broker is shown.
+    fn mqtt_tls(&mut self) -> Option<MqttTls> {
+        let ca_certificates = self.optional(&settings::MQTT_TLS_CA_CERT, pem::certificates).unwrap_or_default();
+        let client_identity = self.identity(&settings::MQTT_TLS_CLIENT_CERT, &settings::MQTT_TLS_CLIENT_KEY);
+        let skip_verify = self.required(&settings::MQTT_TLS_INSECURE_SKIP_VERIFY, boolean);
+        Some(MqttTls { ca_certificates, client_identity, skip_verify: skip_verify? })
+    }
+
+    /// A client certificate and its key, which come together.
+    fn identity(&mut self, certificate: &'static Setting, key: &'static Setting) -> Option<ClientIdentity> {
+        let chain = self.optional(certificate, pem::certificates);
+        let private_key = self.optional(key, pem::private_key);
+        self.pair(certificate, key);
+        if let Some(given) = chain.as_ref().and_then(|chain| pem::out_of_date(chain)) {
+            self.bad(certificate, given, "one that is valid now".into());
+        }
+        let identity = chain.zip(private_key).map(|(chain, key)| ClientIdentity { chain, key });
+        let roots = Arc::new(RootCertStore::empty());
+        if identity.is_some() && tls::client_config(roots, &[], identity.as_ref()).is_err() {
+            let given = format!("not the key of {}", certificate.names[0]);
+            self.bad(key, given, key.accepts.into());
+        }
+        identity
     }
 
     /// Where modules come from, and by which rules.
-    fn registry(&mut self, lookup: Lookup<'_>) -> Option<RegistryConfig> {
+    fn registry(&mut self) -> Option<RegistryConfig> {
         let url = self.required(&settings::REGISTRY_URL, |text| text.parse().ok());
         let authenticate = self.required(&settings::AUTHENTICATE, boolean);
         let credentials = self.credentials();
         let auth_file = if authenticate == Some(true) {
             self.pair(&settings::REGISTRY_USERNAME, &settings::REGISTRY_PASSWORD);
-            let file = self.auth_file(lookup);
+            let file = self.auth_file();
             self.usable_credentials(file.as_deref());
             file
         } else {
@@ -101,11 +159,7 @@ impl Reader {
         let token_services = self.optional(&settings::REGISTRY_TOKEN_SERVICES, list).unwrap_or_default();
         let mirrors = self.optional(&settings::REGISTRY_MIRRORS, list).unwrap_or_default();
         let ca_certificates = self.optional(&settings::REGISTRY_CA_CERT, pem::certificates).unwrap_or_default();
-        let chain = self.optional(&settings::REGISTRY_CLIENT_CERT, pem::certificates);
-        let key = self.optional(&settings::REGISTRY_CLIENT_KEY, pem::private_key);
-        self.pair(&settings::REGISTRY_CLIENT_CERT, &settings::REGISTRY_CLIENT_KEY);
-        let client_identity = chain.zip(key).map(|(chain, key)| ClientIdentity { chain, key });
-        self.matching(client_identity.as_ref());
+        let client_identity = self.identity(&settings::REGISTRY_CLIENT_CERT, &settings::REGISTRY_CLIENT_KEY);
         let verify_keys = self.optional(&settings::VERIFY_KEY, pem::public_keys).unwrap_or_default();
         let pull_policy = self.required(&settings::PULL_POLICY, |text| text.parse().ok());
         let tag_ttl = self.required(&settings::TAG_TTL, duration);
@@ -149,20 +203,23 @@ impl Reader {
     }
 
     /// Where blobs are kept.
-    fn store(&mut self, lookup: Lookup<'_>) -> Option<StoreConfig> {
+    fn store(&mut self) -> Option<StoreConfig> {
         let folder = self.optional(&settings::CACHE_DIR, |text| Some(PathBuf::from(text)));
         let limit = self.required(&settings::CACHE_SIZE, size);
         Some(StoreConfig {
             named: folder.is_some(),
-            folder: folder.unwrap_or_else(|| usual_folder(lookup, &CACHE_FOLDERS)),
+            folder: folder.unwrap_or_else(|| usual_folder(self.sources, &CACHE_FOLDERS)),
             limit: limit?,
         })
     }
 
     /// Where is kept what must survive a restart.
-    fn state(&mut self, lookup: Lookup<'_>) -> StateConfig {
+    fn state(&mut self) -> StateConfig {
         let folder = self.optional(&settings::STATE_DIR, |text| Some(PathBuf::from(text)));
-        StateConfig { named: folder.is_some(), folder: folder.unwrap_or_else(|| usual_folder(lookup, &STATE_FOLDERS)) }
+        StateConfig {
+            named: folder.is_some(),
+            folder: folder.unwrap_or_else(|| usual_folder(self.sources, &STATE_FOLDERS)),
+        }
     }
 
     /// How modules are delivered.
@@ -193,11 +250,11 @@ impl Reader {
     }
 
     /// The docker configuration file that is named, or that is where such files are.
-    fn auth_file(&mut self, lookup: Lookup<'_>) -> Option<PathBuf> {
+    fn auth_file(&mut self) -> Option<PathBuf> {
         let setting = &settings::REGISTRY_AUTH_FILE;
         let named = self.optional(setting, |text| Some(PathBuf::from(text)));
         let usual = || {
-            let file = folder(lookup, &[("DOCKER_CONFIG", ""), ("HOME", ".docker")])?.join("config.json");
+            let file = folder(self.sources, &[("DOCKER_CONFIG", ""), ("HOME", ".docker")])?.join("config.json");
             file.exists().then_some(file)
         };
         let file = named.or_else(usual)?;
@@ -205,21 +262,9 @@ impl Reader {
             Ok(_) => Some(file),
             Err(reason) => {
                 let given = format!("{:?}, which {reason}", file.display().to_string());
-                self.problems.push(Problem::Bad { name: setting.names[0], given, accepts: setting.accepts.into() });
+                self.bad(setting, given, setting.accepts.into());
                 None
             }
-        }
-    }
-
-    /// The client certificate and its key must belong together.
-    fn matching(&mut self, identity: Option<&ClientIdentity>) {
-        let roots = Arc::new(RootCertStore::empty());
-        if identity.is_some() && tls::client_config(roots, &[], identity).is_err() {
-            self.problems.push(Problem::Bad {
-                name: settings::REGISTRY_CLIENT_KEY.names[0],
-                given: "not the key of PROXY_REGISTRY_CLIENT_CERT".into(),
-                accepts: settings::REGISTRY_CLIENT_KEY.accepts.into(),
-            });
         }
     }
 
@@ -233,14 +278,15 @@ impl Reader {
             &settings::REGISTRY_AUTH_FILE,
         ];
         if auth_file.is_none() && all.into_iter().all(|setting| !self.is_set(setting)) {
-            self.problems.push(Problem::Bad {
-                name: settings::AUTHENTICATE.names[0],
-                given: "true without credentials".into(),
-                accepts: "PROXY_REGISTRY_USERNAME and PROXY_REGISTRY_PASSWORD, PROXY_REGISTRY_TOKEN, \
-                          PROXY_REGISTRY_IDENTITY_TOKEN or PROXY_REGISTRY_AUTH_FILE"
-                    .into(),
-            });
+            let accepts = "PROXY_REGISTRY_USERNAME and PROXY_REGISTRY_PASSWORD, PROXY_REGISTRY_TOKEN, \
+                           PROXY_REGISTRY_IDENTITY_TOKEN or PROXY_REGISTRY_AUTH_FILE";
+            self.bad(&settings::AUTHENTICATE, "true without credentials".into(), accepts.into());
         }
+    }
+
+    fn bad(&mut self, setting: &'static Setting, given: String, accepts: String) {
+        let name = self.name_of(setting);
+        self.problems.push(Problem::Bad { setting, name, given, accepts });
     }
 }
 
@@ -255,9 +301,8 @@ fn list<T: FromStr>(text: &str) -> Option<Vec<T>> {
 }
 
 /// The first folder that is given, by a variable and what comes below it.
-fn folder(lookup: Lookup<'_>, places: &[(&str, &str)]) -> Option<PathBuf> {
-    let place =
-        |(name, below): &(&str, &str)| Some(PathBuf::from(lookup(name).filter(|value| !value.is_empty())?).join(below));
+fn folder(sources: &Sources<'_>, places: &[(&str, &str)]) -> Option<PathBuf> {
+    let place = |(name, below): &(&str, &str)| Some(PathBuf::from(sources.variable(name)?).join(below));
     places.iter().find_map(place)
 }
 
@@ -282,11 +327,12 @@ const STATE_FOLDERS: Places = Places {
     system: "/var/lib",
 };
 
-fn usual_folder(lookup: Lookup<'_>, places: &Places) -> PathBuf {
+fn usual_folder(sources: &Sources<'_>, places: &Places) -> PathBuf {
     const NAME: &str = "propeller-proxy";
     let Places { service, desktop, user, system } = *places;
-    folder(lookup, &[(service, "")])
-        .unwrap_or_else(|| folder(lookup, &[(desktop, ""), ("HOME", user)]).unwrap_or_else(|| system.into()).join(NAME))
+    folder(sources, &[(service, "")]).unwrap_or_else(|| {
+        folder(sources, &[(desktop, ""), ("HOME", user)]).unwrap_or_else(|| system.into()).join(NAME)
+    })
 }
 
 /// An id that is one level of a topic.
@@ -297,4 +343,16 @@ fn topic_level(text: &str) -> Option<String> {
 /// The filter that matches every level of a topic.
 fn any_level(text: &str) -> Option<String> {
     (text.trim() == ANY).then(|| ANY.to_owned())
+}
+
+/// Reads where traces go; a collector's address means its usual path.
+fn otel_url(text: &str) -> Option<Url> {
+    let mut url: Url = text.parse().ok()?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return None;
+    }
+    if url.path() == "/" {
+        url.set_path("/v1/traces");
+    }
+    Some(url)
 }

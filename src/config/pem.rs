@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use crate::signature;
 
@@ -14,6 +15,22 @@ pub(super) fn certificates(path: &str) -> Option<Vec<CertificateDer<'static>>> {
     let certificates: Vec<CertificateDer<'static>> = objects(&fs::read(path).ok()?)?;
     let mut roots = RootCertStore::empty();
     certificates.iter().all(|certificate| roots.add(certificate.clone()).is_ok()).then_some(certificates)
+}
+
+/// When the first of `chain` that is out of date has expired or will be valid, if one is, as words that follow "is".
+pub(super) fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<String> {
+    chain.iter().find_map(|certificate| {
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        let validity = certificate.validity();
+        let now = ASN1Time::now();
+        if now > validity.not_after {
+            Some(format!("a certificate that expired on {}", validity.not_after))
+        } else if now < validity.not_before {
+            Some(format!("a certificate that is not valid before {}", validity.not_before))
+        } else {
+            None
+        }
+    })
 }
 
 /// The private key in the file `path`.

@@ -38,6 +38,30 @@ impl FromStr for LogLevel {
     }
 }
 
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people on a terminal, JSON elsewhere.
+    Auto,
+    /// One object a line.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+impl FromStr for LogFormat {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "auto" => Self::Auto,
+            "json" => Self::Json,
+            "pretty" => Self::Pretty,
+            _ => return Err(()),
+        })
+    }
+}
+
 /// Reads what Go's `strconv.ParseBool` reads.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     match text {

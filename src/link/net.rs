@@ -4,13 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::{AckMode, LastWill, MqttOptions, NetworkOptions, TlsConfiguration, Transport};
+use rumqttc::{AckMode, Broker, LastWill, MqttOptions, NetworkOptions, TlsConfiguration, Transport};
 use secrecy::ExposeSecret;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use super::{LinkOptions, Session, qos};
-use crate::config::{BrokerAddress, MqttConfig};
+use super::{LinkOptions, Session, qos, setup};
+use crate::config::{BrokerAddress, MqttConfig, MqttTls};
 use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;
 
@@ -26,8 +26,12 @@ const PROBES: u32 = 3;
 const NO_LIMIT: u64 = 86_400;
 
 pub(super) fn mqtt_options(mqtt: &MqttConfig, options: &LinkOptions) -> Result<MqttOptions, Error> {
-    let BrokerAddress { host, port, tls } = &mqtt.address;
-    let mut mqtt_options = MqttOptions::new(options.client_id.clone(), (host.clone(), *port));
+    let BrokerAddress { host, port, tls, path } = &mqtt.address;
+    let broker = match path {
+        None => Broker::tcp(host.clone(), *port),
+        Some(_) => Broker::websocket(mqtt.address.to_string()).map_err(|error| setup(&error))?,
+    };
+    let mut mqtt_options = MqttOptions::new(options.client_id.clone(), broker);
     mqtt_options
         .set_keep_alive(u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX))
         .set_clean_session(options.session == Session::Clean)
@@ -41,11 +45,23 @@ pub(super) fn mqtt_options(mqtt: &MqttConfig, options: &LinkOptions) -> Result<M
     if let Some(login) = &mqtt.login {
         mqtt_options.set_credentials(login.username.clone(), login.password.expose_secret().to_owned());
     }
-    if *tls {
-        let config = crate::tls::client_config(crate::tls::roots(&[])?, &[], None)?;
-        mqtt_options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(Arc::new(config))));
-    }
+    mqtt_options.set_transport(match (tls.then(|| tls_configuration(&mqtt.tls)).transpose()?, path) {
+        (None, None) => Transport::tcp(),
+        (Some(tls), None) => Transport::tls_with_config(tls),
+        (None, Some(_)) => Transport::ws(),
+        (Some(tls), Some(_)) => Transport::wss_with_config(tls),
+    });
     Ok(mqtt_options)
+}
+
+fn tls_configuration(tls: &MqttTls) -> Result<TlsConfiguration, Error> {
+    let identity = tls.client_identity.as_ref();
+    let config = if tls.skip_verify {
+        crate::tls::unchecked_client_config(identity)?
+    } else {
+        crate::tls::client_config(crate::tls::roots(&tls.ca_certificates)?, &[], identity)?
+    };
+    Ok(TlsConfiguration::Rustls(Arc::new(config)))
 }
 
 /// Options while there is no connection: making one has to be done within `timeout`.

@@ -1,5 +1,5 @@
 use crate::artifact::Shape;
-use crate::config::Config;
+use crate::config::{Config, Sources};
 use crate::embedded::layout::Layout;
 use crate::embedded::registry::Registry;
 use crate::embedded::sample;
@@ -10,12 +10,12 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// A puller with a store in `folder`, and its configuration.
 fn client(host: &str, folder: &std::path::Path) -> (Puller, RegistryConfig) {
-    let config = Config::load(|name| match name {
+    let config = Config::load(&Sources::of_variables(|name| match name {
         "PROXY_REGISTRY_URL" => Some(host.into()),
         "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => Some("x".into()),
         "PROXY_CACHE_DIR" => Some(folder.into()),
         _ => None,
-    });
+    }));
     let Config { registry, store, .. } = config.unwrap();
     (Puller::new(&registry, &store).unwrap(), registry)
 }

@@ -74,6 +74,8 @@ impl Daemon {
     /// Runs the daemon as [`Daemon::spawn`] does, by a command that becomes the daemon.
     pub fn spawn_by(mut command: Command, variables: &[(&str, String)]) -> Self {
         command.env_clear();
+        // The usual one may be taken.
+        command.env("PROXY_HTTP_PORT", "0");
         let mut folders = Vec::new();
         for folder in FOLDERS {
             if variables.iter().all(|(name, _)| *name != folder) {

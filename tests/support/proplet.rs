@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use propeller_proxy::config::{Login, MqttConfig};
+use propeller_proxy::config::{Login, MqttConfig, MqttTls};
 use propeller_proxy::embedded::proplet::{Proplet, Tally};
 use propeller_proxy::topic::{Channel, Layout};
 use tokio::time::{sleep, timeout};
@@ -54,6 +54,7 @@ async fn connect_to(
         timeout: Duration::from_secs(10),
         qos,
         login: login.map(|(username, password)| Login { username: username.into(), password: password.into() }),
+        tls: MqttTls::default(),
     };
     let channel = Channel { domain: domain.into(), id: channel.into() };
     Proplet::connect(&mqtt, &channel, layout).await.expect("a proplet's connection")

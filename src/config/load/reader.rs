@@ -1,10 +1,10 @@
 //! Reading values setting by setting, and collecting what is wrong.
 
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::fmt;
 
 use crate::config::settings::{SETTINGS, Setting};
+use crate::config::sources::{Origin, Sources, printable_value};
 
 /// Every problem of a configuration, one line each.
 #[derive(Debug, thiserror::Error)]
@@ -23,94 +23,107 @@ fn lines(problems: &[Problem]) -> String {
 pub enum Problem {
     /// It is required and not given.
     Missing {
-        /// The variable.
-        name: &'static str,
+        /// The setting.
+        setting: &'static Setting,
         /// What is accepted, and why it is needed where that is not plain.
         accepts: String,
     },
     /// Its value is not accepted.
     Bad {
-        /// The variable.
-        name: &'static str,
+        /// The setting.
+        setting: &'static Setting,
+        /// The variable, flag or key by which it was given.
+        name: String,
         /// The value, quoted; secrets are not shown.
         given: String,
         /// What is accepted.
         accepts: String,
     },
-    /// Two variables for it have different values.
+    /// Two variables, or keys, for it have different values.
     Conflict {
-        /// One variable.
-        first: &'static str,
+        /// One of them.
+        first: String,
         /// The other.
-        second: &'static str,
+        second: String,
+    },
+    /// The configuration file has a key that is no setting.
+    Unknown {
+        /// The key, and in which file.
+        name: String,
+        /// The key that may be meant.
+        near: Option<String>,
     },
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Missing { name, accepts } => write!(f, "{name} is missing; give {accepts}"),
-            Self::Bad { name, given, accepts } => write!(f, "{name} is {given}; give {accepts}"),
+            Self::Missing { setting, accepts } => write!(f, "{} is missing; give {accepts}", setting.names[0]),
+            Self::Bad { name, given, accepts, .. } => write!(f, "{name} is {given}; give {accepts}"),
             Self::Conflict { first, second } => {
                 write!(f, "{first} and {second} mean the same and have different values; give one of them")
+            }
+            Self::Unknown { name, near: Some(near) } => write!(f, "{name} is no setting; did you mean {near}?"),
+            Self::Unknown { name, near: None } if name.starts_with("workload_key ") => {
+                write!(f, "{name} is no setting: modules are sent as they are, not encrypted; leave it out")
+            }
+            Self::Unknown { name, near: None } => {
+                write!(f, "{name} is no setting; `propeller-proxy config` lists them")
             }
         }
     }
 }
 
 /// What was given for one setting.
-pub(super) struct Given {
-    name: &'static str,
+struct Given {
+    origin: Origin,
     value: String,
 }
 
 /// Reads values setting by setting and collects what is wrong.
-pub(super) struct Reader {
+pub(super) struct Reader<'a> {
+    pub(super) sources: &'a Sources<'a>,
     /// By the setting's first name; `None` where the value is unusable and that is already reported.
     given: HashMap<&'static str, Option<Given>>,
     pub(super) problems: Vec<Problem>,
 }
 
-impl Reader {
-    pub(super) fn new(lookup: &dyn Fn(&str) -> Option<OsString>) -> Self {
-        let mut reader = Self { given: HashMap::new(), problems: Vec::new() };
+impl<'a> Reader<'a> {
+    pub(super) fn new(sources: &'a Sources<'a>) -> Self {
+        let mut reader = Self { sources, given: HashMap::new(), problems: sources.problems.clone() };
         for setting in SETTINGS {
-            reader.gather(setting, lookup);
+            reader.gather(setting);
         }
         reader
     }
 
-    /// Finds the value of one setting among its names.
-    fn gather(&mut self, setting: &'static Setting, lookup: &dyn Fn(&str) -> Option<OsString>) {
-        let set = |names: &'static [&'static str]| -> Vec<(&'static str, OsString)> {
-            names.iter().filter_map(|name| Some((*name, lookup(name).filter(|value| !value.is_empty())?))).collect()
-        };
-        let current = set(setting.names);
-        if let [(first, value), rest @ ..] = current.as_slice()
-            && let Some((second, _)) = rest.iter().find(|(_, other)| other != value)
+    /// Finds the value of one setting.
+    fn gather(&mut self, setting: &'static Setting) {
+        let found = self.sources.find(setting);
+        if let [first, rest @ ..] = found.as_slice()
+            && let Some(second) = rest.iter().find(|other| !other.agrees_with(first))
         {
+            let (first, second) = (first.origin.to_string(), second.origin.to_string());
             self.problems.push(Problem::Conflict { first, second });
         }
-        let Some((name, value)) = current.into_iter().chain(set(setting.old_names)).next() else { return };
-        match value.into_string() {
-            Ok(value) => {
-                self.given.insert(setting.names[0], Some(Given { name, value }));
+        let Some(given) = found.into_iter().next() else { return };
+        let (origin, accepts) = (given.origin.clone(), given.accepts(setting));
+        let value = match given.read(setting) {
+            Ok(value) => Some(Given { origin, value }),
+            Err(given) => {
+                self.problems.push(Problem::Bad { setting, name: origin.to_string(), given, accepts });
+                None
             }
-            Err(value) => {
-                let given =
-                    if setting.secret { "not UTF-8".into() } else { format!("\"{}\", not UTF-8", value.display()) };
-                self.problems.push(Problem::Bad { name, given, accepts: setting.accepts.into() });
-                self.given.insert(setting.names[0], None);
-            }
-        }
+        };
+        self.given.insert(setting.names[0], value);
     }
 
     /// The result, if nothing is wrong. What is wrong is told in the order of the settings, contradictions first.
     pub(super) fn finish<T>(mut self, config: Option<T>) -> Result<T, ConfigError> {
-        let position = |name: &str| SETTINGS.iter().position(|setting| setting.has_name(name));
+        let position = |setting: &Setting| SETTINGS.iter().position(|other| *other == setting);
         self.problems.sort_by_key(|problem| match problem {
-            Problem::Conflict { .. } => None,
-            Problem::Missing { name, .. } | Problem::Bad { name, .. } => position(name),
+            Problem::Conflict { .. } | Problem::Unknown { .. } => None,
+            Problem::Missing { setting, .. } | Problem::Bad { setting, .. } => position(setting),
         });
         match config {
             Some(config) if self.problems.is_empty() => Ok(config),
@@ -122,13 +135,20 @@ impl Reader {
         self.given.contains_key(setting.names[0])
     }
 
+    /// The name by which a setting is given, or its first one.
+    pub(super) fn name_of(&self, setting: &'static Setting) -> String {
+        let given = self.given.get(setting.names[0]).and_then(Option::as_ref);
+        given.map_or_else(|| setting.names[0].into(), |given| given.origin.to_string())
+    }
+
     /// The value of a setting that may be left out.
     pub(super) fn optional<T>(&mut self, setting: &'static Setting, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let &Given { name, ref value } = self.given.get(setting.names[0])?.as_ref()?;
+        let Given { origin, value } = self.given.get(setting.names[0])?.as_ref()?;
         let parsed = parse(value);
         if parsed.is_none() {
             let given = if setting.secret { "set to something else".into() } else { shown(value) };
-            self.problems.push(Problem::Bad { name, given, accepts: setting.accepts.into() });
+            let name = origin.to_string();
+            self.problems.push(Problem::Bad { setting, name, given, accepts: setting.accepts.into() });
         }
         parsed
     }
@@ -138,9 +158,9 @@ impl Reader {
         if self.is_set(setting) {
             return self.optional(setting, parse);
         }
-        let default = setting.default.and_then(parse);
+        let default = self.sources.default(setting).and_then(parse);
         if default.is_none() {
-            self.problems.push(Problem::Missing { name: setting.names[0], accepts: setting.accepts.into() });
+            self.problems.push(Problem::Missing { setting, accepts: setting.accepts.into() });
         }
         default
     }
@@ -149,9 +169,8 @@ impl Reader {
     pub(super) fn pair(&mut self, one: &'static Setting, other: &'static Setting) {
         for (given, missing) in [(one, other), (other, one)] {
             if self.is_set(given) && !self.is_set(missing) {
-                let name = self.given[given.names[0]].as_ref().map_or(given.names[0], |given| given.name);
-                let accepts = format!("{}, or leave {name} out", missing.accepts);
-                self.problems.push(Problem::Missing { name: missing.names[0], accepts });
+                let accepts = format!("{}, or leave {} out", missing.accepts, self.name_of(given));
+                self.problems.push(Problem::Missing { setting: missing, accepts });
             }
         }
     }
@@ -162,11 +181,5 @@ fn shown(value: &str) -> String {
     if value.contains("-----BEGIN") {
         return "a PEM text of another kind".into();
     }
-    match value.rsplit_once('@') {
-        Some((before, after)) => {
-            let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
-            format!("\"{}***@{}\"", scheme.escape_debug(), after.escape_debug())
-        }
-        None => format!("{value:?}"),
-    }
+    format!("{:?}", printable_value(value))
 }

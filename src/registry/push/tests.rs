@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::artifact::Shape;
-use crate::config::Config;
+use crate::config::{Config, Sources};
 use crate::policy::Policy;
 use crate::reference::Reference;
 use crate::registry::Registry;
@@ -72,7 +72,7 @@ impl Peer {
 
     /// A client of this registry, whose operator named others, too.
     fn client(&self, allow: &str) -> (Registry, Reference) {
-        let config = Config::load(|name| {
+        let config = Config::load(&Sources::of_variables(|name| {
             let value = match name {
                 "PROXY_REGISTRY_URL" => &self.host,
                 "PROXY_REGISTRY_ALLOW" => allow,
@@ -83,7 +83,7 @@ impl Peer {
                 _ => return None,
             };
             Some(value.into())
-        });
+        }));
         let config = config.unwrap().registry;
         let reference = Reference::parse("acme/add:1.0", &config.url).unwrap();
         (Registry::new(&config, Policy::new(&config)).unwrap(), reference)

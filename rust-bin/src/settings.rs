@@ -1,0 +1,90 @@
+//! Settings as flags of the command line, over the environment and the configuration file.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::marker::PhantomData;
+
+use clap::builder::OsStringValueParser;
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use propeller_proxy::config::{FILE_SUFFIX, Part, SETTINGS, Setting, Sources};
+use tracing::warn;
+
+/// What the settings of a command are about.
+pub(crate) trait Parts {
+    const PARTS: &'static [Part];
+}
+
+/// All settings.
+#[derive(Debug, Clone)]
+pub(crate) struct All;
+
+impl Parts for All {
+    const PARTS: &'static [Part] = Part::ALL;
+}
+
+/// The flags of a command for the settings that it needs.
+#[derive(Debug, Clone)]
+pub(crate) struct Flags<P> {
+    /// By the first name of the setting.
+    given: HashMap<&'static str, OsString>,
+    parts: PhantomData<P>,
+}
+
+impl<P> Flags<P> {
+    /// The flags, the environment of this process and the configuration file as sources of settings.
+    pub(crate) fn sources(&self) -> Sources<'static> {
+        Sources::new(self.given.clone(), |name| std::env::var_os(name))
+    }
+}
+
+/// Says in the log which variables of the environment look like settings and are none.
+pub(crate) fn warn_of_unknown_variables() {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for (name, near) in Sources::unknown_variables(names) {
+        if let Some(near) = near { warn!("{name} is no setting; did you mean {near}?") } else { warn!("{name} is no setting; it is ignored") }
+    }
+}
+
+fn settings<P: Parts>() -> impl Iterator<Item = &'static Setting> {
+    let is_wanted = |setting: &Setting| P::PARTS.contains(&setting.part) || setting.names[0] == "PROXY_CONFIG_FILE";
+    SETTINGS.iter().copied().filter(move |setting| is_wanted(setting))
+}
+
+fn flag(setting: &'static Setting) -> Arg {
+    let suffix = if setting.secret { FILE_SUFFIX } else { "" };
+    let file = if setting.secret { "A file with the: " } else { "" };
+    let default = setting.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
+    let help = setting.help.trim_end_matches('.').replace('`', "");
+    Arg::new(setting.names[0])
+        .long(setting.flag())
+        .value_name("VALUE")
+        .value_parser(OsStringValueParser::new())
+        .hide_short_help(true)
+        .help_heading(format!("{} settings", setting.part.title()))
+        .help(format!("{file}{help}{default} [env: {}{suffix}]", setting.names[0]))
+}
+
+impl<P: Parts> Args for Flags<P> {
+    fn augment_args(command: Command) -> Command {
+        command.args(settings::<P>().map(flag))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<P: Parts> FromArgMatches for Flags<P> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = settings::<P>().filter_map(|setting| {
+            let name = setting.names[0];
+            Some((name, matches.get_one::<OsString>(name)?.clone()))
+        });
+        Ok(Self { given: given.collect(), parts: PhantomData })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}

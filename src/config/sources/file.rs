@@ -1,0 +1,105 @@
+//! The configuration file: TOML, of which the section `[proxy]` is ours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use toml::{Table, Value};
+
+use super::{Given, Origin, nearest};
+use crate::config::load::Problem;
+use crate::config::settings::{CONFIG_FILE, FILE_SUFFIX, SETTINGS, Setting};
+
+/// Largest configuration file, bytes.
+const MAX_SIZE: u64 = 1 << 20;
+
+/// The settings of a configuration file.
+pub(super) struct File {
+    pub(super) path: PathBuf,
+    /// By key, as the environment would have it.
+    values: Vec<(String, String)>,
+}
+
+impl File {
+    /// Reads the file, and says what in its section is not understood.
+    ///
+    /// # Errors
+    /// Why it is no configuration file, as words that follow its name.
+    pub(super) fn read(path: &Path, was_named: bool) -> Result<(Self, Vec<Problem>), String> {
+        let about = fs::metadata(path).map_err(|error| format!("which cannot be read: {error}"))?;
+        if about.len() > MAX_SIZE {
+            return Err(format!("which is larger than {MAX_SIZE} bytes"));
+        }
+        let text = fs::read_to_string(path).map_err(|error| format!("which cannot be read: {error}"))?;
+        let whole: Table = text.parse().map_err(|error: toml::de::Error| place(&text, &error))?;
+        let section = match whole.get("proxy") {
+            Some(Value::Table(section)) => section.clone(),
+            Some(_) => return Err("in which proxy is no section".into()),
+            None if was_named => return Err("which has no section [proxy]".into()),
+            None => Table::new(),
+        };
+        let known = keys();
+        let (mut values, mut problems) = (Vec::new(), Vec::new());
+        for (key, value) in section {
+            let name = Origin::File { path: path.to_owned(), key: key.clone() }.to_string();
+            match text_of(&value) {
+                // Empty ones are as if they were not there, also where they are not known.
+                Some(text) if text.is_empty() => {}
+                _ if !known.contains(&key) => problems.push(Problem::Unknown { near: nearest(&key, &known), name }),
+                Some(text) => values.push((key, text)),
+                None => {
+                    let setting = setting_of(&key).unwrap_or(&CONFIG_FILE);
+                    let given = format!("a TOML {}", value.type_str());
+                    problems.push(Problem::Bad { setting, name, given, accepts: setting.accepts.into() });
+                }
+            }
+        }
+        Ok((Self { path: path.to_owned(), values }, problems))
+    }
+
+    /// What it has for a setting.
+    pub(super) fn find(&self, setting: &'static Setting) -> Vec<Given> {
+        let given = |key: String, is_path| {
+            let (_, value) = self.values.iter().find(|(name, _)| *name == key)?;
+            let origin = Origin::File { path: self.path.clone(), key };
+            Some(Given { origin, value: value.into(), is_path })
+        };
+        keys_of(setting).filter_map(|(key, is_path)| given(key, is_path)).collect()
+    }
+}
+
+/// The keys of a setting, and whether their values are paths of files that have the value.
+fn keys_of(setting: &'static Setting) -> impl Iterator<Item = (String, bool)> {
+    let in_files = setting.keys().filter(|_| setting.secret);
+    let suffix = FILE_SUFFIX.to_ascii_lowercase();
+    setting.keys().map(|key| (key, false)).chain(in_files.map(move |key| (format!("{key}{suffix}"), true)))
+}
+
+fn setting_of(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().copied().find(|setting| keys_of(setting).any(|(name, _)| name == key))
+}
+
+/// Every key that may be in the section.
+fn keys() -> Vec<String> {
+    let settings = SETTINGS.iter().copied().filter(|setting| **setting != CONFIG_FILE);
+    settings.flat_map(keys_of).map(|(key, _)| key).collect()
+}
+
+/// A value as the environment would have it; lists have commas between.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
+        Value::Array(values) => {
+            let texts: Option<Vec<_>> =
+                values.iter().filter(|value| !value.is_array()).map(text_of).collect::<Option<Vec<_>>>();
+            texts.map(|texts| texts.join(","))
+        }
+        Value::Datetime(_) | Value::Table(_) => None,
+    }
+}
+
+/// Where a file is no TOML, without its text: that may hold secrets.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+    format!("which is no TOML in line {line}: {}", error.message())
+}
