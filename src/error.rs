@@ -220,6 +220,14 @@ pub enum Error {
         /// The refusal in the words of the MQTT specification.
         detail: String,
     },
+    /// The broker's certificate is not trusted, or the broker does not trust ours.
+    #[error("no trust between this proxy and broker {object}: {detail}")]
+    BrokerUntrusted {
+        /// The broker's address.
+        object: String,
+        /// Whose certificate, and what is wrong with it.
+        detail: String,
+    },
     /// A client of our own (TLS, HTTP, MQTT) could not be set up.
     #[error("{object} cannot be set up: {detail}")]
     Setup {

@@ -8,6 +8,7 @@ mod net;
 mod options;
 mod outage;
 mod receipt;
+mod refusal;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{
-    AsyncClient, ConnectReturnCode, ConnectionError, Event, EventLoop, Packet, PublishOptions, QoS, StateError, SubAck,
-    SubscribeFilter, SubscribeReasonCode,
+    AsyncClient, ConnectionError, Event, EventLoop, Packet, PublishOptions, QoS, StateError, SubAck, SubscribeFilter,
+    SubscribeReasonCode,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -271,7 +272,7 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
                         for event in read {
                             self.take_message(event);
                         }
-                        break self.refusal(&error).map_or(Break::Failed(error), Break::Refused);
+                        break refusal::of(&self.address, &error).map_or(Break::Failed(error), Break::Refused);
                     }
                 }
             };
@@ -425,19 +426,6 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
         self.health.send_modify(|health| {
             *health = Health { is_up: true, connections: health.connections + 1, outage };
         });
-    }
-
-    /// A refusal that waiting does not mend.
-    fn refusal(&self, error: &ConnectionError) -> Option<Error> {
-        let ConnectionError::ConnectionRefused(code) = error else { return None };
-        let detail = match code {
-            ConnectReturnCode::RefusedProtocolVersion => "MQTT 3.1.1 is not accepted (return code 1)",
-            ConnectReturnCode::BadClientId => "the client identifier is not accepted (return code 2)",
-            ConnectReturnCode::BadUserNamePassword => "bad user name or password (return code 4)",
-            ConnectReturnCode::NotAuthorized => "not authorized (return code 5)",
-            ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::Success => return None,
-        };
-        Some(Error::BrokerRefused { object: self.address.to_string(), detail: detail.into() })
     }
 
     async fn disconnect(self, mut event_loop: EventLoop) -> Result<(), Error> {

@@ -121,7 +121,7 @@ _CODES: dict[type[ProxyError], str] = {
     BadReferenceError: "bad-request not-served bad-reference",
     DeniedError: "denied unauthorized credentials unsigned bad-signature",
     NotFoundError: "unknown-image not-cached",
-    UnreachableError: "registry-unreachable broker-unreachable broker-refused unheard",
+    UnreachableError: "registry-unreachable broker-unreachable broker-refused broker-untrusted unheard",
     DeliveryTimeoutError: "timeout too-late",
     BadModuleError: "registry-answer unsupported ambiguous too-large size-mismatch digest-mismatch not-wasm",
     BusyError: "overloaded over-budget tag-moves given-way",

@@ -32,6 +32,10 @@ class Settings(TypedDict, total=False):
     share_group: str | None
     client_id: str | None
     client_key: str | None
+    mqtt_tls_ca_cert: str | PathLike[str] | None
+    mqtt_tls_client_cert: str | PathLike[str] | None
+    mqtt_tls_client_key: str | PathLike[str] | None
+    mqtt_tls_insecure_skip_verify: bool | str | None
     registry_url: str | None
     authenticate: bool | str | None
     registry_username: str | None

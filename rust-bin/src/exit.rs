@@ -31,6 +31,10 @@ pub(crate) fn fail(status: u8, message: &str, hint: Option<&str>) -> u8 {
 
 /// As [`fail`], for an error of the core.
 pub(crate) fn fail_with(error: &Error) -> u8 {
-    let status = if matches!(error, Error::BrokerRefused { .. }) { BROKER_REFUSED } else { FAILURE };
+    let status = if matches!(error, Error::BrokerRefused { .. } | Error::BrokerUntrusted { .. }) {
+        BROKER_REFUSED
+    } else {
+        FAILURE
+    };
     fail(status, &error.to_string(), error.hint())
 }

@@ -2,6 +2,7 @@
 //!
 //! It is a library so that the binary and the console command of the Python wheel are the same program.
 
+mod config;
 #[cfg(feature = "embedded")]
 mod demo;
 mod exit;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     /// Run the service until SIGTERM or SIGINT (the default).
     Run(run::Options),
+    /// Print the settings that are in force, and where each comes from.
+    Config(config::Options),
     #[cfg(feature = "embedded")]
     /// Deliver modules between parts inside this process; nothing has to be installed.
     Demo(demo::Options),
@@ -62,6 +65,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let task = runtime.spawn(async {
         match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(options) => run::run(options).await,
+            Command::Config(options) => config::run(&options),
             #[cfg(feature = "embedded")]
             Command::Demo(options) => demo::run(options).await,
         }

@@ -120,6 +120,7 @@ classes! {
     Disk: "disk", Fetch, Local, retryable: true;
     BrokerUnreachable: "broker-unreachable", Connect, Broker, retryable: true;
     BrokerRefused: "broker-refused", Connect, Broker, retryable: false;
+    BrokerUntrusted: "broker-untrusted", Connect, Broker, retryable: false;
     Setup: "setup", Connect, Local, retryable: false;
     Stopping: "stopping", Publish, Local, retryable: true;
     Withdrawn: "withdrawn", Publish, Local, retryable: true;

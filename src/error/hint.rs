@@ -59,6 +59,10 @@ impl Error {
             Self::BrokerRefused { .. } => {
                 "check PROXY_CLIENT_ID and PROXY_CLIENT_KEY, and what the broker permits them on this channel"
             }
+            Self::BrokerUntrusted { .. } => {
+                "check PROXY_MQTT_TLS_CA_CERT, that the broker's certificate is valid and for this host name, and \
+                 PROXY_MQTT_TLS_CLIENT_CERT if it wants one"
+            }
             Self::Timeout { total_chunks: 0, .. } => {
                 "check that a proxy serves this channel, and that its broker and topic layout are the same"
             }

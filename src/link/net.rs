@@ -29,7 +29,11 @@ pub(super) fn mqtt_options(mqtt: &MqttConfig, options: &LinkOptions) -> Result<M
     let BrokerAddress { host, port, tls, path } = &mqtt.address;
     let broker = match path {
         None => Broker::tcp(host.clone(), *port),
-        Some(_) => Broker::websocket(mqtt.address.to_string()).map_err(|error| setup(&error))?,
+        // The transport says whether there is TLS below; the library takes no wss:// here.
+        Some(_) => {
+            let address = BrokerAddress { tls: false, ..mqtt.address.clone() };
+            Broker::websocket(address.to_string()).map_err(|error| setup(&error))?
+        }
     };
     let mut mqtt_options = MqttOptions::new(options.client_id.clone(), broker);
     mqtt_options

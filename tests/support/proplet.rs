@@ -42,6 +42,11 @@ pub async fn connect_through(relay: &Relay) -> Proplet {
     connect_to(&relay.host(), HERE, Layout::Plain, 2, None).await
 }
 
+/// A proplet that knows the broker by an address.
+pub async fn connect_by(address: &str) -> Proplet {
+    connect_to(address, HERE, Layout::Plain, 2, None).await
+}
+
 async fn connect_to(
     address: &str,
     (domain, channel): (&str, &str),

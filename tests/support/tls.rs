@@ -3,11 +3,12 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
 };
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// The names of this machine.
@@ -45,7 +46,9 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 impl Authority {
     /// Makes an authority that nobody trusts yet, another one each time.
     pub fn new() -> Self {
-        let mut params = params("authority of the tests", &[]);
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let name = format!("authority {} of the tests", MADE.fetch_add(1, Ordering::Relaxed));
+        let mut params = params(&name, &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().expect("the authority's key");
@@ -67,12 +70,33 @@ impl Authority {
         self.sign(params("client of the tests", &[]), ExtendedKeyUsagePurpose::ClientAuth)
     }
 
+    /// Makes a certificate for a server that has another name.
+    pub fn server_of(&self, name: &str) -> Tls {
+        self.sign(params("server of the tests", &[name]), ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// Makes a certificate for a server on this machine that was valid once.
+    pub fn expired_server(&self) -> Tls {
+        self.sign(expired(params("server of the tests", &NAMES)), ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// Makes a certificate for a client that was valid once.
+    pub fn expired_client(&self) -> Tls {
+        self.sign(expired(params("client of the tests", &[])), ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
     fn sign(&self, mut params: CertificateParams, usage: ExtendedKeyUsagePurpose) -> Tls {
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.0).expect("a signed certificate");
         Tls { certificate: certificate.pem(), key: key.serialize_pem(), issuer: self.certificate() }
     }
+}
+
+fn expired(mut params: CertificateParams) -> CertificateParams {
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2021, 1, 1);
+    params
 }
 
 fn params(common_name: &str, names: &[&str]) -> CertificateParams {

@@ -90,9 +90,8 @@ fn text_of(value: &Value) -> Option<String> {
         Value::String(text) => Some(text.clone()),
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
         Value::Array(values) => {
-            let texts: Option<Vec<_>> =
-                values.iter().filter(|value| !value.is_array()).map(text_of).collect::<Option<Vec<_>>>();
-            texts.map(|texts| texts.join(","))
+            let item = |value: &Value| if value.is_array() { None } else { text_of(value) };
+            values.iter().map(item).collect::<Option<Vec<_>>>().map(|items| items.join(","))
         }
         Value::Datetime(_) | Value::Table(_) => None,
     }

@@ -1,0 +1,85 @@
+//! `propeller-proxy config`: what is in force, and where each value comes from.
+
+use clap::Args;
+use propeller_proxy::config::{Config, Effective, Origin};
+use serde_json::json;
+
+use crate::settings::{All, Flags};
+use crate::{exit, settings};
+
+/// Where origins begin, columns, unless a value is longer.
+const WIDTH: usize = 60;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  propeller-proxy config
+  propeller-proxy config --format json
+  PROXY_MQTT_QOS=1 propeller-proxy config --chunk-size 64KiB
+
+Secrets are shown as ***. The exit status is 78 if the service would not start with this configuration.")]
+pub(crate) struct Options {
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    settings: Flags<All>,
+}
+
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+pub(crate) fn run(options: &Options) -> u8 {
+    let sources = options.settings.sources();
+    let settings = sources.explain();
+    match options.format {
+        Format::Text => print!("{}", text(&settings)),
+        Format::Json => println!("{}", json(&settings)),
+    }
+    for warning in settings::unknown_variables() {
+        eprintln!("warning: {warning}");
+    }
+    match Config::load(&sources) {
+        Ok(_) => exit::SUCCESS,
+        Err(error) => exit::fail(exit::CONFIGURATION, &error.to_string(), None),
+    }
+}
+
+/// Lines as in the environment; those that hold a default, or nothing, are comments.
+fn text(settings: &[Effective]) -> String {
+    let width = settings.iter().map(|setting| assignment(setting).len().min(WIDTH)).max().unwrap_or_default();
+    let line = |setting: &Effective| {
+        let origin = match (&setting.origin, &setting.value) {
+            (Origin::Default, None) => "not set".into(),
+            (origin, _) => origin.to_string(),
+        };
+        format!("{:width$}  # {origin}\n", assignment(setting))
+    };
+    let of_part = |part: &[Effective]| {
+        let lines: String = part.iter().map(line).collect();
+        format!("# {}\n{lines}", part[0].setting.part.title())
+    };
+    settings.chunk_by(|one, other| one.setting.part == other.setting.part).map(of_part).collect::<Vec<_>>().join("\n")
+}
+
+fn assignment(Effective { setting, value, origin }: &Effective) -> String {
+    let comment = if *origin == Origin::Default { "# " } else { "" };
+    format!("{comment}{}={}", setting.names[0], value.as_deref().unwrap_or_default().escape_debug())
+}
+
+fn json(settings: &[Effective]) -> serde_json::Value {
+    let row = |Effective { setting, value, origin }: &Effective| {
+        let (kind, name) = match origin {
+            Origin::Flag(flag) => ("flag", Some(format!("--{flag}"))),
+            Origin::Variable(name) => ("environment", Some(name.clone())),
+            Origin::File { path, key } => ("file", Some(format!("{key} in {}", path.display()))),
+            Origin::Default => (if value.is_some() { "default" } else { "not set" }, None),
+        };
+        json!({ "name": setting.names[0], "value": value, "origin": kind, "given_by": name })
+    };
+    settings.iter().map(row).collect()
+}

@@ -1,0 +1,207 @@
+//! Settings from flags, the environment and a configuration file, as the binary reads them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use propeller_proxy::topic::Layout;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::support::daemon::{BINARY, Daemon};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::mosquitto::{Mosquitto, Options};
+use crate::support::{path, proplet, wasm_of_size, write};
+
+const REQUIRED: &str = "[proxy]\ndomain_id = \"d\"\nchannel_id = \"c\"\nregistry_url = \"localhost:5000\"\n";
+
+/// A working directory, perhaps with a `config.toml`.
+struct Place(TempDir);
+
+impl Place {
+    fn with(config: &str) -> Self {
+        let place = Self(tempfile::tempdir().expect("a folder"));
+        place.write("config.toml", config);
+        place
+    }
+
+    fn write(&self, name: &str, text: &str) -> String {
+        write(self.0.path(), name, text)
+    }
+
+    async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).env_clear().envs(variables.iter().copied()).current_dir(self.0.path());
+        command.output().await.expect("run the binary")
+    }
+
+    /// What `config` says of a setting: its value, the kind of its origin, and by what it was given.
+    async fn explains(&self, name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> [Value; 3] {
+        let output = self.run(&[&["config", "--format", "json"], arguments].concat(), variables).await;
+        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+        let row = rows.into_iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name} is not listed"));
+        ["value", "origin", "given_by"].map(|field| row[field].clone())
+    }
+
+    /// The problems that make a configuration unusable.
+    async fn problems(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
+        let output = self.run(&[&["config"], arguments].concat(), variables).await;
+        assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
+        text(&output.stderr)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[tokio::test]
+async fn a_flag_is_over_the_environment_and_that_is_over_the_file() {
+    let place = Place::with(&format!("{REQUIRED}mqtt_qos = 1\n"));
+    let flag = ["--mqtt-qos", "0"];
+    let variable = [("PROXY_MQTT_QOS", "2")];
+    let by = |arguments, variables| place.explains("PROXY_MQTT_QOS", arguments, variables);
+    assert_eq!(by(&flag, &variable).await, ["0", "flag", "--mqtt-qos"]);
+    assert_eq!(by(&[], &variable).await, ["2", "environment", "PROXY_MQTT_QOS"]);
+    assert_eq!(by(&[], &[]).await, ["1", "file", "mqtt_qos in config.toml"]);
+    assert_eq!(by(&[], &[("PROXY_MQTT_QOS", "")]).await, ["1", "file", "mqtt_qos in config.toml"]);
+    place.write("config.toml", REQUIRED);
+    assert_eq!(by(&[], &[]).await, [Value::from("2"), "default".into(), Value::Null]);
+    let not_set = [Value::Null, "not set".into(), Value::Null];
+    assert_eq!(place.explains("PROXY_SHARE_GROUP", &[], &[]).await, not_set);
+}
+
+#[tokio::test]
+async fn a_file_is_named_by_a_flag_or_a_variable() {
+    let place = Place::with("[proxy]\nmqtt_qos = 0\n");
+    let named = place.write("named.toml", &format!("{REQUIRED}mqtt_qos = 1\n"));
+    let expected: [Value; 3] = ["1".into(), "file".into(), format!("mqtt_qos in {named}").into()];
+    assert_eq!(place.explains("PROXY_MQTT_QOS", &["--config-file", &named], &[]).await, expected);
+    assert_eq!(place.explains("PROXY_MQTT_QOS", &[], &[("PROXY_CONFIG_FILE", &named)]).await, expected);
+    let problems = place.problems(&["--config-file", "missing.toml"], &[]).await;
+    assert!(problems.contains("--config-file is \"missing.toml\", which cannot be read"), "{problems}");
+    let other = place.write("other.toml", "[manager]\nchannel_id = \"x\"\n");
+    let problems = place.problems(&["--config-file", &other], &[]).await;
+    assert!(problems.contains("which has no section [proxy]"), "{problems}");
+}
+
+/// Each row: a file, and what is said of it.
+#[tokio::test]
+async fn what_a_file_cannot_mean_is_told() {
+    for (lines, said) in [
+        ("mqtt_adress = \"x\"", "mqtt_adress in config.toml is no setting; did you mean mqtt_address?"),
+        ("client_kee = \"x\"", "client_kee in config.toml is no setting; did you mean client_key?"),
+        ("something_else = 1", "something_else in config.toml is no setting; `propeller-proxy config` lists them"),
+        ("workload_key = \"00\"", "workload_key in config.toml is no setting: modules are sent as they are"),
+        ("config_file = \"x\"", "config_file in config.toml is no setting"),
+        ("mqtt_qos = 3", "mqtt_qos in config.toml is \"3\"; give 0, 1 or 2"),
+        ("mqtt_qos = 2026-01-01", "mqtt_qos in config.toml is a TOML datetime; give 0, 1 or 2"),
+        ("mqtt_qos = [[1]]", "mqtt_qos in config.toml is a TOML array; give 0, 1 or 2"),
+        ("tenant_id = \"other\"", "domain_id in config.toml and tenant_id in config.toml mean the same"),
+        ("client_id = \"x\"", "PROXY_CLIENT_KEY is missing"),
+        ("client_key = secret", "which is no TOML in line 5"),
+    ] {
+        let place = Place::with(&format!("{REQUIRED}{lines}\n"));
+        let problems = place.problems(&[], &[]).await;
+        assert!(problems.contains(said), "{lines}: {problems}");
+        assert!(!problems.contains("secret"), "{problems}");
+    }
+    let place = Place::with(&format!("{REQUIRED}registry_allow = [\"ghcr.io\", \"quay.io\"]\nauthenticate = false\n"));
+    let allow = place.explains("PROXY_REGISTRY_ALLOW", &[], &[]).await;
+    assert_eq!(allow[0], "ghcr.io,quay.io");
+    assert!(place.run(&["config"], &[]).await.status.success());
+}
+
+#[tokio::test]
+async fn a_secret_may_be_in_a_file_and_is_not_shown() {
+    let place = Place::with(&format!("{REQUIRED}client_id = \"proxy\"\nclient_key_file = \"key\"\n"));
+    let key = place.write("key", "canary-secret\n");
+    let output = place.run(&["config"], &[]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("PROXY_CLIENT_KEY=***"), "{}", text(&output.stdout));
+    assert!(!text(&output.stdout).contains("canary"), "{}", text(&output.stdout));
+    let given = place.explains("PROXY_CLIENT_KEY", &["--client-key-file", &key], &[]).await;
+    assert_eq!(given, ["***", "flag", "--client-key-file"]);
+    let given = place.explains("PROXY_CLIENT_KEY", &[], &[("PROXY_CLIENT_KEY_FILE", &key)]).await;
+    assert_eq!(given, ["***", "environment", "PROXY_CLIENT_KEY_FILE"]);
+
+    let problems = place.problems(&[], &[("PROXY_CLIENT_KEY_FILE", "nowhere")]).await;
+    assert!(problems.contains("PROXY_CLIENT_KEY_FILE is \"nowhere\", which cannot be read"), "{problems}");
+    assert!(problems.contains("the path of a file that has the password"), "{problems}");
+    let both = [("PROXY_CLIENT_KEY_FILE", &*key), ("PROXY_CLIENT_KEY", "canary-other")];
+    let problems = place.problems(&[], &both).await;
+    assert!(problems.contains("PROXY_CLIENT_KEY and PROXY_CLIENT_KEY_FILE mean the same"), "{problems}");
+    assert!(!problems.contains("canary"), "{problems}");
+    let empty = place.write("empty", "\n");
+    let problems = place.problems(&[], &[("PROXY_CLIENT_KEY_FILE", &empty)]).await;
+    assert!(problems.contains("which is empty"), "{problems}");
+    let secret = place.run(&["config", "--client-key", "canary"], &[]).await;
+    assert_eq!(secret.status.code(), Some(2), "a secret on the command line");
+}
+
+#[tokio::test]
+async fn a_variable_that_is_no_setting_is_told_and_ignored() {
+    let place = Place::with(REQUIRED);
+    let output = place.run(&["config"], &[("PROXY_MQTT_ADRESS", "x"), ("PROXY_SOMETHING_ELSE", "y")]).await;
+    assert!(output.status.success());
+    let said = text(&output.stderr);
+    assert!(said.contains("PROXY_MQTT_ADRESS is no setting; did you mean PROXY_MQTT_ADDRESS?"), "{said}");
+    assert!(said.contains("PROXY_SOMETHING_ELSE is no setting, and is ignored"), "{said}");
+}
+
+/// Passwords within addresses are masked as secrets are.
+#[tokio::test]
+async fn what_may_be_a_password_in_an_address_is_not_shown() {
+    let place = Place::with(REQUIRED);
+    let output = place.run(&["config", "--registry-url", "https://ada:canary@localhost:5000"], &[]).await;
+    let all = text(&output.stdout) + &text(&output.stderr);
+    assert!(all.contains("https://***@localhost:5000") && !all.contains("canary"), "{all}");
+}
+
+/// What an operator of the original has: the environment with the addresses, and `config.toml` as provisioning wrote it, in
+/// its older and its newer form. The same devices get the same modules.
+#[tokio::test]
+async fn what_was_written_for_the_original_starts_ours_unchanged() {
+    let registry = DockerRegistry::start().await;
+    let module = wasm_of_size(700_000);
+    registry.pusher().wasm("add", "latest", module.clone()).await;
+    for (domain, client, key) in [("domain_id", "client_id", "client_key"), ("tenant_id", "entity_id", "api_key")] {
+        let place = Place::with(&format!(
+            "# generated\n[manager]\n{domain} = \"domain\"\n{client} = \"m\"\n{key} = \"m-key\"\nchannel_id = \"channel\"\n\n\
+             [proplet]\n{domain} = \"domain\"\n{client} = \"p\"\n{key} = \"p-key\"\nchannel_id = \"channel\"\n\n\
+             [proxy]\n{domain} = \"domain\"\n{client} = \"proxy\"\n{key} = \"proxy-key\"\nchannel_id = \"channel\"\n",
+        ));
+        let users = [("proxy", "proxy-key"), ("p", "p-key")];
+        let broker = Mosquitto::with(Options { users: &users, ..Options::default() }).await;
+        let variables = [
+            ("PROXY_LOG_LEVEL", "info".to_owned()),
+            ("PROXY_MQTT_ADDRESS", broker.address()),
+            ("PROXY_MQTT_TIMEOUT", "30s".to_owned()),
+            ("PROXY_MQTT_QOS", "2".to_owned()),
+            ("PROXY_CHUNK_SIZE", "512000".to_owned()),
+            ("PROXY_AUTHENTICATE", "false".to_owned()),
+            ("PROXY_REGISTRY_URL", registry.host().to_owned()),
+        ];
+        let mut command = Command::new(BINARY);
+        command.current_dir(place.0.path());
+        let daemon = Daemon::spawn_by(command, &variables);
+        daemon.logged("\"subscribed\"").await;
+        let proplet = proplet::connect_as(&broker, Layout::Plain, 2, Some(("p", "p-key"))).await;
+        let got = proplet.request(&format!("{}/add:latest", registry.host())).await;
+        assert_eq!(got.as_deref(), Some(&module[..]), "{}", daemon.log());
+    }
+}
+
+/// A file that is not ours, in the directory from which somebody calls, is in nobody's way.
+#[tokio::test]
+async fn a_usual_file_of_another_program_is_left_alone() {
+    let place = Place::with("[server]\nport = 1\n");
+    let output =
+        place.run(&["config", "--domain-id", "d", "--channel-id", "c", "--registry-url", "localhost"], &[]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    fs::remove_file(Path::new(path(place.0.path())).join("config.toml")).expect("remove the file");
+    let output =
+        place.run(&["config", "--domain-id", "d", "--channel-id", "c", "--registry-url", "localhost"], &[]).await;
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
