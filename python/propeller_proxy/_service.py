@@ -98,6 +98,9 @@ class Service(Generic[CoreT]):
                 # It may be there already. Kept, because a job that nobody has is cancelled.
                 self._ending = self._core.stop()
             raise
+        if self._state != "starting":
+            # Somebody has stopped it meanwhile.
+            raise self._closed(self._state)
         self._state = "running"
 
     def _running(self) -> CoreT:
@@ -107,5 +110,5 @@ class Service(Generic[CoreT]):
         return self._core
 
     def _closed(self, state: str) -> ProxyError:
-        hint = "use it in a `with` block, or call start() before"
+        hint = None if "being started" in state else "use it in a `with` block, or call start() before"
         return _error(code="closed", message=f"the {type(self).__name__} is {state}", hint=hint)

@@ -53,8 +53,8 @@ class Proplet(Service[_core.Proplet]):
         """Take a broker and a channel, by default those of the environment; nothing is connected yet.
 
         `layout` is that of the topics, ``plain`` or ``messages``. A `strict` one raises `DeliveryError` in `request`
-        when a chunk comes twice, tells another number of chunks, or leaves a gap. Of the settings, `mqtt_timeout`, `mqtt_tls_…`,
-        `mqtt_qos`, `client_id` and `client_key` have an effect. Raises `ConfigurationError`.
+        when a chunk comes twice, tells another number of chunks, or leaves a gap. Of the settings, `mqtt_timeout`,
+        `mqtt_qos`, `mqtt_tls_…`, `client_id` and `client_key` have an effect. Raises `ConfigurationError`.
         """
         given: Settings = {"mqtt_address": broker_url, "domain_id": domain, "channel_id": channel}
         merged = environment({**settings, **{name: value for name, value in given.items() if value is not None}})

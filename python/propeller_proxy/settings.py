@@ -1,7 +1,7 @@
 """The settings, as keyword arguments.
 
-They are the environment variables of the README in lower case without ``PROXY_``. What is not given as a keyword comes
-from the environment of the process, and then from the defaults.
+They are the environment variables of ``docs/configuration.md`` in lower case without ``PROXY_``. What is not given as a
+keyword comes from the environment of the process, and then from the defaults; a configuration file is not read.
 """
 
 import os
@@ -86,8 +86,11 @@ def _keyword(variable: str) -> str:
     return variable.lower().removeprefix(_PREFIX.lower())
 
 
-# The keyword, and all variables that mean it, those first that win.
-_VARIABLES = {_keyword(names[0]): [*names, *old_names] for names, old_names, *_ in _core.SETTINGS}
+# The keyword, and all variables that mean it, those first that win; a secret may be in a file that a variable names.
+_VARIABLES = {
+    _keyword(names[0]): [*names, *old_names, *(f"{name}_FILE" for name in names if secret)]
+    for names, old_names, _default, _accepts, _help, secret in _core.SETTINGS
+}
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:
@@ -111,10 +114,11 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
 def readable(environment: Mapping[str, str]) -> dict[str, str]:
     """Return every setting that has a value, by its keyword; defaults are among them, and secrets are ``"***"``."""
     values = {}
-    for names, old_names, default, _accepts, _help, secret in _core.SETTINGS:
-        given = next(filter(None, map(environment.get, [*names, *old_names])), None)
+    for names, _old_names, default, _accepts, _help, secret in _core.SETTINGS:
+        keyword = _keyword(names[0])
+        given = next(filter(None, map(environment.get, _VARIABLES[keyword])), None)
         if value := given or default:
-            values[_keyword(names[0])] = "***" if secret else value
+            values[keyword] = "***" if secret else value
     return values
 
 

@@ -39,6 +39,7 @@ def deliver(tmp_path: Path, native: Path, broker: Server, registry: Server) -> I
         "PROXY_MQTT_ADDRESS": f"tcp://localhost:{broker.port}",
         "PROXY_DOMAIN_ID": DOMAIN,
         "PROXY_CHANNEL_ID": CHANNEL,
+        "PROXY_HTTP_PORT": "0",
     }
     topic = f"m/{DOMAIN}/c/{CHANNEL}/registry"
     server = ["-h", "localhost", "-p", str(broker.port), "-q", "2"]

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import pytest
 from parts import Parts, Silent, eventually, is_prompt
 from propeller_proxy import Event, Proplet, Proxy, ProxyError, Registry, deliver_many_async, embedded
+from propeller_proxy._core import Job
+from propeller_proxy._service import Startable
 from servers import DEADLINE, Process
 
 LIMIT = 0.2
@@ -222,8 +224,27 @@ def test_ctrl_c_ends_every_call(tmp_path: Path, name: str) -> None:
     assert is_prompt(attempt, LIMIT)
 
 
+class Beginning:
+    """The core of something that is started, which keeps the job of its start."""
+
+    def __init__(self, core: Startable) -> None:
+        """Keep what is begun by `core`."""
+        self.core = core
+
+    def start(self) -> Job:
+        """Start."""
+        self.job = self.core.start()
+        return self.job
+
+    def __getattr__(self, name: str) -> object:
+        """Return what the core has."""
+        return getattr(self.core, name)
+
+
 @pytest.mark.parametrize("kind", ["proxy", "proplet", "broker", "registry"])
-def test_a_start_that_is_cancelled_when_it_is_done_is_undone(embedded_parts: Parts, kind: str) -> None:
+def test_a_start_that_is_cancelled_when_it_is_done_is_undone(
+    embedded_parts: Parts, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where nobody has heard yet that it is done."""
     services: dict[str, Proxy | Proplet | embedded.Broker | embedded.Registry] = {
         "proxy": embedded_parts.proxy(),
@@ -232,12 +253,14 @@ def test_a_start_that_is_cancelled_when_it_is_done_is_undone(embedded_parts: Par
         "registry": embedded.Registry(),
     }
     service = services[kind]
+    core = Beginning(service._core)
+    monkeypatch.setattr(service, "_core", core)
 
     async def cancelled() -> None:
         starting = asyncio.ensure_future(service.start_async())
         await asyncio.sleep(0)
         # The loop is busy, and the start goes on.
-        time.sleep(0.5)
+        assert core.job.wait(DEADLINE)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting

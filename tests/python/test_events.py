@@ -124,7 +124,8 @@ def test_readers_can_be_closed_from_another_thread(embedded_parts: Parts, form: 
     with embedded_parts.proxy() as proxy, ThreadPoolExecutor(1) as thread:
         events = proxy.events()
         collected = thread.submit(collect, events, form)
-        time.sleep(0.05)
+        while events._job is None and not collected.done():
+            time.sleep(0.001)
         events.close()
         collected.result(60)
         assert collect(events, form) == []

@@ -55,7 +55,7 @@ def test_the_package_runs_as_a_module() -> None:
     """`python -m` is for where scripts are not on the path."""
     outcome = run(sys.executable, "-m", "propeller_proxy", "--version")
     assert outcome == (0, f"propeller-proxy {propeller_proxy.__version__}\n", "")
-    assert "Usage: propeller-proxy [COMMAND]" in run(sys.executable, "-m", "propeller_proxy", "--help").stdout
+    assert "Usage: propeller-proxy" in run(sys.executable, "-m", "propeller_proxy", "--help").stdout
 
 
 def test_the_demo_verifies_what_it_delivers() -> None:

@@ -128,7 +128,7 @@ def test_what_was_tampered_with_is_not_returned(
     embedded_parts: Parts, embedded_registry: embedded.Registry, client: Client, call: Call
 ) -> None:
     """The digest of the layer tells."""
-    pushed = embedded_registry.push("add", ADD)
+    pushed = call(embedded_registry.push, "add", ADD)
     assert pushed.layer == digest(ADD)
     embedded_registry.tamper(pushed.layer)
     with pytest.raises(BadModuleError, match=pushed.layer) as caught:

@@ -85,6 +85,8 @@ def test_a_device_gets_what_was_pushed(
         "PROXY_MQTT_ADDRESS": f"tcp://localhost:{broker.port}",
         "PROXY_CHUNK_SIZE": str(CHUNK_SIZE),
         "HOME": str(tmp_path),
+        # The usual one may be taken.
+        "PROXY_HTTP_PORT": "0",
     }
     topic = f"m/{DOMAIN}/c/{CHANNEL}/{layout}"
     device = ["-h", "localhost", "-p", str(broker.port), "-u", DEVICE[0], "-P", DEVICE[1], "-q", "2"]
