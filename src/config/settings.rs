@@ -105,7 +105,7 @@ pub(super) const LOG_LEVEL: Setting = Setting {
     default: Some("info"),
     accepts: "trace, debug, info, warn or error",
     help: "Least severe level of the log.",
-    ..OF_OPERATION
+    ..OF_PROXY
 };
 pub(super) const INSTANCE_ID: Setting = Setting {
     names: &["PROXY_INSTANCE_ID"],
