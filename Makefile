@@ -8,7 +8,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):/usr/sbin
 
-.PHONY: all install wheel demo test test-rust test-python lint bench notebooks clean help
+.PHONY: all install wheel demo test test-rust test-python lint bench docs notebooks clean help
 
 all: ## build the release binary, build/propeller-proxy
 	cargo build --release --locked -p propeller-proxy-daemon
@@ -48,6 +48,9 @@ bench: all wheel ## measure on real servers; BASELINE=an earlier run's JSON file
 	scripts/install-test-tools
 	$(if $(BASELINE),BASELINE='$(abspath $(BASELINE))') PROPELLER_WHEEL="$$(echo $(CURDIR)/build/wheels/*.whl)" \
 	  cargo bench --locked -p propeller-proxy-daemon --bench delivery
+
+docs: $(VENV)/installed ## build the documentation into build/site; every warning is an error
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 notebooks: extension ## run the notebooks, and write docs/notebooks anew
 	python notebooks/fetch_modules.py

@@ -431,7 +431,7 @@ fn reference() -> String {
             ),
             ("Also", Some(aliases.join(", ")).filter(|aliases| !aliases.is_empty())),
             ("Default", setting.default.map(code)),
-            ("Accepts", Some(setting.accepts.replace('*', "\\*"))),
+            ("Accepts", Some(setting.accepts.replace('*', "\\*").replace('[', "\\["))),
         ];
         let rows: String =
             rows.into_iter().filter_map(|(title, value)| Some(format!("- {title}: {}\n", value?))).collect();
