@@ -164,6 +164,24 @@ impl Config {
         load::load_registry(sources)
     }
 
+    /// Reads the settings of registries, of the store and of delivery only: what becomes of a module before it is sent.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_inspection(
+        sources: &Sources<'_>,
+    ) -> Result<(RegistryConfig, StoreConfig, DeliveryConfig), ConfigError> {
+        load::load_inspection(sources)
+    }
+
+    /// Reads what the daemon tells those who run it only.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_operation(sources: &Sources<'_>) -> Result<OperationConfig, ConfigError> {
+        load::load_operation(sources)
+    }
+
     /// Reads the settings of the broker only.
     ///
     /// # Errors
