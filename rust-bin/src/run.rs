@@ -3,7 +3,7 @@
 use clap::Args;
 use propeller_proxy::config::Config;
 use propeller_proxy::service::Service;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::settings::{All, Flags};
 use crate::{exit, logging, settings, shutdown};
@@ -21,7 +21,9 @@ pub(crate) async fn run(options: Options) -> u8 {
         Err(error) => return exit::fail(exit::CONFIGURATION, &error.to_string(), None),
     };
     logging::start(config.operation.log_level, config.operation.log_format);
-    settings::warn_of_unknown_variables();
+    for warning in settings::unknown_variables() {
+        warn!("{warning}");
+    }
     let stop = match shutdown::on_signal() {
         Ok(stop) => stop,
         Err(error) => return exit::fail(exit::FAILURE, &format!("signals cannot be caught: {error}"), None),

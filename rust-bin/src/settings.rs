@@ -7,7 +7,6 @@ use std::marker::PhantomData;
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use propeller_proxy::config::{FILE_SUFFIX, Part, SETTINGS, Setting, Sources};
-use tracing::warn;
 
 /// What the settings of a command are about.
 pub(crate) trait Parts {
@@ -37,12 +36,13 @@ impl<P> Flags<P> {
     }
 }
 
-/// Says in the log which variables of the environment look like settings and are none.
-pub(crate) fn warn_of_unknown_variables() {
+/// Says which variables of the environment look like settings and are none, a sentence each.
+pub(crate) fn unknown_variables() -> impl Iterator<Item = String> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    for (name, near) in Sources::unknown_variables(names) {
-        if let Some(near) = near { warn!("{name} is no setting; did you mean {near}?") } else { warn!("{name} is no setting; it is ignored") }
-    }
+    Sources::unknown_variables(names).into_iter().map(|(name, near)| match near {
+        Some(near) => format!("{name} is no setting; did you mean {near}?"),
+        None => format!("{name} is no setting, and is ignored"),
+    })
 }
 
 fn settings<P: Parts>() -> impl Iterator<Item = &'static Setting> {
@@ -51,13 +51,13 @@ fn settings<P: Parts>() -> impl Iterator<Item = &'static Setting> {
 }
 
 fn flag(setting: &'static Setting) -> Arg {
-    let suffix = if setting.secret { FILE_SUFFIX } else { "" };
-    let file = if setting.secret { "A file with the: " } else { "" };
+    let (suffix, value_name) = if setting.secret { (FILE_SUFFIX, "FILE") } else { ("", "VALUE") };
+    let file = if setting.secret { "File that has the value: " } else { "" };
     let default = setting.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
     let help = setting.help.trim_end_matches('.').replace('`', "");
     Arg::new(setting.names[0])
         .long(setting.flag())
-        .value_name("VALUE")
+        .value_name(value_name)
         .value_parser(OsStringValueParser::new())
         .hide_short_help(true)
         .help_heading(format!("{} settings", setting.part.title()))
