@@ -26,7 +26,7 @@ pub use self::load::{ConfigError, Problem};
 pub use self::registry::{ClientIdentity, Credentials, Mirror, Permission, RegistryConfig, Repositories, TokenService};
 pub use self::settings::{FILE_SUFFIX, Part, SETTINGS, Setting};
 pub use self::sources::{Effective, Origin, Sources};
-pub use self::values::{LogFormat, LogLevel, MAX_CHUNK_SIZE, PullPolicy};
+pub use self::values::{LogFormat, LogLevel, MAX_CHUNK_SIZE, PullPolicy, positive_duration};
 use crate::delivery::schedule::Limits;
 use crate::delivery::versions::TagMoves;
 use crate::topic::Channels;
