@@ -12,7 +12,6 @@ use propeller_proxy::registry::Registry;
 use propeller_proxy::{folder, link};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 
 use crate::exit::{self, Failure};
 use crate::output::{self, Format, is_coloured, printable};
@@ -20,10 +19,11 @@ use crate::settings::{self, All, Flags};
 use crate::shutdown::unless_stopped;
 use crate::verbosity::Verbosity;
 
-const EXAMPLES: &str = "\
-  propeller-proxy check
-  propeller-proxy check --offline --config-file /etc/propeller-proxy/config.toml
-  propeller-proxy check --format json | jq -r '.checks[] | select(.ok | not) | .hint'";
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy check",
+    "propeller-proxy check --offline --config-file /etc/propeller-proxy/config.toml",
+    "propeller-proxy check --format json | jq -r '.checks[] | select(.ok | not) | .hint'",
+];
 
 #[derive(Debug, Args)]
 #[command(after_help = exit::help(EXAMPLES, exit::OF_BROKER))]
@@ -83,7 +83,7 @@ impl Check {
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     options.verbosity.start_log();
     for warning in settings::unknown_variables() {
-        warn!("{warning}");
+        options.verbosity.say(&format!("warning: {warning}"));
     }
     let sources = options.settings.sources();
     let checks = match Config::load(&sources) {

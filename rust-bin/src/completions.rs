@@ -6,10 +6,11 @@ use clap_complete::Shell;
 use crate::exit::{self, Failure};
 use crate::output;
 
-const EXAMPLES: &str = "\
-  propeller-proxy completions bash > /etc/bash_completion.d/propeller-proxy
-  propeller-proxy completions zsh > ~/.zfunc/_propeller-proxy
-  propeller-proxy completions fish > ~/.config/fish/completions/propeller-proxy.fish";
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy completions bash > /etc/bash_completion.d/propeller-proxy",
+    "propeller-proxy completions zsh > ~/.zfunc/_propeller-proxy",
+    "propeller-proxy completions fish > ~/.config/fish/completions/propeller-proxy.fish",
+];
 
 #[derive(Debug, Args)]
 #[command(after_help = exit::help(EXAMPLES, exit::ALWAYS))]

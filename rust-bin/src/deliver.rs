@@ -17,16 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{self, Topics};
 use crate::exit::{self, Failure};
-use crate::output::{self, Format, printable};
+use crate::output::{self, Format, chunks, printable};
 use crate::progress;
 use crate::settings::{All, Flags};
 use crate::shutdown::unless_stopped;
 use crate::verbosity::Verbosity;
 
-const EXAMPLES: &str = "\
-  propeller-proxy deliver localhost:5000/add:1.0
-  propeller-proxy deliver add:1.0 sub:2.1 --channel factory-7
-  propeller-proxy deliver add@sha256:4d5e… --format json";
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy deliver localhost:5000/add:1.0",
+    "propeller-proxy deliver add:1.0 sub:2.1 --channel factory-7",
+    "propeller-proxy deliver add@sha256:4d5e… --format json",
+];
 
 /// How often progress is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -132,10 +133,10 @@ fn print(options: &Options, outcomes: &[Outcome]) -> Result<u8, Failure> {
 }
 
 fn line(name: &str, Report { digest, plan, fetching, sending, .. }: &Report) -> String {
-    let (size, chunks) = (plan.size(), plan.total_chunks());
+    let (size, chunks) = (plan.size(), chunks(plan.total_chunks()));
     let (fetching, sending) = (fetching.as_secs_f64(), sending.as_secs_f64());
     let name = printable(name);
-    format!("{name} {digest}: {size} bytes in {chunks} chunks, fetched in {fetching:.3} s, sent in {sending:.3} s")
+    format!("{name} {digest}: {size} bytes in {chunks}, fetched in {fetching:.3} s, sent in {sending:.3} s")
 }
 
 fn row((name, outcome): (&String, &Outcome)) -> Value {

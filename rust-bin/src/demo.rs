@@ -31,10 +31,8 @@ const LARGE_MODULE: usize = 5_000_000;
 const DOMAIN: &str = "demo";
 const CHANNEL: &str = "demo";
 
-const EXAMPLES: &str = "\
-  propeller-proxy demo
-  propeller-proxy demo --wasm target/app.wasm
-  propeller-proxy demo --keep";
+const EXAMPLES: &[&str] =
+    &["propeller-proxy demo", "propeller-proxy demo --wasm target/app.wasm", "propeller-proxy demo --keep"];
 
 #[derive(Debug, Args)]
 #[command(after_help = exit::help(EXAMPLES, exit::ALWAYS))]

@@ -44,8 +44,8 @@ pub(crate) const OF_BROKER: &[u8] = &[SUCCESS, FAILURE, USAGE, BROKER_REFUSED, C
 pub(crate) const OF_REGISTRY: &[u8] = &[SUCCESS, FAILURE, USAGE, CONFIGURATION, INTERRUPTED, TERMINATED];
 
 /// The end of a help text: examples, and the statuses with which the command may end.
-pub(crate) fn help(examples: &str, statuses: &[u8]) -> String {
-    let mut help = format!("Examples:\n{examples}\n\nExit status:");
+pub(crate) fn help(examples: &[&str], statuses: &[u8]) -> String {
+    let mut help = format!("Examples:\n  {}\n\nExit status:", examples.join("\n  "));
     for (status, meaning) in MEANINGS.iter().filter(|(status, _)| statuses.contains(status)) {
         // Writing to a string does not fail.
         let _ = write!(help, "\n  {status:<3} {meaning}");

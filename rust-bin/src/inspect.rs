@@ -18,10 +18,11 @@ use crate::settings::{Flags, OfModules};
 use crate::shutdown::unless_stopped;
 use crate::verbosity::Verbosity;
 
-const EXAMPLES: &str = "\
-  propeller-proxy inspect localhost:5000/add:1.0
-  propeller-proxy inspect ghcr.io/acme/add:1.0 --verify-key cosign.pub
-  propeller-proxy inspect localhost:5000/add:1.0 --format json | jq -r .module.digest";
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy inspect localhost:5000/add:1.0",
+    "propeller-proxy inspect ghcr.io/acme/add:1.0 --verify-key cosign.pub",
+    "propeller-proxy inspect localhost:5000/add:1.0 --format json | jq -r .module.digest",
+];
 
 #[derive(Debug, Args)]
 #[command(after_help = exit::help(EXAMPLES, exit::OF_REGISTRY))]

@@ -39,11 +39,12 @@ Deliver WebAssembly modules from OCI registries to edge devices over MQTT.
 Without a command it runs the service. Settings are flags, environment variables (PROXY_REGISTRY_URL, PROXY_DOMAIN_ID,
 PROXY_CHANNEL_ID, PROXY_MQTT_ADDRESS and others), or keys of the section [proxy] of config.toml; the first of these wins.";
 
-const EXAMPLES: &str = "\
-  propeller-proxy demo
-  propeller-proxy check
-  propeller-proxy --config-file /etc/propeller-proxy/config.toml
-  propeller-proxy help deliver";
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy demo",
+    "propeller-proxy check",
+    "propeller-proxy --config-file /etc/propeller-proxy/config.toml",
+    "propeller-proxy help deliver",
+];
 
 #[derive(Debug, Parser)]
 #[command(name = NAME, bin_name = NAME, version)]

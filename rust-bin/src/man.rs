@@ -9,9 +9,7 @@ use clap_mangen::Man;
 use crate::exit::{self, Failure};
 use crate::output;
 
-const EXAMPLES: &str = "\
-  propeller-proxy man | man -l -
-  propeller-proxy man --dir ~/.local/share/man/man1";
+const EXAMPLES: &[&str] = &["propeller-proxy man | man -l -", "propeller-proxy man --dir ~/.local/share/man/man1"];
 
 #[derive(Debug, Args)]
 #[command(after_help = exit::help(EXAMPLES, exit::ALWAYS))]

@@ -59,6 +59,11 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
+/// So many chunks, in words.
+pub(crate) fn chunks(count: u64) -> String {
+    if count == 1 { "1 chunk".into() } else { format!("{count} chunks") }
+}
+
 /// Whether what is written to a stream may be coloured (<https://no-color.org>).
 pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -19,10 +19,11 @@ use crate::settings::{Flags, OfRegistry};
 use crate::shutdown::unless_stopped;
 use crate::verbosity::Verbosity;
 
-const EXAMPLES: &str = "\
-  propeller-proxy push add.wasm localhost:5000/add:1.0
-  propeller-proxy push add.wasm ghcr.io/acme/add:1.0 --shape wasm-artifact --authenticate true
-  propeller-proxy inspect localhost:5000/add@$(propeller-proxy push add.wasm localhost:5000/add:1.0)";
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy push add.wasm localhost:5000/add:1.0",
+    "propeller-proxy push add.wasm ghcr.io/acme/add:1.0 --shape wasm-artifact --authenticate true",
+    "propeller-proxy inspect localhost:5000/add@$(propeller-proxy push add.wasm localhost:5000/add:1.0)",
+];
 
 #[derive(Debug, Args)]
 #[command(after_help = exit::help(EXAMPLES, exit::OF_REGISTRY))]

@@ -20,10 +20,11 @@ use crate::shutdown::unless_stopped;
 use crate::verbosity::Verbosity;
 use crate::{output, progress};
 
-const EXAMPLES: &str = "\
-  propeller-proxy request localhost:5000/add:1.0 -o add.wasm
-  propeller-proxy request add:1.0 --digest sha256:4d5e… --timeout 2m -o add.wasm
-  propeller-proxy request add:1.0 --layout messages | wasm-tools print";
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy request localhost:5000/add:1.0 -o add.wasm",
+    "propeller-proxy request add:1.0 --digest sha256:4d5e… --timeout 2m -o add.wasm",
+    "propeller-proxy request add:1.0 --layout messages | wasm-tools print",
+];
 
 /// How often progress is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);

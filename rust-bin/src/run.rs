@@ -9,10 +9,11 @@ use crate::settings::{All, Flags};
 use crate::verbosity::Verbosity;
 use crate::{exit, logging, settings, shutdown};
 
-const EXAMPLES: &str = "\
-  propeller-proxy run
-  propeller-proxy run --config-file /etc/propeller-proxy/config.toml
-  PROXY_REGISTRY_URL=localhost:5000 PROXY_DOMAIN_ID=domain PROXY_CHANNEL_ID=channel propeller-proxy";
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy run",
+    "propeller-proxy run --config-file /etc/propeller-proxy/config.toml",
+    "PROXY_REGISTRY_URL=localhost:5000 PROXY_DOMAIN_ID=domain PROXY_CHANNEL_ID=channel propeller-proxy",
+];
 
 #[derive(Debug, Args)]
 #[command(after_help = exit::help(EXAMPLES, exit::OF_SERVICE))]

@@ -17,15 +17,16 @@ use tokio_util::sync::CancellationToken;
 
 use self::live::Live;
 use crate::exit::{self, Failure};
-use crate::output::{self, Format, printable};
+use crate::output::{self, Format, chunks, printable};
 use crate::settings::{Flags, OfChannels};
 use crate::verbosity::Verbosity;
 use crate::{logging, shutdown};
 
-const EXAMPLES: &str = "\
-  propeller-proxy watch
-  propeller-proxy watch --channel-id + --format json | jq 'select(.state == \"failed\")'
-  propeller-proxy watch | grep add:1.0";
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy watch",
+    "propeller-proxy watch --channel-id + --format json | jq 'select(.state == \"failed\")'",
+    "propeller-proxy watch | grep add:1.0",
+];
 
 /// Messages that may wait to be shown; further ones are left out.
 const QUEUE: usize = 4096;
@@ -94,8 +95,12 @@ impl Told {
         let word = state_name(*state);
         match (error, digest.zip(*size).zip(*total_chunks)) {
             (Some(error), _) => format!("{word}: {} ({})", error.message, error.code),
+            // Late joiners get some again.
+            (None, Some(((digest, size), total))) if *state == State::Sent => {
+                format!("{word} {} in {sent_chunks} messages, {digest}, {size} bytes", chunks(total))
+            }
             (None, Some(((digest, size), total))) => {
-                format!("{word} {sent_chunks} of {total} chunks, {digest}, {size} bytes")
+                format!("{word} {sent_chunks} of {}, {digest}, {size} bytes", chunks(total))
             }
             (None, None) => word.into(),
         }
