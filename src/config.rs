@@ -26,7 +26,7 @@ pub use self::load::{ConfigError, Problem};
 pub use self::registry::{ClientIdentity, Credentials, Mirror, Permission, RegistryConfig, Repositories, TokenService};
 pub use self::settings::{FILE_SUFFIX, Part, SETTINGS, Setting};
 pub use self::sources::{Effective, Origin, Sources};
-pub use self::values::{LogFormat, LogLevel, MAX_CHUNK_SIZE, PullPolicy};
+pub use self::values::{LogFormat, LogLevel, MAX_CHUNK_SIZE, PullPolicy, positive_duration};
 use crate::delivery::schedule::Limits;
 use crate::delivery::versions::TagMoves;
 use crate::topic::Channels;
@@ -162,6 +162,24 @@ impl Config {
     /// As [`Config::load`].
     pub fn load_registry(sources: &Sources<'_>) -> Result<(RegistryConfig, StoreConfig), ConfigError> {
         load::load_registry(sources)
+    }
+
+    /// Reads the settings of registries, of the store and of delivery only: what becomes of a module before it is sent.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_inspection(
+        sources: &Sources<'_>,
+    ) -> Result<(RegistryConfig, StoreConfig, DeliveryConfig), ConfigError> {
+        load::load_inspection(sources)
+    }
+
+    /// Reads what the daemon tells those who run it only.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_operation(sources: &Sources<'_>) -> Result<OperationConfig, ConfigError> {
+        load::load_operation(sources)
     }
 
     /// Reads the settings of the broker only.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::class::{Class, Side, Stage};
+use crate::config::BrokerAddress;
 
 /// Why a module was not delivered.
 ///
@@ -204,13 +205,13 @@ pub enum Error {
         /// What the system says.
         source: Arc<io::Error>,
     },
-    /// No connection to the broker came about in time, where somebody waits for it.
-    #[error("no connection to broker {object} within {} s", waited.as_secs_f64())]
+    /// No connection to the broker came about, where somebody waits for it.
+    #[error("no connection to broker {object}{detail}")]
     BrokerUnreachable {
         /// The broker's address.
         object: String,
-        /// How long it was waited for.
-        waited: Duration,
+        /// How long it was waited for, or what broke, as the end of the sentence.
+        detail: String,
     },
     /// The broker refused the connection or a subscription.
     #[error("broker {object} refused: {detail}")]
@@ -303,6 +304,18 @@ pub enum Refusal {
 }
 
 impl Error {
+    /// The broker did not take a connection within the time that somebody waits for it.
+    #[must_use]
+    pub fn no_broker_within(address: &BrokerAddress, waited: Duration) -> Self {
+        let detail = format!(" within {} s", waited.as_secs_f64());
+        Self::BrokerUnreachable { object: address.to_string(), detail }
+    }
+
+    /// A connection to the broker failed, where it is not tried again.
+    pub(crate) fn no_broker(address: &BrokerAddress, reason: &impl fmt::Display) -> Self {
+        Self::BrokerUnreachable { object: address.to_string(), detail: format!(": {reason}") }
+    }
+
     /// An error of the disk, with the folder it is about.
     pub(crate) fn disk(folder: &Path, source: io::Error) -> Self {
         Self::Disk { object: folder.display().to_string(), source: Arc::new(source) }

@@ -32,6 +32,8 @@
 //!
 //! The other way, an [`artifact`] is a module packed for a registry, to which `Puller::push` brings it.
 //!
+//! What can go wrong can be found out beforehand: [`link::check`], [`registry::Registry::check`] and [`folder::check`].
+//!
 //! With the feature `embedded`, the module `embedded` has a broker, a registry and a proplet inside the process, for the
 //! demo, tests and fixtures.
 
@@ -45,6 +47,7 @@ pub mod delivery;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod error;
+pub mod folder;
 pub mod journal;
 pub mod link;
 mod manifest;

@@ -7,6 +7,7 @@
 mod net;
 mod options;
 mod outage;
+mod probe;
 mod receipt;
 mod refusal;
 
@@ -27,6 +28,7 @@ use tracing::{debug, error, info, warn};
 
 pub use self::options::{LinkOptions, Retries, Session, Subscription, Will};
 use self::outage::Outage;
+pub use self::probe::check;
 use self::receipt::Pending;
 pub use self::receipt::Receipt;
 use crate::config::{BrokerAddress, MqttConfig};
@@ -166,10 +168,11 @@ impl Link {
         self.publisher.health.clone()
     }
 
-    /// Waits for the end of the link, which before [`Link::close`] comes only if the broker refuses it at first.
+    /// Waits for the end of the link, which before [`Link::close`] comes only if the broker refuses it at first, or at the
+    /// first failure with [`Retries::NONE`].
     ///
     /// # Errors
-    /// [`Error::BrokerRefused`].
+    /// [`Error::BrokerRefused`], [`Error::BrokerUnreachable`].
     pub async fn ended(&mut self) -> Result<(), Error> {
         (&mut self.task).await.unwrap_or_else(|panic| Err(setup(&panic)))
     }
@@ -277,6 +280,9 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
                 }
             };
             let delay = match reason {
+                Break::Failed(error) if self.options.retries == Retries::NONE => {
+                    return Err(Error::no_broker(&self.address, &error));
+                }
                 Break::Failed(error) => {
                     self.discard_session_after(&error, &mut event_loop);
                     if matches!(error, ConnectionError::MqttState(StateError::AwaitPingResp)) {

@@ -42,6 +42,8 @@ pub(crate) struct Choice {
     pub(crate) form: Form,
     /// What kind of artifact it is of.
     pub(crate) kind: &'static str,
+    /// The file name that clients give the layer when they save it.
+    pub(crate) title: Option<String>,
 }
 
 /// What a layer may be.
@@ -110,7 +112,8 @@ pub(crate) fn choose(reference: &Reference, image: &Image) -> Result<Choice, Err
     let layers = &image.layers;
     let chosen = |layer: &Entry, form| {
         let kind = kind(image, layer, &form);
-        Ok(Choice { layer: descriptor(reference, "layer", layer)?, form, kind })
+        let title = title(layer).map(|title| printable(title, MAX_SHOWN));
+        Ok(Choice { layer: descriptor(reference, "layer", layer)?, form, kind, title })
     };
     let several = |candidates: &[&Entry]| {
         let candidates = list(candidates.iter().map(|layer| shown(layer)));

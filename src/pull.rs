@@ -1,6 +1,7 @@
 //! Pulling: from a reference to the verified module on disk, by way of the store. And the other way, pushing.
 
 mod flights;
+mod inspect;
 mod push;
 mod question;
 mod signatures;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::flights::Flights;
+pub use self::inspect::{Inspected, SignatureState};
 use self::question::Question;
 use crate::archive::{Layer, Packing, Wanted};
 use crate::blob::{Blob, Descriptor, Digest};
@@ -148,45 +150,56 @@ impl Document {
         Ok((self.digest, manifest::parse(reference, &self.bytes)?))
     }
 
-    fn described(self, reference: &Reference) -> Result<(Digest, Manifest, About), Error> {
-        let manifest = manifest::parse(reference, &self.bytes)?;
-        let about = About::read(&self.bytes, &manifest);
-        Ok((self.digest, manifest, about))
+    fn described(self, reference: &Reference) -> Result<(Resolved, Manifest), Error> {
+        let Self { digest, bytes } = self;
+        let manifest = manifest::parse(reference, &bytes)?;
+        let About { media_type, annotations } = About::read(&bytes, &manifest);
+        Ok((Resolved { media_type, digest, size: bytes.len() as u64, annotations }, manifest))
     }
 }
 
 /// Where a reference leads.
 struct Found {
     choice: Choice,
-    /// The digest of the manifest or index that it means.
-    root: Digest,
-    /// That of the index's manifest, if it is an index.
-    child: Option<Digest>,
-    /// Of the manifest.
-    annotations: BTreeMap<String, String>,
+    /// The manifest or index that it means.
+    root: Resolved,
+    /// The index's manifest, if it is an index.
+    child: Option<Resolved>,
+}
+
+impl Found {
+    /// The digests under which it may be signed.
+    fn digests(&self) -> Vec<Digest> {
+        [Some(&self.root), self.child.as_ref()].into_iter().flatten().map(|resolved| resolved.digest).collect()
+    }
 }
 
 impl Pull<'_> {
     /// What the reference means.
     async fn meaning(&self) -> Result<Resolved, Error> {
-        let document = self.resolve().await?;
-        let size = document.bytes.len() as u64;
-        let (digest, _, About { media_type, annotations }) = document.described(self.reference)?;
-        Ok(Resolved { media_type, digest, size, annotations })
+        let (meaning, _) = self.resolve().await?.described(self.reference)?;
+        Ok(meaning)
     }
 
     /// The path from the reference to the module.
     async fn module(&self) -> Result<Pulled, Error> {
-        let Found { choice, root, child, annotations } = self.choose().await?;
-        let Choice { layer, form, kind } = choice;
-        self.check_signatures(&[Some(root), child].into_iter().flatten().collect::<Vec<_>>()).await?;
+        let found = self.choose().await?;
+        self.check_signatures(&found.digests()).await?;
+        let Found { choice: Choice { layer, form, kind, .. }, root, child } = found;
+        let module = self.module_in(&layer, form).await?;
+        let (root, annotations) = (root.digest, child.unwrap_or(root).annotations);
+        Ok(Pulled { root, module, layer, annotations, shape: kind })
+    }
+
+    /// The module that a layer is, or has inside.
+    async fn module_in(&self, layer: &Descriptor, form: Form) -> Result<Blob, Error> {
         let limit = self.puller.config.max_module_size;
         if layer.size > limit {
             return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
         }
         self.repository.watch(layer.digest);
-        let blob = self.blob(&layer).await?;
-        Ok(Pulled { root, module: self.unpack(blob, form).await?, layer, annotations, shape: kind })
+        let blob = self.blob(layer).await?;
+        self.unpack(blob, form).await
     }
 
     /// The manifest or index that the reference means now.
@@ -275,20 +288,18 @@ impl Pull<'_> {
 
     /// The layer that the reference leads to.
     async fn choose(&self) -> Result<Found, Error> {
-        let found = |image: &Image, root, child, about: About| {
+        let found = |image: &Image, root, child| {
             let choice = manifest::choose(self.reference, image)?;
-            Ok(Found { choice, root, child, annotations: about.annotations })
+            Ok(Found { choice, root, child })
         };
-        let (root, manifest, about) = self.resolve().await?.described(self.reference)?;
+        let (root, manifest) = self.resolve().await?.described(self.reference)?;
         let child = match manifest {
-            Manifest::Image(image) => return found(&image, root, None, about),
+            Manifest::Image(image) => return found(&image, root, None),
             Manifest::Index(index) => manifest::for_wasm(self.reference, &index)?,
         };
         match self.document(child.digest).await?.described(self.reference)? {
-            (child, Manifest::Image(image), about) => found(&image, root, Some(child), about),
-            (_, Manifest::Index(_), _) => {
-                Err(manifest::unsupported(self.reference, "its index leads to another index"))
-            }
+            (child, Manifest::Image(image)) => found(&image, root, Some(child)),
+            (_, Manifest::Index(_)) => Err(manifest::unsupported(self.reference, "its index leads to another index")),
         }
     }
 

@@ -81,6 +81,14 @@ impl Reference {
         };
         Ok(Self { registry, repository, version, selector: selector.map(str::to_owned) })
     }
+
+    /// The `host[:port]` that a name begins with, if it does.
+    #[must_use]
+    pub fn named_host(app_name: &str) -> Option<&str> {
+        let name = app_name.strip_prefix("oci://").unwrap_or(app_name);
+        let (host, _) = name.split_once('/')?;
+        names_host(host).then_some(host)
+    }
 }
 
 impl fmt::Display for Reference {

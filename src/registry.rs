@@ -1,9 +1,11 @@
 //! Pulling from OCI registries and pushing to them (OCI distribution specification, "Pull" and "Push").
 
 mod auth;
+mod check;
 mod credentials;
 mod dial;
 mod outgoing;
+mod preamble;
 mod progress;
 mod proxies;
 mod push;

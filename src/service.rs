@@ -69,6 +69,8 @@ pub struct Service {
     reporter: Arc<Reporter>,
     journal: Arc<Journal>,
     courier: Courier,
+    /// Whether devices can ask; else only who is in this process.
+    takes_requests: bool,
     group: Option<Group>,
     next_request: AtomicU64,
     /// What is asked for inside this process, until the service runs and takes the other end.
@@ -97,8 +99,12 @@ impl Service {
     /// # Errors
     /// [`Error::Setup`] if the HTTP client cannot be made, [`Error::Disk`] if the store or the state cannot be opened.
     pub fn new(config: Config) -> Result<Arc<Self>, Error> {
+        let state = State::open(&config.state)?;
+        Self::with(config, state, true)
+    }
+
+    fn with(config: Config, (state, left): (State, Left), takes_requests: bool) -> Result<Arc<Self>, Error> {
         let clock = Clock::start();
-        let (state, left) = State::open(&config.state)?;
         let state = Arc::new(state);
         let instance = config.instance_id.clone().unwrap_or_else(|| left.instance_id.clone());
         let reporter = Arc::new(Reporter::new(instance.clone(), clock));
@@ -113,6 +119,7 @@ impl Service {
                 Arc::clone(&reporter),
                 Arc::clone(&journal),
             ),
+            takes_requests,
             group: config.share_group.is_some().then(|| Group::new(instance.clone())),
             open_modules: Semaphore::new(MAX_OPEN_MODULES),
             versions: Mutex::default(),
@@ -270,7 +277,11 @@ impl Service {
 
     async fn serve(self: &Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
         let mut asks = self.take_asks();
-        let presences = Presences::new(&self.config.channels, &self.instance, self.clock.now());
+        let presences = if self.takes_requests {
+            Presences::new(&self.config.channels, &self.instance, self.clock.now())
+        } else {
+            Presences::default()
+        };
         let Intake { mut requests, mut chunks, mut group, mut arrivals } = Intake::open(self, &presences)?;
         let mut group_health = group.as_ref().map(Link::health);
         self.reporter.connect(requests.publisher());

@@ -29,7 +29,7 @@ use crate::sync::lock;
 use crate::topic::App;
 
 /// The file in the state folder.
-const FILE: &str = "state.redb";
+pub(crate) const FILE: &str = "state.redb";
 /// Memory that the database may keep pages in, bytes.
 const CACHE_SIZE: usize = 1 << 20;
 /// Changes that may wait to be written.
@@ -99,13 +99,21 @@ impl State {
     pub fn open(config: &StateConfig) -> Result<(Self, Left), Error> {
         match Self::open_in(&config.folder, None) {
             Err(error) if !config.named => {
-                let temporary = temporary_folder()?;
-                let folder = temporary.path().to_owned();
                 warn!(hint = error.hint(), "the state is a temporary one and will not survive a restart: {error}");
-                Self::open_in(&folder, Some(temporary))
+                Self::temporary()
             }
             opened => opened,
         }
+    }
+
+    /// A state of its own, in a folder that goes with it.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub fn temporary() -> Result<(Self, Left), Error> {
+        let temporary = temporary_folder()?;
+        let folder = temporary.path().to_owned();
+        Self::open_in(&folder, Some(temporary))
     }
 
     fn open_in(folder: &Path, temporary: Option<TempDir>) -> Result<(Self, Left), Error> {

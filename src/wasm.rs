@@ -11,10 +11,40 @@ pub const COMPONENT_PREAMBLE: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 /// Bytes of either.
 pub const PREAMBLE_SIZE: usize = 8;
 
+/// What a WebAssembly binary is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A core module.
+    Module,
+    /// A component.
+    Component,
+}
+
+impl Kind {
+    /// What begins with `start`, if that is WebAssembly.
+    #[must_use]
+    pub fn of(start: &[u8]) -> Option<Self> {
+        if start.starts_with(&MODULE_PREAMBLE) {
+            Some(Self::Module)
+        } else {
+            start.starts_with(&COMPONENT_PREAMBLE).then_some(Self::Component)
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Module => "core module",
+            Self::Component => "component",
+        }
+    }
+}
+
 /// Whether `start` begins a core module or a component.
 #[must_use]
 pub fn is_wasm(start: &[u8]) -> bool {
-    start.starts_with(&MODULE_PREAMBLE) || start.starts_with(&COMPONENT_PREAMBLE)
+    Kind::of(start).is_some()
 }
 
 /// Checks that a blob is a WebAssembly binary.
@@ -22,10 +52,17 @@ pub fn is_wasm(start: &[u8]) -> bool {
 /// # Errors
 /// [`Error::NotWasm`] if it starts otherwise, [`Error::Disk`] if it cannot be read.
 pub fn check(blob: &Blob) -> Result<(), Error> {
-    let mut buffer = [0; PREAMBLE_SIZE];
-    let start = &mut buffer[..usize::try_from(blob.size()).unwrap_or(PREAMBLE_SIZE).min(PREAMBLE_SIZE)];
-    blob.read_at(start, 0).map_err(|source| blob.unreadable(source))?;
-    check_start(blob.digest(), start)
+    check_start(blob.digest(), &start_of(blob)?)
+}
+
+/// The first bytes of a blob, [`PREAMBLE_SIZE`] if it has so many.
+///
+/// # Errors
+/// [`Error::Disk`] if it cannot be read.
+pub fn start_of(blob: &Blob) -> Result<Vec<u8>, Error> {
+    let mut start = vec![0; usize::try_from(blob.size()).unwrap_or(PREAMBLE_SIZE).min(PREAMBLE_SIZE)];
+    blob.read_at(&mut start, 0).map_err(|source| blob.unreadable(source))?;
+    Ok(start)
 }
 
 /// Checks that what begins with `start` and has this digest is a WebAssembly binary.

@@ -52,7 +52,7 @@ impl Inner {
     async fn start(&self) -> Result<(), Failure> {
         let waited = self.mqtt.timeout;
         let connecting = proplet::Proplet::connect(&self.mqtt, &self.channel, self.layout);
-        let unreachable = Error::BrokerUnreachable { object: self.mqtt.address.to_string(), waited };
+        let unreachable = Error::no_broker_within(&self.mqtt.address, waited);
         let proplet = tokio::time::timeout(waited, connecting).await.unwrap_or(Err(unreachable))?;
         *self.slot() = Some(Arc::new(Connected { proplet, closed: CancellationToken::new() }));
         Ok(())

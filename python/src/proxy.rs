@@ -103,7 +103,7 @@ impl Run {
     /// Begins when `before` has ended; the job is done when the service is subscribed. If that is given up, it is stopped.
     fn start(self: Arc<Self>, before: Arc<Self>, config: Config, process: &'static Process) -> Result<Job, Failure> {
         let unless_started = self.stop.clone().drop_guard();
-        let (address, waited) = (config.mqtt.address.to_string(), config.mqtt.timeout);
+        let (address, waited) = (config.mqtt.address.clone(), config.mqtt.timeout);
         let (started, is_started) = oneshot::channel();
         process.services.spawn_on(
             async move {
@@ -116,7 +116,7 @@ impl Run {
             &process.handle,
         );
         Job::start(async move {
-            let unreachable = |_| Error::BrokerUnreachable { object: address, waited };
+            let unreachable = |_| Error::no_broker_within(&address, waited);
             let started = tokio::time::timeout(waited, is_started).await.map_err(unreachable)?;
             started.unwrap_or_else(|_| Err(Failure::Closed("it was stopped while it started".into())))?;
             unless_started.disarm();

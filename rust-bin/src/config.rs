@@ -4,20 +4,21 @@ use clap::Args;
 use propeller_proxy::config::{Config, Effective, Origin};
 use serde_json::json;
 
-use crate::settings::{All, Flags};
-use crate::{exit, settings};
+use crate::exit::{self, Failure};
+use crate::output::{self, Format, printable};
+use crate::settings::{self, All, Flags};
 
 /// Where origins begin, columns, unless a value is longer.
 const WIDTH: usize = 60;
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  propeller-proxy config
-  propeller-proxy config --format json
-  PROXY_MQTT_QOS=1 propeller-proxy config --chunk-size 64KiB
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy config",
+    "propeller-proxy config --format json | jq -r '.[] | select(.origin == \"file\") | .name'",
+    "PROXY_MQTT_QOS=1 propeller-proxy config --chunk-size 64KiB",
+];
 
-Secrets are shown as ***. The exit status is 78 if the service would not start with this configuration.")]
+#[derive(Debug, Args)]
+#[command(after_help = exit::help(EXAMPLES, exit::OF_CONFIGURATION))]
 pub(crate) struct Options {
     /// How to print
     #[arg(long, value_enum, default_value_t)]
@@ -26,27 +27,18 @@ pub(crate) struct Options {
     settings: Flags<All>,
 }
 
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum Format {
-    #[default]
-    Text,
-    Json,
-}
-
-pub(crate) fn run(options: &Options) -> u8 {
+pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
     let sources = options.settings.sources();
     let settings = sources.explain();
     match options.format {
-        Format::Text => print!("{}", text(&settings)),
-        Format::Json => println!("{}", json(&settings)),
+        Format::Text => output::print(text(&settings).as_bytes())?,
+        Format::Json => output::print_line(&output::json(&json(&settings)))?,
     }
     for warning in settings::unknown_variables() {
-        eprintln!("warning: {warning}");
+        output::say(&format!("warning: {warning}"));
     }
-    match Config::load(&sources) {
-        Ok(_) => exit::SUCCESS,
-        Err(error) => exit::fail(exit::CONFIGURATION, &error.to_string(), None),
-    }
+    Config::load(&sources)?;
+    Ok(exit::SUCCESS)
 }
 
 /// Lines as in the environment; those that hold a default, or nothing, are comments.
@@ -57,7 +49,7 @@ fn text(settings: &[Effective]) -> String {
             (Origin::Default, None) => "not set".into(),
             (origin, _) => origin.to_string(),
         };
-        format!("{:width$}  # {origin}\n", assignment(setting))
+        format!("{:width$}  # {}\n", assignment(setting), printable(&origin))
     };
     let of_part = |part: &[Effective]| {
         let lines: String = part.iter().map(line).collect();

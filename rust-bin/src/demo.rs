@@ -23,19 +23,19 @@ use propeller_proxy::service::Service;
 use propeller_proxy::topic;
 use propeller_proxy::wasm::is_wasm;
 
-use crate::{exit, logging, shutdown};
+use crate::output::say;
+use crate::{exit, logging, output, shutdown};
 
 /// The size of the larger built-in module, bytes.
 const LARGE_MODULE: usize = 5_000_000;
 const DOMAIN: &str = "demo";
 const CHANNEL: &str = "demo";
 
+const EXAMPLES: &[&str] =
+    &["propeller-proxy demo", "propeller-proxy demo --wasm target/app.wasm", "propeller-proxy demo --keep"];
+
 #[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  propeller-proxy demo
-  propeller-proxy demo --wasm target/app.wasm
-  propeller-proxy demo --keep")]
+#[command(after_help = exit::help(EXAMPLES, exit::ALWAYS))]
 pub(crate) struct Options {
     /// Deliver this WebAssembly file as well
     #[arg(long, value_name = "FILE")]
@@ -80,7 +80,7 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
     let layout = Layout::create(folder.path())?;
     let broker = Broker::start(Access::Anonymous).await?;
     let registry = Registry::start(folder.path()).await?;
-    eprintln!("MQTT broker at {}, OCI registry at http://{}", broker.address(), registry.host());
+    say(&format!("MQTT broker at {}, OCI registry at http://{}", broker.address(), registry.host()));
 
     let config = Config::load(&Sources::of_variables(|name| {
         let value = match name {
@@ -118,7 +118,7 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
             delivery = deliver(&proplet, app_name, &pushed.layer) => deliveries.push(delivery),
         }
     }
-    println!("{}", table(&deliveries));
+    print(&table(&deliveries).to_string());
     let verified = deliveries.len() == modules.len() && deliveries.iter().all(|delivery| delivery.verified);
 
     if keep && !stop.is_cancelled() {
@@ -140,7 +140,7 @@ async fn deliver(proplet: &Proplet, app_name: String, digest: &str) -> Delivery 
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
     bar.set_message(app_name.clone());
     if bar.is_hidden() {
-        eprintln!("requesting {app_name}");
+        say(&format!("requesting {app_name}"));
     }
     let begin = Instant::now();
     let module = proplet
@@ -154,8 +154,8 @@ async fn deliver(proplet: &Proplet, app_name: String, digest: &str) -> Delivery 
     let duration = begin.elapsed();
     bar.finish_and_clear();
     match &module {
-        Some(bytes) => eprintln!("assembled {app_name} ({} bytes)", bytes.len()),
-        None => eprintln!("{app_name} did not arrive within {} s", TASK_TIMEOUT.as_secs()),
+        Some(bytes) => say(&format!("assembled {app_name} ({} bytes)", bytes.len())),
+        None => say(&format!("{app_name} did not arrive within {} s", TASK_TIMEOUT.as_secs())),
     }
     let verified = module.as_ref().is_some_and(|bytes| Digest::of(bytes).to_string() == digest);
     Delivery {
@@ -210,15 +210,20 @@ fn table(deliveries: &[Delivery]) -> Table {
     table
 }
 
+/// Prints a line; that nobody reads it does not keep the demo from its end.
+fn print(text: &str) {
+    let _ = output::print_line(text);
+}
+
 fn print_commands(broker: &Broker, registry: &Registry, deliveries: &[Delivery]) {
     let (port, host) = (broker.port(), registry.host());
     let app_name = deliveries.first().map_or("add", |delivery| &delivery.app_name);
-    println!(
+    print(&format!(
         "
 Everything keeps running; press Ctrl-C to stop. Things to try in another terminal:
 
   mosquitto_sub -p {port} -v -t 'm/{DOMAIN}/c/{CHANNEL}/registry/server'
   mosquitto_pub -p {port} -q 2 -t 'm/{DOMAIN}/c/{CHANNEL}/registry/proplet' -m '{{\"app_name\": \"{app_name}\"}}'
   curl http://{host}/v2/_catalog"
-    );
+    ));
 }

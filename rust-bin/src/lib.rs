@@ -2,21 +2,37 @@
 //!
 //! It is a library so that the binary and the console command of the Python wheel are the same program.
 
+mod channel;
+mod check;
+mod completions;
 mod config;
+mod deliver;
 #[cfg(feature = "embedded")]
 mod demo;
 mod exit;
+mod healthcheck;
+mod inspect;
 mod logging;
+mod man;
+mod output;
+mod progress;
+mod push;
+#[cfg(feature = "embedded")]
+mod request;
 mod run;
 mod settings;
 mod shutdown;
+mod verbosity;
+mod watch;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-pub use self::exit::{BROKER_REFUSED, CONFIGURATION, FAILURE, SUCCESS};
+pub use self::exit::{BROKER_REFUSED, CONFIGURATION, FAILURE, INTERRUPTED, SUCCESS, TERMINATED, USAGE};
+use self::shutdown::interruptible;
 
+const NAME: &str = "propeller-proxy";
 const ABOUT: &str = "Deliver WebAssembly modules from OCI registries to edge devices over MQTT";
 const LONG_ABOUT: &str = "\
 Deliver WebAssembly modules from OCI registries to edge devices over MQTT.
@@ -24,9 +40,16 @@ Deliver WebAssembly modules from OCI registries to edge devices over MQTT.
 Without a command it runs the service. Settings are flags, environment variables (PROXY_REGISTRY_URL, PROXY_DOMAIN_ID,
 PROXY_CHANNEL_ID, PROXY_MQTT_ADDRESS and others), or keys of the section [proxy] of config.toml; the first of these wins.";
 
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy demo",
+    "propeller-proxy check",
+    "propeller-proxy --config-file /etc/propeller-proxy/config.toml",
+    "propeller-proxy help deliver",
+];
+
 #[derive(Debug, Parser)]
-#[command(name = "propeller-proxy", bin_name = "propeller-proxy", version)]
-#[command(about = ABOUT, long_about = LONG_ABOUT, after_help = exit::HELP)]
+#[command(name = NAME, bin_name = NAME, version)]
+#[command(about = ABOUT, long_about = LONG_ABOUT, after_help = exit::help(EXAMPLES, exit::OF_BROKER))]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
@@ -38,13 +61,41 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service until SIGTERM or SIGINT (the default).
+    /// Run the service until SIGTERM or SIGINT (the default)
     Run(run::Options),
-    /// Print the settings that are in force, and where each comes from.
+    /// Find out whether the service would work: configuration, broker, registry, folders
+    Check(check::Options),
+    /// Print the settings that are in force, and where each comes from
     Config(config::Options),
+    /// Send modules now, without being asked by devices
+    ///
+    /// A service of its own does it, beside the one that may run: that one's requests, state and sessions are left alone.
+    Deliver(deliver::Options),
     #[cfg(feature = "embedded")]
-    /// Deliver modules between parts inside this process; nothing has to be installed.
+    /// Act as a proplet: ask for a module, assemble it, verify it
+    Request(request::Options),
+    /// Look at what a reference leads to, and at what would be sent
+    Inspect(inspect::Options),
+    /// Pack a module and push it to a registry; prints the digest of its manifest
+    Push(push::Options),
+    /// Watch transfers as proxies tell of them, until Ctrl-C
+    Watch(watch::Options),
+    #[cfg(feature = "embedded")]
+    /// Deliver modules between parts inside this process; nothing has to be installed
     Demo(demo::Options),
+    /// Print what a shell needs to complete command lines
+    Completions(completions::Options),
+    /// Print the manual page
+    Man(man::Options),
+    /// Ask the service on this machine whether it is alive
+    #[command(hide = true)]
+    Healthcheck(healthcheck::Options),
+}
+
+/// The command line, for documentation and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs the command line `args`, the first of which is the program's name; returns the exit status.
@@ -65,9 +116,19 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let task = runtime.spawn(async {
         match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(options) => run::run(options).await,
-            Command::Config(options) => config::run(&options),
+            Command::Check(options) => interruptible(|stop| check::run(options, stop)).await,
+            Command::Config(options) => exit::of(config::run(&options)),
+            Command::Deliver(options) => interruptible(|stop| deliver::run(options, stop)).await,
+            #[cfg(feature = "embedded")]
+            Command::Request(options) => interruptible(|stop| request::run(options, stop)).await,
+            Command::Inspect(options) => interruptible(|stop| inspect::run(options, stop)).await,
+            Command::Push(options) => interruptible(|stop| push::run(options, stop)).await,
+            Command::Watch(options) => watch::run(options).await,
             #[cfg(feature = "embedded")]
             Command::Demo(options) => demo::run(options).await,
+            Command::Completions(options) => exit::of(completions::run(&options)),
+            Command::Man(options) => exit::of(man::run(&options)),
+            Command::Healthcheck(options) => interruptible(|stop| healthcheck::run(options, stop)).await,
         }
     });
     let status = runtime.block_on(task).unwrap_or(FAILURE);

@@ -6,10 +6,20 @@ use propeller_proxy::service::Service;
 use tracing::{info, warn};
 
 use crate::settings::{All, Flags};
+use crate::verbosity::Verbosity;
 use crate::{exit, logging, settings, shutdown};
 
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy run",
+    "propeller-proxy run --config-file /etc/propeller-proxy/config.toml",
+    "PROXY_REGISTRY_URL=localhost:5000 PROXY_DOMAIN_ID=domain PROXY_CHANNEL_ID=channel propeller-proxy",
+];
+
 #[derive(Debug, Args)]
+#[command(after_help = exit::help(EXAMPLES, exit::OF_SERVICE))]
 pub(crate) struct Options {
+    #[command(flatten)]
+    verbosity: Verbosity,
     #[command(flatten)]
     settings: Flags<All>,
 }
@@ -18,9 +28,9 @@ pub(crate) async fn run(options: Options) -> u8 {
     let sources = options.settings.sources();
     let config = match Config::load(&sources) {
         Ok(config) => config,
-        Err(error) => return exit::fail(exit::CONFIGURATION, &error.to_string(), None),
+        Err(error) => return exit::misconfigured(&error),
     };
-    logging::start(config.operation.log_level, config.operation.log_format);
+    logging::start(options.verbosity.level(config.operation.log_level), config.operation.log_format);
     for warning in settings::unknown_variables() {
         warn!("{warning}");
     }

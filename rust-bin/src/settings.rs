@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use propeller_proxy::config::{FILE_SUFFIX, Part, SETTINGS, Setting, Sources};
+use propeller_proxy::reference::Reference;
 
 /// What the settings of a command are about.
 pub(crate) trait Parts {
@@ -21,6 +22,38 @@ impl Parts for All {
     const PARTS: &'static [Part] = Part::ALL;
 }
 
+/// What reaching the channels needs.
+#[derive(Debug, Clone)]
+pub(crate) struct OfChannels;
+
+impl Parts for OfChannels {
+    const PARTS: &'static [Part] = &[Part::Broker, Part::Channels];
+}
+
+/// What fetching from registries and pushing to them needs.
+#[derive(Debug, Clone)]
+pub(crate) struct OfRegistry;
+
+impl Parts for OfRegistry {
+    const PARTS: &'static [Part] = &[Part::Registry, Part::Store];
+}
+
+/// The same, and what becomes of a module before it is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct OfModules;
+
+impl Parts for OfModules {
+    const PARTS: &'static [Part] = &[Part::Registry, Part::Store, Part::Delivery];
+}
+
+/// What the daemon tells those who run it.
+#[derive(Debug, Clone)]
+pub(crate) struct OfOperation;
+
+impl Parts for OfOperation {
+    const PARTS: &'static [Part] = &[Part::Operation];
+}
+
 /// The flags of a command for the settings that it needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Flags<P> {
@@ -33,6 +66,14 @@ impl<P> Flags<P> {
     /// The flags, the environment of this process and the configuration file as sources of settings.
     pub(crate) fn sources(&self) -> Sources<'static> {
         Sources::new(self.given.clone(), |name| std::env::var_os(name))
+    }
+
+    /// The same for a command about `reference`: where no registry is configured, it is the reference's own.
+    pub(crate) fn sources_for(&self, reference: &str) -> Sources<'static> {
+        match Reference::named_host(reference) {
+            Some(host) => self.sources().with_default("PROXY_REGISTRY_URL", host.to_owned()),
+            None => self.sources(),
+        }
     }
 }
 

@@ -49,6 +49,21 @@ pub(super) fn load_channels(sources: &Sources<'_>) -> Result<(MqttConfig, Channe
     reader.finish(mqtt.zip(channels))
 }
 
+pub(super) fn load_operation(sources: &Sources<'_>) -> Result<OperationConfig, ConfigError> {
+    let mut reader = Reader::new(sources);
+    let operation = reader.operation();
+    reader.finish(operation)
+}
+
+pub(super) fn load_inspection(
+    sources: &Sources<'_>,
+) -> Result<(RegistryConfig, StoreConfig, DeliveryConfig), ConfigError> {
+    let mut reader = Reader::new(sources);
+    let (registry, store, delivery) = (reader.registry(), reader.store(), reader.delivery());
+    let all = registry.zip(store).zip(delivery);
+    reader.finish(all.map(|((registry, store), delivery)| (registry, store, delivery)))
+}
+
 impl Reader<'_> {
     fn config(&mut self) -> Option<Config> {
         let operation = self.operation();

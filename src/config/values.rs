@@ -121,8 +121,9 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
-/// Reads a positive duration.
-pub(super) fn positive_duration(text: &str) -> Option<Duration> {
+/// Reads a duration over zero, such as `30s`, `1m30s` or `500ms`.
+#[must_use]
+pub fn positive_duration(text: &str) -> Option<Duration> {
     duration(text).filter(|duration| !duration.is_zero())
 }
 

@@ -27,13 +27,12 @@ const NO_LIMIT: u64 = 86_400;
 
 pub(super) fn mqtt_options(mqtt: &MqttConfig, options: &LinkOptions) -> Result<MqttOptions, Error> {
     let BrokerAddress { host, port, tls, path } = &mqtt.address;
-    let broker = match path {
-        None => Broker::tcp(host.clone(), *port),
+    let broker = if path.is_some() {
         // The transport says whether there is TLS below; the library takes no wss:// here.
-        Some(_) => {
-            let address = BrokerAddress { tls: false, ..mqtt.address.clone() };
-            Broker::websocket(address.to_string()).map_err(|error| setup(&error))?
-        }
+        let address = BrokerAddress { tls: false, ..mqtt.address.clone() };
+        Broker::websocket(address.to_string()).map_err(|error| setup(&error))?
+    } else {
+        Broker::tcp(host.clone(), *port)
     };
     let mut mqtt_options = MqttOptions::new(options.client_id.clone(), broker);
     mqtt_options

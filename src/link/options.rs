@@ -6,6 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+/// How often the broker hears from a link that only listens.
+const LISTENER_KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// Largest packet of such a link, bytes.
+const LISTENER_MAX_PACKET: usize = 4 << 20;
+
 /// What a link is made for.
 #[derive(Debug)]
 pub struct LinkOptions {
@@ -36,6 +41,30 @@ pub struct LinkOptions {
     pub max_outgoing: usize,
     /// Whether it is mentioned in the log when it is up.
     pub is_talkative: bool,
+}
+
+impl LinkOptions {
+    /// A link that hears what is published on `filters` and nothing else. It disturbs nobody: its identifier is its own,
+    /// and the broker keeps nothing for it.
+    #[must_use]
+    pub fn listening(client_id: String, filters: Vec<String>) -> Self {
+        let subscribe = |filter| Subscription { filter, qos: 1, is_required: true };
+        Self {
+            client_id,
+            session: Session::Clean,
+            subscriptions: filters.into_iter().map(subscribe).collect(),
+            will: None,
+            qos: 1,
+            by_receipt: false,
+            keep_alive: LISTENER_KEEP_ALIVE,
+            broker_hangs: Arc::default(),
+            retries: Retries::EAGER,
+            queue: 1,
+            max_incoming: LISTENER_MAX_PACKET,
+            max_outgoing: LISTENER_MAX_PACKET,
+            is_talkative: false,
+        }
+    }
 }
 
 /// An MQTT session (MQTT 3.1.1, section 3.1.2.4).
@@ -77,6 +106,8 @@ pub struct Retries {
 }
 
 impl Retries {
+    /// Of one who wants to know whether it works: the first failure ends the link.
+    pub const NONE: Self = Self { first: Duration::ZERO, longest: Duration::ZERO };
     /// Of one who must be back before the devices are.
     pub const EAGER: Self = Self { first: Duration::from_millis(10), longest: Duration::from_millis(150) };
     /// Of a device: it tries 1, 3, 7, 15, 31, 63 s after the loss.

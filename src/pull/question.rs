@@ -15,10 +15,11 @@ const REFUSAL_TTL: Duration = Duration::from_secs(10);
 pub(super) enum Question {
     Meaning,
     Module,
+    Inspection,
 }
 
 impl Question {
-    pub(super) const ALL: [Self; 2] = [Self::Meaning, Self::Module];
+    pub(super) const ALL: [Self; 3] = [Self::Meaning, Self::Module, Self::Inspection];
 }
 
 impl Pull<'_> {

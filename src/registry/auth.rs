@@ -29,6 +29,8 @@ const MAX_AUTHORIZATIONS: usize = 1024;
 pub(super) enum Access {
     Pull,
     Push,
+    /// Nothing yet, but to be known.
+    Login,
 }
 
 /// Values of `Authorization` that registries accepted, until they expire: per registry, repository, credentials and
@@ -133,15 +135,19 @@ impl Challenge<'_> {
                 refusal: Refusal::TokenService,
             }));
         }
-        let scope = parameter("scope")
-            .filter(|scope| !scope.is_empty())
-            .unwrap_or_else(|| format!("repository:{}:pull", self.endpoint.repository));
-        let scope = match (self.access, scope.strip_suffix(":pull")) {
-            // The first question before a push is whether the blob is there, for which pulling would be enough.
-            (Access::Push, Some(repository)) => format!("{repository}:pull,push"),
-            _ => scope,
+        let scope = parameter("scope").filter(|scope| !scope.is_empty());
+        let of_repository = || format!("repository:{}:pull", self.endpoint.repository);
+        let scope = match self.access {
+            Access::Pull => Some(scope.unwrap_or_else(of_repository)),
+            Access::Push => {
+                let scope = scope.unwrap_or_else(of_repository);
+                // The first question before a push is whether the blob is there, for which pulling would be enough.
+                let pulling = scope.strip_suffix(":pull").map(|repository| format!("{repository}:pull,push"));
+                Some(pulling.unwrap_or(scope))
+            }
+            Access::Login => scope,
         };
-        let call = self.token_call(realm, parameter("service").as_deref(), &scope)?;
+        let call = self.token_call(realm, parameter("service").as_deref(), scope.as_deref())?;
 
         let body = self.ask(&call).await?;
         let answer: Granted =
@@ -155,18 +161,19 @@ impl Challenge<'_> {
     }
 
     /// A GET with the user's credentials, or an `OAuth2` POST with the refresh token.
-    fn token_call(&self, mut realm: Url, service: Option<&str>, scope: &str) -> Result<Call, Error> {
+    fn token_call(&self, mut realm: Url, service: Option<&str>, scope: Option<&str>) -> Result<Call, Error> {
+        let scope = scope.map(|scope| ("scope", scope));
         if let Credentials::Identity(token) = &self.endpoint.credentials {
             let body = form_urlencoded::Serializer::new(String::new())
                 .append_pair("grant_type", "refresh_token")
                 .append_pair("client_id", "propeller-proxy")
                 .append_pair("service", service.unwrap_or_default())
-                .append_pair("scope", scope)
+                .extend_pairs(scope)
                 .append_pair("refresh_token", token.expose_secret())
                 .finish();
             return Ok(Call::new(Method::POST, realm).with("application/x-www-form-urlencoded", body));
         }
-        realm.query_pairs_mut().extend_pairs(service.iter().map(|name| ("service", name))).append_pair("scope", scope);
+        realm.query_pairs_mut().extend_pairs(service.map(|name| ("service", name))).extend_pairs(scope);
         let mut headers = HeaderMap::new();
         if let Credentials::Basic { username, password } = &self.endpoint.credentials {
             headers.insert(reqwest::header::AUTHORIZATION, self.header("Basic", &basic(username, password))?);

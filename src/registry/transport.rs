@@ -83,6 +83,14 @@ impl Call {
         self
     }
 
+    /// Asks for no more than the first `size` bytes.
+    pub(super) fn ending_at(mut self, size: usize) -> Self {
+        if let Ok(value) = HeaderValue::from_str(&format!("bytes=0-{}", size.saturating_sub(1))) {
+            self.headers.insert(RANGE, value);
+        }
+        self
+    }
+
     /// Asks for what follows the first `offset` bytes (RFC 9110, section 14.2).
     pub(super) fn starting_at(mut self, offset: u64) -> Self {
         if offset > 0

@@ -107,14 +107,14 @@ impl Service {
         }
     }
 
-    /// Tells a failure to everybody who may want to know.
+    /// Tells a failure to everybody who may want to know. Where devices cannot ask, whoever asked says it to people.
     pub(super) fn refuse(&self, app: &App, error: &Error) {
         self.reporter.tell_failure(app, error);
         self.journal.note(app, What::Failed(error.clone()));
         if let Error::Withdrawn { .. } = error {
             // Whoever could be alarmed has done it.
             info!(app_name = &*app.name, channel = &*app.channel.id, "withdrawn");
-        } else {
+        } else if self.takes_requests {
             log(error, &app.channel.id);
         }
     }

@@ -7,10 +7,12 @@ use tokio::sync::mpsc;
 
 use super::deliveries::Deliveries;
 use super::{Purpose, Service};
+use crate::config::Config;
 use crate::delivery::schedule::RequestId;
 use crate::error::Error;
 use crate::journal::{Journal, Report};
 use crate::reference::Reference;
+use crate::state::State;
 use crate::sync::lock;
 use crate::topic::{App, is_topic_level};
 
@@ -45,6 +47,22 @@ impl Drop for Asks<'_> {
 }
 
 impl Service {
+    /// A service that delivers what [`Service::ask`] asks for, and takes no requests from devices: a guest beside the proxy
+    /// that does. It has an identifier, sessions and a state of its own, all of which end with it, tells nobody that it is
+    /// there, and is of no group.
+    ///
+    /// It does not know what that proxy sent. So it is unsure from the beginning, and cuts modules behind tags into numbers
+    /// of chunks that others do not take, as one does whose state was lost.
+    ///
+    /// # Errors
+    /// As [`Service::new`].
+    pub fn for_asks(config: Config) -> Result<Arc<Self>, Error> {
+        let config = Config { instance_id: None, share_group: None, ..config };
+        let service = Self::with(config, State::temporary()?, false)?;
+        service.be_unsure();
+        Ok(service)
+    }
+
     /// Takes what is asked for; nothing if the service runs, or ran, already.
     pub(super) fn take_asks(&self) -> Asks<'_> {
         Asks { waiting: lock(&self.waiting_asks).take(), journal: &self.journal }

@@ -3,7 +3,7 @@
 //! There are two links, so that requests and chunks do not stand in each other's way. The one for requests has a session
 //! that the broker keeps while the proxy is away, unless replicas are there meanwhile; the one for chunks has a clean one,
 //! since what was not acknowledged is published again anyway. A replica has a third one, by which it hears what everybody
-//! hears.
+//! hears. A guest that takes no requests has none to subscribe to: its link for requests is for what it tells.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,9 +88,14 @@ impl Intake {
             max_outgoing: 2 * PACKET_OVERHEAD,
             is_talkative: false,
         };
+        let mut subscriptions: Vec<_> = asked.chain(present.filter(|_| has_presence)).collect();
+        if !service.takes_requests {
+            subscriptions.clear();
+        }
+        let is_kept = group.is_none() && service.takes_requests;
         let requests = LinkOptions {
-            session: if group.is_some() { Session::Clean } else { Session::Kept },
-            subscriptions: asked.chain(present.filter(|_| has_presence)).collect(),
+            session: if is_kept { Session::Kept } else { Session::Clean },
+            subscriptions,
             will: presences.will(Layout::Messages),
             by_receipt: true,
             queue: POSTS,

@@ -7,7 +7,8 @@ use crate::link::{Publisher, Will};
 use crate::status::Presence;
 use crate::topic::{Channels, Layout, Role};
 
-/// The presence messages of one proxy.
+/// The presence messages of one proxy; none of one that is there for nobody.
+#[derive(Default)]
 pub(super) struct Presences {
     /// The topics, those of the first channel in front.
     topics: Vec<String>,

@@ -1,0 +1,159 @@
+//! `propeller-proxy check`: whether the service would work with this configuration.
+
+use std::io;
+use std::path::Path;
+
+use clap::Args;
+use clap::builder::styling::{AnsiColor, Style};
+use propeller_proxy::config::{Config, RegistryConfig, Sources};
+use propeller_proxy::error::Error;
+use propeller_proxy::policy::Policy;
+use propeller_proxy::registry::Registry;
+use propeller_proxy::{folder, link};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::exit::{self, Failure};
+use crate::output::{self, Format, is_coloured, printable};
+use crate::settings::{self, All, Flags};
+use crate::shutdown::unless_stopped;
+use crate::verbosity::Verbosity;
+
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy check",
+    "propeller-proxy check --offline --config-file /etc/propeller-proxy/config.toml",
+    "propeller-proxy check --format json | jq -r '.checks[] | select(.ok | not) | .hint'",
+];
+
+#[derive(Debug, Args)]
+#[command(after_help = exit::help(EXAMPLES, exit::OF_BROKER))]
+pub(crate) struct Options {
+    /// Connect to nothing: check the configuration and the folders only
+    #[arg(long)]
+    offline: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    verbosity: Verbosity,
+    #[command(flatten)]
+    settings: Flags<All>,
+}
+
+/// What was found out about one part.
+#[derive(Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    ok: bool,
+    /// What works, or what does not.
+    detail: String,
+    /// The code of the error.
+    code: Option<&'static str>,
+    hint: Option<&'static str>,
+    /// What the command ends with for it.
+    #[serde(skip)]
+    status: u8,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    ok: bool,
+    checks: &'a [Check],
+}
+
+impl Check {
+    fn passed(name: &'static str, detail: String) -> Self {
+        Self { name, ok: true, detail, code: None, hint: None, status: exit::SUCCESS }
+    }
+
+    fn of(name: &'static str, outcome: Result<String, Error>) -> Self {
+        match outcome {
+            Ok(detail) => Self::passed(name, detail),
+            Err(error) => Self {
+                ok: false,
+                code: Some(error.code()),
+                hint: error.hint(),
+                status: exit::status_of(&error),
+                ..Self::passed(name, error.to_string())
+            },
+        }
+    }
+}
+
+pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
+    options.verbosity.start_log();
+    for warning in settings::unknown_variables() {
+        options.verbosity.say(&format!("warning: {warning}"));
+    }
+    let sources = options.settings.sources();
+    let checks = match Config::load(&sources) {
+        Ok(config) => {
+            let checks = async { Ok(all(&sources, config, options.offline).await) };
+            unless_stopped(&stop, checks).await?
+        }
+        Err(error) => {
+            let detail = error.to_string();
+            let failed = Check::passed("configuration", detail);
+            vec![Check { ok: false, code: Some("configuration"), status: exit::CONFIGURATION, ..failed }]
+        }
+    };
+    match options.format {
+        Format::Text => output::print(text(&checks).as_bytes())?,
+        Format::Json => {
+            let ok = checks.iter().all(|check| check.ok);
+            output::print_line(&output::json(&Report { ok, checks: &checks }))?;
+        }
+    }
+    Ok(checks.iter().map(|check| check.status).max().unwrap_or_default())
+}
+
+async fn all(sources: &Sources<'_>, config: Config, offline: bool) -> Vec<Check> {
+    let file = sources.file().map_or_else(String::new, |file| format!(" and {}", file.display()));
+    let mut checks = vec![Check::passed("configuration", format!("flags, environment{file}: nothing is wrong"))];
+    if !offline {
+        let broker = async {
+            link::check(&config.mqtt, &config.channels).await?;
+            Ok(format!("{} lets us connect and subscribe", config.mqtt.address))
+        };
+        let (broker, registry) = tokio::join!(broker, registry(&config.registry));
+        checks.extend([Check::of("broker", broker), Check::of("registry", registry)]);
+    }
+    let (store, state) = (config.store, config.state);
+    let folders = tokio::task::spawn_blocking(move || {
+        [writable("store", &store.folder, store.named), writable("state", &state.folder, state.named)]
+    });
+    // Fails if that panics, which is said then.
+    checks.extend(folders.await.into_iter().flatten());
+    checks
+}
+
+async fn registry(config: &RegistryConfig) -> Result<String, Error> {
+    Registry::new(config, Policy::new(config))?.check(&config.url).await
+}
+
+/// Whether a folder can be used; one that nobody named is made up for.
+fn writable(name: &'static str, folder: &Path, is_named: bool) -> Check {
+    match folder::check(folder) {
+        Ok(()) => Check::passed(name, format!("{} can be written", folder.display())),
+        Err(error) if !is_named => {
+            let hint = error.hint();
+            Check { hint, ..Check::passed(name, format!("a temporary folder will be used: {error}")) }
+        }
+        Err(error) => Check::of(name, Err(error)),
+    }
+}
+
+/// A line each, and one for what to do about it.
+fn text(checks: &[Check]) -> String {
+    let coloured = is_coloured(&io::stdout());
+    let line = |Check { name, ok, detail, code, hint, .. }: &Check| {
+        let (word, colour) = if *ok { ("ok", AnsiColor::Green) } else { ("failed", AnsiColor::Red) };
+        let style = if coloured { colour.on_default() } else { Style::new() };
+        // The problems of a configuration are a line each.
+        let detail: Vec<_> = detail.lines().map(printable).collect();
+        let code = code.map(|code| format!(" ({code})")).unwrap_or_default();
+        let hint = hint.map(|hint| format!("\n        hint: {hint}")).unwrap_or_default();
+        format!("{style}{word:<8}{style:#}{name}{code}: {}{hint}\n", detail.join("\n        "))
+    };
+    checks.iter().map(line).collect()
+}

@@ -1,0 +1,28 @@
+//! `propeller-proxy completions`: what a shell needs to complete command lines.
+
+use clap::Args;
+use clap_complete::Shell;
+
+use crate::exit::{self, Failure};
+use crate::output;
+
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy completions bash > /etc/bash_completion.d/propeller-proxy",
+    "propeller-proxy completions zsh > ~/.zfunc/_propeller-proxy",
+    "propeller-proxy completions fish > ~/.config/fish/completions/propeller-proxy.fish",
+];
+
+#[derive(Debug, Args)]
+#[command(after_help = exit::help(EXAMPLES, exit::ALWAYS))]
+pub(crate) struct Options {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(options.shell, &mut crate::command(), crate::NAME, &mut script);
+    output::print(&script)?;
+    Ok(exit::SUCCESS)
+}

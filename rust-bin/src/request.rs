@@ -1,0 +1,130 @@
+//! `propeller-proxy request`: acts as a proplet, which asks for a module and assembles what it hears.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use propeller_proxy::blob::Digest;
+use propeller_proxy::config::{Config, positive_duration};
+use propeller_proxy::embedded::proplet::{Assembled, Proplet, Wish};
+use propeller_proxy::error::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::channel::{self, Topics};
+use crate::exit::{self, Failure};
+use crate::settings::{Flags, OfChannels};
+use crate::shutdown::unless_stopped;
+use crate::verbosity::Verbosity;
+use crate::{output, progress};
+
+const EXAMPLES: &[&str] = &[
+    "propeller-proxy request localhost:5000/add:1.0 -o add.wasm",
+    "propeller-proxy request add:1.0 --digest sha256:4d5e… --timeout 2m -o add.wasm",
+    "propeller-proxy request add:1.0 --layout messages | wasm-tools print",
+];
+
+/// How often progress is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// What a file that we make may be for whom, as far as the user's mask lets it.
+const FILE_MODE: u32 = 0o666;
+
+#[derive(Debug, Args)]
+#[command(after_help = exit::help(EXAMPLES, exit::OF_BROKER))]
+pub(crate) struct Options {
+    /// What to ask for
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// Where to write the module; standard output if not given
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// How long to wait for the module
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    timeout: Duration,
+    /// What the module must be; else it is compared with what the proxy tells on the status topic
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    digest: Option<Digest>,
+    /// The channel, if several are configured
+    #[arg(long, value_name = "ID")]
+    channel: Option<String>,
+    /// The topics on which to ask and listen
+    #[arg(long, value_enum, default_value_t)]
+    layout: Topics,
+    #[command(flatten)]
+    verbosity: Verbosity,
+    #[command(flatten)]
+    settings: Flags<OfChannels>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    positive_duration(text).ok_or_else(|| "give a duration over zero such as 60s or 1m30s".into())
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    text.parse().map_err(|()| "give sha256: and 64 hexadecimal digits".into())
+}
+
+pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
+    options.verbosity.start_log();
+    let file = options.output.as_deref().filter(|file| *file != Path::new("-"));
+    if file.is_none() && io::stdout().is_terminal() {
+        let message = "the module is binary, and standard output is a terminal".into();
+        return Err(Failure::Other(exit::USAGE, message, Some("give -o FILE, or redirect standard output".into())));
+    }
+    let (mqtt, channels) = Config::load_channels(&options.settings.sources())?;
+    let channel = channel::choose(&channels, options.channel.as_deref())?;
+    let assembled = async {
+        let connecting = Proplet::connect(&mqtt, &channel, options.layout.into());
+        let connected = tokio::time::timeout(mqtt.timeout, connecting).await;
+        let proplet = connected.unwrap_or_else(|_| Err(Error::no_broker_within(&mqtt.address, mqtt.timeout)))?;
+        let assembled = obtain(&proplet, &options).await;
+        proplet.close().await;
+        Ok(assembled?)
+    };
+    let Assembled { pieces, digest, is_verified } = unless_stopped(&stop, assembled).await?;
+    let size: usize = pieces.iter().map(Vec::len).sum();
+    match file {
+        // It is a matter of a moment, after which the file is as it was or as it should be.
+        Some(file) => tokio::task::block_in_place(|| write(file, &pieces))
+            .map_err(|error| Failure::of_system(&format!("{} cannot be written", file.display()), &error))?,
+        None => pieces.iter().try_for_each(|piece| output::print(piece))?,
+    }
+    let verified = if is_verified { "verified" } else { "not verified: nobody told what it should be" };
+    options.verbosity.say(&format!("{size} bytes, {digest}, {verified}"));
+    Ok(exit::SUCCESS)
+}
+
+/// Asks, and shows the progress.
+async fn obtain(proplet: &Proplet, options: &Options) -> Result<Assembled, Error> {
+    let Options { reference, timeout, digest, verbosity, .. } = options;
+    let wish = Wish { timeout: *timeout, digest: *digest, is_strict: false };
+    let bar = progress::of_chunks(&progress::bars(*verbosity), reference);
+    let mut look = tokio::time::interval(LOOK_INTERVAL);
+    let mut obtained = std::pin::pin!(proplet.obtain(reference, &wish));
+    loop {
+        tokio::select! {
+            obtained = &mut obtained => return obtained,
+            _ = look.tick() => {
+                let (chunks, total_chunks) = proplet.progress(reference);
+                progress::note(&bar, chunks, total_chunks);
+            }
+        }
+    }
+}
+
+/// Writes a file so that nobody ever sees half of it.
+fn write(file: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
+    let write_to = |to: &mut dyn Write| pieces.iter().try_for_each(|piece| to.write_all(piece));
+    // A device or a pipe must stay what it is.
+    if fs::metadata(file).is_ok_and(|about| !about.is_file()) {
+        return write_to(&mut OpenOptions::new().write(true).open(file)?);
+    }
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let permissions = Permissions::from_mode(FILE_MODE);
+    let mut new = tempfile::Builder::new().prefix(".propeller-proxy-").permissions(permissions).tempfile_in(folder)?;
+    write_to(new.as_file_mut())?;
+    new.as_file().sync_all()?;
+    new.persist(file).map(drop).map_err(|error| error.error)
+}

@@ -1,0 +1,63 @@
+//! How much is said beside the data.
+
+use clap::{ArgAction, Args};
+use propeller_proxy::config::{LogFormat, LogLevel};
+
+use crate::logging;
+use crate::output::say;
+
+/// Levels, the most severe first.
+const LEVELS: [LogLevel; 5] = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Verbosity {
+    /// Say more; twice for still more
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    /// Say less: errors only, and no progress
+    #[arg(short, long, action = ArgAction::Count)]
+    quiet: u8,
+}
+
+impl Verbosity {
+    /// The least severe level of the log, of which `usual` is that without flags.
+    pub(crate) fn level(self, usual: LogLevel) -> LogLevel {
+        let usual = LEVELS.iter().position(|level| *level == usual).unwrap_or_default();
+        LEVELS[(usual + usize::from(self.verbose)).saturating_sub(self.quiet.into()).min(LEVELS.len() - 1)]
+    }
+
+    /// Starts the log of a command that is no service: for people, with warnings.
+    pub(crate) fn start_log(self) {
+        logging::start(self.level(LogLevel::Warn), LogFormat::Pretty);
+    }
+
+    /// Says something to people, unless they want quiet.
+    pub(crate) fn say(self, words: &str) {
+        if !self.is_quiet() {
+            say(words);
+        }
+    }
+
+    /// Whether nothing but errors is to be said.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.quiet > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_count_from_the_usual_level() {
+        for (verbose, quiet, usual, level) in [
+            (0, 0, LogLevel::Info, LogLevel::Info),
+            (1, 0, LogLevel::Warn, LogLevel::Info),
+            (9, 0, LogLevel::Warn, LogLevel::Trace),
+            (0, 1, LogLevel::Info, LogLevel::Warn),
+            (0, 9, LogLevel::Info, LogLevel::Error),
+        ] {
+            assert_eq!(Verbosity { verbose, quiet }.level(usual), level);
+        }
+    }
+}

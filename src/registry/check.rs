@@ -1,0 +1,79 @@
+//! Whether the configured registry is there and takes the credentials (OCI distribution specification, "Determining
+//! Support").
+
+use std::sync::Arc;
+
+use http_auth::ChallengeRef;
+use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Method, Response, StatusCode, Url};
+
+use super::auth::Access;
+use super::retry::Failure;
+use super::transport::{self, Call};
+use super::{Endpoint, Registry, Repository};
+use crate::config::{Credentials, RegistryUrl};
+use crate::error::Error;
+use crate::reference::{Reference, Version, api_host};
+
+impl Registry {
+    /// Asks the registry at `url` for the version of its API, once and with the credentials for it, and returns what it
+    /// answers, in words.
+    ///
+    /// # Errors
+    /// [`Error::RegistryUnreachable`], [`Error::RegistryAnswer`], [`Error::Unauthorized`], [`Error::Denied`] if it leads to a
+    /// token service that is not trusted, [`Error::Credentials`].
+    pub async fn check(&self, url: &RegistryUrl) -> Result<String, Error> {
+        let RegistryUrl { scheme, host, prefix, .. } = url;
+        let api = format!("{scheme}://{}/v2/", api_host(host));
+        let unusable =
+            |error: url::ParseError| Error::RegistryUnreachable { object: api.clone(), detail: error.to_string() };
+        let call = Call::new(Method::GET, Url::parse(&api).map_err(unusable)?);
+        let origin = Endpoint {
+            host: host.clone(),
+            scheme: *scheme,
+            repository: prefix.clone(),
+            credentials: self.keychain.find(host, prefix).await?,
+            mirror: false,
+        };
+        let is_anonymous = matches!(origin.credentials, Credentials::Anonymous);
+        let (registry, repository, version) = (host.clone(), prefix.clone(), Version::Tag(String::new()));
+        let reference = Reference { registry, repository, version, selector: None };
+        let asked =
+            Repository { registry: self, reference: &reference, mirrors: Vec::new(), origin, progress: Arc::default() };
+
+        let first = self.transport.send(&call, None).await.map_err(Error::from)?;
+        let status = first.status();
+        if is_anonymous && status == StatusCode::UNAUTHORIZED && wants_tokens(&first) {
+            // Whether it hands some out to everybody, it says for each repository.
+            return Ok(format!("{api} answers, and wants a token for each repository; no credentials are given"));
+        }
+        let send = |authorization: Option<HeaderValue>| {
+            let call = &call;
+            async move { self.transport.send(call, authorization.as_ref()).await }
+        };
+        let answered = async {
+            let response = asked.authorized(&asked.origin, Access::Login, &call, send).await?;
+            transport::success(&reference, response).await
+        };
+        let response = answered.await.map_err(|failure: Failure| match failure.into() {
+            Error::Unauthorized { detail, .. } => Error::Unauthorized { reference: host.clone(), detail },
+            Error::UnknownImage { detail, .. } => {
+                let detail = format!("404 Not Found{detail}; there is no registry at this address");
+                Error::RegistryAnswer { object: api.clone(), detail }
+            }
+            error => error,
+        })?;
+        let as_whom = if is_anonymous { "" } else { " to these credentials" };
+        Ok(format!("{api} answers {}{as_whom}", response.status()))
+    }
+}
+
+/// Whether a refusal asks for a bearer token.
+fn wants_tokens(refusal: &Response) -> bool {
+    let headers = refusal.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let is_bearer = |challenge: &ChallengeRef<'_>| challenge.scheme.eq_ignore_ascii_case("Bearer");
+    headers
+        .filter_map(|header| http_auth::parse_challenges(header).ok())
+        .flatten()
+        .any(|challenge| is_bearer(&challenge))
+}
