@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, debug_span, info, warn};
 
 use self::flights::Flights;
 use self::question::Question;
@@ -121,6 +121,16 @@ impl Puller {
         pull.answer(Question::Meaning, Box::pin(pull.meaning())).await
     }
 
+    /// The registries.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     fn begin<'a>(&'a self, reference: &'a Reference, repository: &'a Repository<'a>) -> Pull<'a> {
         let scope = self.store.scope(&repository.identity());
         Pull { puller: self, reference, repository, scope, policy: self.config.pull_policy }
@@ -177,16 +187,24 @@ impl Pull<'_> {
 
     /// The path from the reference to the module.
     async fn module(&self) -> Result<Pulled, Error> {
-        let Found { choice, root, child, annotations } = self.choose().await?;
+        let Found { choice, root, annotations, .. } = self.found().instrument(debug_span!("resolve")).await?;
         let Choice { layer, form, kind } = choice;
-        self.check_signatures(&[Some(root), child].into_iter().flatten().collect::<Vec<_>>()).await?;
         let limit = self.puller.config.max_module_size;
         if layer.size > limit {
             return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
         }
         self.repository.watch(layer.digest);
-        let blob = self.blob(&layer).await?;
-        Ok(Pulled { root, module: self.unpack(blob, form).await?, layer, annotations, shape: kind })
+        let blob =
+            self.blob(&layer).instrument(debug_span!("fetch", digest = %layer.digest, size = layer.size)).await?;
+        let module = self.unpack(blob, form).instrument(debug_span!("unpack")).await?;
+        Ok(Pulled { root, module, layer, annotations, shape: kind })
+    }
+
+    /// The layer that the reference leads to, vouched for.
+    async fn found(&self) -> Result<Found, Error> {
+        let found = self.choose().await?;
+        self.check_signatures(&[Some(found.root), found.child].into_iter().flatten().collect::<Vec<_>>()).await?;
+        Ok(found)
     }
 
     /// The manifest or index that the reference means now.
