@@ -5,10 +5,14 @@
 #[cfg(feature = "embedded")]
 mod demo;
 mod exit;
+mod http;
 mod logging;
+mod metrics;
+mod notify;
 mod run;
 mod settings;
 mod shutdown;
+mod traces;
 
 use std::ffi::OsString;
 
