@@ -11,6 +11,7 @@ pub mod schedule;
 #[cfg(all(test, feature = "embedded"))]
 mod simulation;
 pub mod versions;
+mod waits;
 
 /// Modules that are open at once, being fetched or sent; further transfers wait. Each holds a file, of which a process
 /// often may have no more than 1,024.

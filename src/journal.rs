@@ -12,6 +12,7 @@ use crate::blob::Digest;
 use crate::chunk::ChunkPlan;
 use crate::delivery::schedule::RequestId;
 use crate::error::Error;
+use crate::metrics::{self, Meters};
 use crate::sync::lock;
 use crate::topic::App;
 
@@ -129,6 +130,7 @@ pub struct Journal {
     /// Made for the first watcher, since it takes its memory at once.
     events: OnceLock<broadcast::Sender<Event>>,
     stats: Mutex<Stats>,
+    meters: Meters,
     asked: Mutex<HashMap<RequestId, Asked>>,
 }
 
@@ -186,11 +188,16 @@ impl Journal {
 
     /// Nobody waits for it any more. Returns whether it was not answered yet.
     pub(crate) fn forget(&self, request: RequestId) -> bool {
-        lock(&self.asked).remove(&request).is_some()
+        let is_open = lock(&self.asked).remove(&request).is_some();
+        if is_open {
+            metrics::requests("withdrawn").increment(1);
+        }
+        is_open
     }
 
     /// Requests are covered. What was sent before one of them came is not counted as its time.
     pub(crate) fn served(&self, requests: &[RequestId], report: &Report) {
+        self.meters.sent_requests.increment(requests.len() as u64);
         self.answer(requests, |asked| {
             let elapsed = asked.elapsed();
             let sending = report.sending.min(elapsed);
@@ -200,6 +207,7 @@ impl Journal {
 
     /// Requests will not be served. Returns how many of them somebody in this process has asked.
     pub(crate) fn given_up(&self, requests: &[RequestId], error: &Error) -> usize {
+        metrics::requests(error.code()).increment(requests.len() as u64);
         self.answer(requests, |_| Err(error.clone()))
     }
 
@@ -222,23 +230,39 @@ impl Journal {
     }
 
     fn count(&self, what: &What) {
-        let mut stats = lock(&self.stats);
+        let (mut stats, meters) = (lock(&self.stats), &self.meters);
         match what {
-            What::Connected => stats.connections += 1,
+            What::Connected => {
+                stats.connections += 1;
+                meters.broker_connections.increment(1);
+                meters.broker_connected.set(1);
+            }
+            What::Disconnected => meters.broker_connected.set(0),
             What::Requested => stats.requests += 1,
             What::Joined { .. } => {
                 stats.requests += 1;
                 stats.joined += 1;
+                meters.joins.increment(1);
             }
             What::Published { size, .. } => {
                 stats.published_chunks += 1;
                 stats.published_bytes += *size as u64;
+                meters.published_chunks.increment(1);
+                meters.published_bytes.increment(*size as u64);
             }
-            What::Acknowledged { .. } => stats.acknowledged_chunks += 1,
+            What::Acknowledged { index, .. } => {
+                stats.acknowledged_chunks += 1;
+                meters.acknowledged_chunks.increment(1);
+                // Each position is acknowledged once, however often it was sent.
+                meters.passes.increment(u64::from(*index == 0));
+            }
             What::Sent(_) => stats.delivered += 1,
-            What::Repeated(_) => stats.repeated += 1,
+            What::Repeated(_) => {
+                stats.repeated += 1;
+                meters.repeats.increment(1);
+            }
             What::Failed(error) if !matches!(error, Error::Withdrawn { .. }) => stats.failed += 1,
-            What::Failed(_) | What::Disconnected | What::Fetching | What::Fetched { .. } | What::Verified { .. } => {}
+            What::Failed(_) | What::Fetching | What::Fetched { .. } | What::Verified { .. } => {}
         }
     }
 }

@@ -30,6 +30,9 @@
 //! What goes wrong on the way is an [`error::Error`], which says on whose side and what to do. [`tls`] is the one TLS
 //! configuration of both sides.
 //!
+//! Whoever watches over the proxy asks its [`readiness`], takes its [`metrics`], and follows its traces: a delivery is one
+//! span, with one for each step below it.
+//!
 //! The other way, an [`artifact`] is a module packed for a registry, to which `Puller::push` brings it.
 //!
 //! What can go wrong can be found out beforehand: [`link::check`], [`registry::Registry::check`] and [`folder::check`].
@@ -51,8 +54,10 @@ pub mod folder;
 pub mod journal;
 pub mod link;
 mod manifest;
+pub mod metrics;
 pub mod policy;
 pub mod pull;
+pub mod readiness;
 mod recent;
 pub mod reference;
 pub mod registry;

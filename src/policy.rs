@@ -88,6 +88,12 @@ impl Policy {
         Err(Error::Denied { object, reason, refusal: Refusal::Registry })
     }
 
+    /// Whether the operator named this registry, `host[:port]` as references have it.
+    #[must_use]
+    pub fn names(&self, registry: &str) -> bool {
+        registry == self.registry.host || self.repositories(registry).next().is_some()
+    }
+
     /// Whether the operator named the host and port of `url`.
     #[must_use]
     pub fn reach(&self, url: &Url) -> Reach {

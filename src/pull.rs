@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, debug_span, info, warn};
 
 use self::flights::Flights;
 pub use self::inspect::{Inspected, SignatureState};
@@ -123,6 +123,16 @@ impl Puller {
         pull.answer(Question::Meaning, Box::pin(pull.meaning())).await
     }
 
+    /// The registries.
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
     fn begin<'a>(&'a self, reference: &'a Reference, repository: &'a Repository<'a>) -> Pull<'a> {
         let scope = self.store.scope(&repository.identity());
         Pull { puller: self, reference, repository, scope, policy: self.config.pull_policy }
@@ -183,12 +193,18 @@ impl Pull<'_> {
 
     /// The path from the reference to the module.
     async fn module(&self) -> Result<Pulled, Error> {
-        let found = self.choose().await?;
-        self.check_signatures(&found.digests()).await?;
+        let found = self.found().instrument(debug_span!("resolve")).await?;
         let Found { choice: Choice { layer, form, kind, .. }, root, child } = found;
         let module = self.module_in(&layer, form).await?;
         let (root, annotations) = (root.digest, child.unwrap_or(root).annotations);
         Ok(Pulled { root, module, layer, annotations, shape: kind })
+    }
+
+    /// The layer that the reference leads to, vouched for.
+    async fn found(&self) -> Result<Found, Error> {
+        let found = self.choose().await?;
+        self.check_signatures(&found.digests()).await?;
+        Ok(found)
     }
 
     /// The module that a layer is, or has inside.
@@ -198,8 +214,9 @@ impl Pull<'_> {
             return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
         }
         self.repository.watch(layer.digest);
-        let blob = self.blob(layer).await?;
-        self.unpack(blob, form).await
+        let fetch = debug_span!("fetch", digest = %layer.digest, size = layer.size);
+        let blob = self.blob(layer).instrument(fetch).await?;
+        self.unpack(blob, form).instrument(debug_span!("unpack")).await
     }
 
     /// The manifest or index that the reference means now.

@@ -2,6 +2,7 @@
 
 mod auth;
 mod check;
+mod contact;
 mod credentials;
 mod dial;
 mod outgoing;
@@ -30,7 +31,9 @@ use crate::blob::{Blob, Descriptor, Digest};
 use crate::config::{Credentials, Mirror, RegistryConfig, Scheme};
 use crate::error::{Detail, Error};
 use crate::manifest::{self, Manifest};
+use crate::metrics;
 use crate::policy::Policy;
+use crate::readiness::Probe;
 use crate::recent::Recent;
 use crate::reference::{Reference, api_host};
 use crate::store::{Scope, Spool};
@@ -46,6 +49,9 @@ const MIRROR_REST: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Registry {
     transport: Transport,
+    /// The address of the configured registry, and whether it answers there.
+    root: Option<Url>,
+    contact: Probe,
     policy: Policy,
     keychain: Keychain,
     authorizations: Authorizations,
@@ -86,8 +92,11 @@ impl Registry {
     /// # Errors
     /// [`Error::Setup`] if certificates, keys or HTTP proxies are unusable.
     pub fn new(config: &RegistryConfig, policy: Policy) -> Result<Self, Error> {
+        let contact = contact::probe();
         Ok(Self {
-            transport: Transport::new(config, policy.clone())?,
+            transport: Transport::new(config, policy.clone(), contact.clone())?,
+            root: contact::root(config),
+            contact,
             policy,
             keychain: Keychain::new(config),
             authorizations: Authorizations::default(),
@@ -240,7 +249,7 @@ impl Repository<'_> {
     {
         let away = &self.registry.away;
         for mirror in self.mirrors.iter().filter(|mirror| away.get(&mirror.host).is_none()) {
-            match ask(mirror).await {
+            match self.counted(mirror, ask(mirror).await) {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
                     warn!(mirror = mirror.host, code = error.code(), "the mirror does not help: {error}");
@@ -250,7 +259,14 @@ impl Repository<'_> {
                 }
             }
         }
-        ask(&self.origin).await
+        self.counted(&self.origin, ask(&self.origin).await)
+    }
+
+    /// Counts an answer, or that there was none.
+    fn counted<T>(&self, endpoint: &Endpoint, answer: Result<T, Error>) -> Result<T, Error> {
+        metrics::fetches(self.registry.label(endpoint), answer.as_ref().map_or_else(Error::code, |_| "ok"))
+            .increment(1);
+        answer
     }
 
     /// Downloads a blob, from where it broke off if it does.
@@ -298,7 +314,9 @@ impl Repository<'_> {
             return Err(spool.size_mismatch(actual).into());
         }
         let mut body = Body::new(response, u64::MAX);
+        let bytes = metrics::fetched_bytes(self.registry.label(endpoint));
         while let Some(piece) = body.next().await? {
+            bytes.increment(piece.len() as u64);
             spool.write(piece).await?;
             self.progress.note(blob, spool.received());
         }
@@ -312,7 +330,9 @@ impl Repository<'_> {
             let _permit = self.registry.lookups.acquire().await;
             let response = self.try_ask(endpoint, &call).await?;
             let digest = content_digest(&response);
-            Ok((digest, Body::new(response, MAX_MANIFEST_SIZE).whole().await?.into()))
+            let body = Body::new(response, MAX_MANIFEST_SIZE).whole().await?;
+            metrics::fetched_bytes(self.registry.label(endpoint)).increment(body.len() as u64);
+            Ok((digest, body.into()))
         })
         .await
     }

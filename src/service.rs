@@ -7,6 +7,8 @@ mod group;
 mod intake;
 mod presence;
 mod resume;
+mod steps;
+mod vitals;
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -16,26 +18,25 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Instrument, Span, debug, debug_span, field, info};
 
 use self::asks::Ask;
 use self::deliveries::{Deliveries, Sending};
 use self::group::{Claim, Group};
 use self::intake::Intake;
 use self::presence::Presences;
-use crate::blob::{Blob, Digest};
-use crate::chunk::ChunkPlan;
+use self::vitals::Vitals;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::MAX_OPEN_MODULES;
 use crate::delivery::courier::{Courier, Module};
 use crate::delivery::schedule::TransferId;
-use crate::delivery::versions::{Candidate, MAX_APPS, TagMoves, Unsafe, Versions};
+use crate::delivery::versions::Versions;
 use crate::error::Error;
 use crate::journal::{Journal, Report, What};
 use crate::link::{Health, Link, Receipt};
 use crate::pull::{Pulled, Puller};
-use crate::reference::{Reference, Version};
+use crate::reference::Reference;
 use crate::state::{Left, State};
 use crate::status::{self, Reporter};
 use crate::sync::lock;
@@ -52,8 +53,6 @@ const TICK: Duration = Duration::from_secs(1);
 const PRESENT_TICKS: u64 = 5;
 /// How often what is out of date is forgotten, ticks.
 const FORGET_TICKS: u64 = 60;
-/// Messages that a subscriber of mosquitto may have waiting, if it is not configured otherwise.
-const USUAL_QUEUE: u64 = 1000;
 
 /// A proxy.
 #[derive(Debug)]
@@ -80,6 +79,7 @@ pub struct Service {
     under_way: Mutex<HashMap<TransferId, CancellationToken>>,
     left: Mutex<Left>,
     ready: watch::Sender<bool>,
+    vitals: Vitals,
 }
 
 /// What a delivery is for.
@@ -91,6 +91,21 @@ enum Purpose {
     Resume,
     /// Devices that may have missed the latest version.
     Repeat,
+}
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Resume => "resume",
+            Self::Repeat => "repeat",
+        }
+    }
+
+    /// What it is called when it has gone well.
+    fn success(self) -> &'static str {
+        if self == Self::Repeat { "repeated" } else { "sent" }
+    }
 }
 
 impl Service {
@@ -126,6 +141,7 @@ impl Service {
             next_request: AtomicU64::new(left.requests.last().map_or(0, |(id, _)| id + 1)),
             left: Mutex::new(left),
             ready: watch::Sender::new(false),
+            vitals: Vitals::new(),
             config,
             instance,
             clock,
@@ -189,77 +205,30 @@ impl Service {
         let Pulled { root, module, .. } = self.pull(app, &reference, purpose).await?;
         let (digest, size) = (module.digest(), module.size());
         self.journal.note(app, What::Fetched { digest, size });
-        wasm::check(&module)?;
+        debug_span!("verify").in_scope(|| wasm::check(&module))?;
 
         let (plan, _sending) = loop {
             let plan = self.plan(app, &reference, root, &module)?;
             let sending = Sending { service: self, app, digest };
             info!(app_name = &*app.name, %digest, size, total_chunks = plan.total_chunks(), "verified");
-            let versions = lock(&self.versions).of(app).to_vec();
-            self.state.keep_versions(app.clone(), versions).await?;
-            let agreed = match (&self.group, purpose) {
-                (None, _) | (_, Purpose::Repeat) => Claim::Hold,
-                (Some(group), _) => self.agree(group, app, digest, &plan).await?,
-            };
-            match agreed {
+            match self.settle(app, digest, &plan, purpose).instrument(debug_span!("plan")).await? {
                 Claim::Hold => break (plan, sending),
                 Claim::GiveWay => return Ok(None),
                 Claim::Clash => lock(&self.versions).withdraw(app, digest, &plan),
             }
         };
+        let span = Span::current();
+        span.record("digest", field::display(digest)).record("size", size).record("total_chunks", plan.total_chunks());
         self.journal.note(app, What::Verified { digest, plan });
         if purpose != Purpose::Repeat {
             self.reporter.tell_progress(app, status::State::Sending, digest, &plan, 0);
         }
         let module = Module { blob: module, plan, is_repeat: purpose == Purpose::Repeat, begun };
-        match self.courier.send(id, app, module).await? {
+        match self.courier.send(id, app, module).instrument(debug_span!("send")).await? {
             // Only what nobody has asked for is taken over by a newer transfer.
             None if purpose != Purpose::Repeat => Err(Error::Withdrawn { app_name: app.name.to_string() }),
             sent => Ok(sent),
         }
-    }
-
-    /// Brings the module: as the reference means it now, or as it was sent last.
-    async fn pull(&self, app: &App, reference: &Reference, purpose: Purpose) -> Result<Pulled, Error> {
-        let root = {
-            let versions = lock(&self.versions);
-            match (purpose, self.config.delivery.tag_moves) {
-                (Purpose::Request, TagMoves::Fresh) => None,
-                (Purpose::Request, TagMoves::Pinned) => versions.pin(app, self.clock.now()),
-                (Purpose::Resume | Purpose::Repeat, _) => versions.latest(app),
-            }
-        };
-        let Some(root) = root else { return self.puller.pull(reference).await };
-        let pinned = Reference { version: Version::Digest(root), ..reference.clone() };
-        match self.puller.pull(&pinned).await {
-            Err(error) if purpose == Purpose::Resume => {
-                warn!(app_name = &*app.name, %root, "what was being sent is not there any more: {error}");
-                self.puller.pull(reference).await
-            }
-            pulled => pulled,
-        }
-    }
-
-    /// Cuts the module so that no device mixes it with another one.
-    fn plan(&self, app: &App, reference: &Reference, root: Digest, module: &Blob) -> Result<ChunkPlan, Error> {
-        let may_move = matches!(reference.version, Version::Tag(_));
-        let module = Candidate { root, digest: module.digest(), size: module.size(), may_move };
-        let plan = lock(&self.versions).begin(app, module, self.config.delivery.chunk_size, self.clock.now());
-        let app_name = app.name.to_string();
-        let plan = plan.map_err(|reason| match reason {
-            Unsafe::NoTotal => Error::TagMoves { app_name },
-            Unsafe::TooManyApps => Error::Overloaded { app_name, limit: MAX_APPS, what: "apps were sent lately" },
-        })?;
-        let total_chunks = plan.total_chunks();
-        if total_chunks > USUAL_QUEUE {
-            warn!(
-                app_name = &*app.name,
-                total_chunks,
-                "more chunks than the queue of {USUAL_QUEUE} messages that many brokers keep for a slow subscriber; \
-                 raise PROXY_CHUNK_SIZE, or the broker's limit"
-            );
-        }
-        Ok(plan)
     }
 
     /// Serves requests until `stop`; then finishes what it can within two seconds and disconnects. It can be run once.
@@ -286,6 +255,7 @@ impl Service {
         let mut group_health = group.as_ref().map(Link::health);
         self.reporter.connect(requests.publisher());
         let (mut requests_health, mut chunks_health) = (requests.health(), chunks.health());
+        let links = self.vitals.watch([requests.health(), chunks.health()]);
 
         let publisher = chunks.publisher();
         let mut courier = pin!(self.courier.run(&publisher, self.config.delivery.max_in_flight));
@@ -340,9 +310,11 @@ impl Service {
                 _ = ticks.tick() => {
                     tick += 1;
                     self.look_after(tick, requests_health.borrow().is_up, &mut deliveries);
+                    self.beat(arrivals.len());
                 }
             }
         }
+        drop(links);
         info!(open_transfers = deliveries.tasks.len(), "stopping");
         tokio::select! {
             () = courier => {}

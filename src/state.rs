@@ -24,7 +24,7 @@ use crate::delivery::versions::Sent;
 use crate::error::Error;
 use crate::link::Receipt;
 use crate::status::json;
-use crate::store::temporary_folder;
+use crate::store::{temporary_folder, try_writing};
 use crate::sync::lock;
 use crate::topic::App;
 
@@ -167,6 +167,19 @@ impl State {
     /// Notes until when devices may have chunks of which nothing is known.
     pub fn be_unsure(&self, until: Time) {
         self.send(Change::Unsure(until));
+    }
+
+    /// How many changes wait to be written.
+    pub(crate) fn waiting(&self) -> usize {
+        self.changes().map_or(0, |changes| changes.max_capacity() - changes.capacity())
+    }
+
+    /// Its folder, if a file can be written there. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the system says otherwise.
+    pub fn try_writing(&self) -> io::Result<&Path> {
+        try_writing(&self.folder).map(|()| &*self.folder)
     }
 
     /// Writes what waits, and leaves the folder to another proxy; what comes after is not written. Blocks on the disk.

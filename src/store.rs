@@ -34,6 +34,7 @@ pub use self::spool::Spool;
 use crate::blob::{Blob, Descriptor, Digest};
 use crate::config::StoreConfig;
 use crate::error::Error;
+use crate::metrics::Meters;
 use crate::registry::MAX_MANIFEST_SIZE;
 use crate::sync::lock;
 
@@ -62,6 +63,7 @@ pub struct Store {
     /// How the files were that this process hashed.
     known: Mutex<HashMap<PathBuf, Stamp>>,
     rehashes: Semaphore,
+    meters: Meters,
     /// Removes the folder with the store, if it is a temporary one.
     _temporary: Option<TempDir>,
 }
@@ -111,8 +113,8 @@ impl Store {
             make_folder(&root.join("ingest"))?;
             let salt = salt(&root)?;
             let (usage, known) = (Mutex::default(), Mutex::default());
-            let rehashes = Semaphore::new(MAX_REHASHES);
-            let store = Arc::new(Self { root, limit, salt, usage, known, rehashes, _temporary: temporary });
+            let (rehashes, meters) = (Semaphore::new(MAX_REHASHES), Meters::default());
+            let store = Arc::new(Self { root, limit, salt, usage, known, rehashes, meters, _temporary: temporary });
             store.make_room(0)?;
             Ok(store)
         };
@@ -124,6 +126,14 @@ impl Store {
     pub fn scope(self: &Arc<Self>, identity: &[u8]) -> Scope {
         let name = &Digest::of(&[&self.salt, identity].concat()).hex()[..32];
         Scope { folder: self.root.join(name), store: Arc::clone(self) }
+    }
+
+    /// Its folder, if a file can be written there. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the system says otherwise.
+    pub fn try_writing(&self) -> io::Result<&Path> {
+        try_writing(&self.root.join("ingest")).map(|()| &*self.root)
     }
 
     /// A file on its way to become a blob.
@@ -182,6 +192,13 @@ impl Scope {
     /// # Errors
     /// [`Error::Disk`] if it cannot be read.
     pub async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Error> {
+        let found = self.find(digest).await?;
+        let meters = &self.store.meters;
+        if found.is_some() { &meters.store_hits } else { &meters.store_misses }.increment(1);
+        Ok(found)
+    }
+
+    async fn find(&self, digest: Digest) -> Result<Option<Blob>, Error> {
         let path = self.path(digest);
         let opened = self.blocking(move |scope| scope.open(&path)).await?;
         let Some((file, known)) = opened else { return Ok(None) };
@@ -337,6 +354,11 @@ fn hold(file: &File) {
 
 fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file that has no name and is gone at once.
+pub(crate) fn try_writing(folder: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(folder)?.write_all(&[0; 512])
 }
 
 /// The folder's salt; the first process makes it.

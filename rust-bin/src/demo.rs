@@ -65,7 +65,7 @@ pub(crate) async fn run(options: Options) -> u8 {
         Ok(modules) => modules,
         Err(message) => return exit::fail(exit::FAILURE, &message, None),
     };
-    logging::start(LogLevel::Warn, LogFormat::Auto);
+    logging::start(LogLevel::Warn, LogFormat::Auto, None);
     match demonstrate(modules, options.keep).await {
         Ok(true) => exit::SUCCESS,
         Ok(false) => exit::fail(exit::FAILURE, "not every module arrived, or not as it was pushed", None),

@@ -1,8 +1,9 @@
-//! The log on standard error: for people, or one JSON object a line.
+//! The log on standard error: for people, or one JSON object a line. And where traces branch off.
 
 use std::env;
 use std::io::{self, IsTerminal};
 
+use opentelemetry_sdk::trace::SdkTracer;
 use propeller_proxy::config::{LogFormat, LogLevel};
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -12,7 +13,8 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 /// Starts the log. The libraries below us are heard only when something is wrong: their lower levels may hold headers.
-pub(crate) fn start(level: LogLevel, format: LogFormat) {
+/// What `tracer` traces is ours alone, whatever the level of the log.
+pub(crate) fn start(level: LogLevel, format: LogFormat, tracer: Option<SdkTracer>) {
     let ours = match level {
         LogLevel::Trace => Level::TRACE,
         LogLevel::Debug => Level::DEBUG,
@@ -36,6 +38,10 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
     } else {
         fmt::layer().with_writer(io::stderr).with_ansi(false).json().flatten_event(true).boxed()
     };
+    let spans = tracer.map(|tracer| {
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);
+        layer.with_filter(Targets::new().with_target("propeller_proxy", Level::DEBUG))
+    });
     // A host program (the Python interpreter) may have a log already; then that one is used.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
+    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).with(spans).try_init();
 }

@@ -1,13 +1,19 @@
-//! `propeller-proxy run`: the service.
+//! `propeller-proxy run`: the service, and what tells operators how it is doing.
 
 use clap::Args;
 use propeller_proxy::config::Config;
+use propeller_proxy::error::Error;
 use propeller_proxy::service::Service;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::http::Endpoint;
 use crate::settings::{All, Flags};
+use crate::traces::Traces;
 use crate::verbosity::Verbosity;
-use crate::{exit, logging, settings, shutdown};
+use crate::{exit, logging, metrics, notify, settings, shutdown};
+
+const HTTP_HINT: &str = "set PROXY_HTTP_PORT to another port, to 0 for a free one, or to off";
 
 const EXAMPLES: &[&str] = &[
     "propeller-proxy run",
@@ -30,13 +36,25 @@ pub(crate) async fn run(options: Options) -> u8 {
         Ok(config) => config,
         Err(error) => return exit::misconfigured(&error),
     };
-    logging::start(options.verbosity.level(config.operation.log_level), config.operation.log_format);
+    let traces = match Traces::new(&config.operation) {
+        Ok(traces) => traces,
+        Err(error) => return exit::fail(exit::FAILURE, &format!("traces cannot be exported: {error}"), None),
+    };
+    let level = options.verbosity.level(config.operation.log_level);
+    logging::start(level, config.operation.log_format, traces.as_ref().map(Traces::tracer));
     for warning in settings::unknown_variables() {
         warn!("{warning}");
     }
     let stop = match shutdown::on_signal() {
         Ok(stop) => stop,
         Err(error) => return exit::fail(exit::FAILURE, &format!("signals cannot be caught: {error}"), None),
+    };
+    let endpoint = match &config.operation.http {
+        None => None,
+        Some(address) => match Endpoint::bind(address).await {
+            Ok(endpoint) => Some(endpoint),
+            Err(message) => return exit::fail(exit::FAILURE, &message, Some(HTTP_HINT)),
+        },
     };
     info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -52,13 +70,10 @@ pub(crate) async fn run(options: Options) -> u8 {
         qos = config.mqtt.qos,
         "starting"
     );
-    let outcome = match Service::new(config) {
-        Ok(service) => {
-            info!(instance_id = service.instance_id(), "ready to connect");
-            service.run(stop).await
-        }
-        Err(error) => Err(error),
-    };
+    let outcome = serve(config, endpoint, traces.as_ref(), stop).await;
+    if let Some(traces) = traces {
+        traces.flush().await;
+    }
     match outcome {
         Ok(()) => {
             info!("stopped");
@@ -66,4 +81,27 @@ pub(crate) async fn run(options: Options) -> u8 {
         }
         Err(error) => exit::fail_with(&error),
     }
+}
+
+/// Runs the service, with everything that watches it, until `stop`.
+async fn serve(
+    config: Config,
+    endpoint: Option<Endpoint>,
+    traces: Option<&Traces>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let broker = config.mqtt.address.to_string();
+    // Before the service: what it is made of looks for the recorder once.
+    let endpoint = endpoint.map(|endpoint| metrics::install().map(|metrics| (endpoint, metrics))).transpose();
+    let endpoint = endpoint.map_err(|error| Error::Setup { object: "metrics".into(), detail: error.to_string() })?;
+    let service = Service::new(config)?;
+    if let Some(traces) = traces {
+        traces.name(service.instance_id());
+    }
+    if let Some((endpoint, metrics)) = endpoint {
+        endpoint.serve(service.clone(), metrics);
+    }
+    notify::keep_told(&service, broker, stop.clone());
+    info!(instance_id = service.instance_id(), "ready to connect");
+    service.run(stop).await
 }

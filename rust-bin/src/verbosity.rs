@@ -28,7 +28,7 @@ impl Verbosity {
 
     /// Starts the log of a command that is no service: for people, with warnings.
     pub(crate) fn start_log(self) {
-        logging::start(self.level(LogLevel::Warn), LogFormat::Pretty);
+        logging::start(self.level(LogLevel::Warn), LogFormat::Pretty, None);
     }
 
     /// Says something to people, unless they want quiet.

@@ -129,7 +129,7 @@ async fn watch(options: Options, stop: CancellationToken) -> Result<u8, Failure>
     let Options { format, verbosity, settings } = options;
     let is_live = format == Format::Text && io::stdout().is_terminal();
     // The table tells itself when the broker is away; lines of the log would go through it.
-    logging::start(verbosity.level(if is_live { LogLevel::Error } else { LogLevel::Warn }), LogFormat::Pretty);
+    logging::start(verbosity.level(if is_live { LogLevel::Error } else { LogLevel::Warn }), LogFormat::Pretty, None);
     let (mqtt, channels) = Config::load_channels(&settings.sources())?;
     let mut view = if is_live { View::Live(Live::new()) } else { View::Lines(format) };
 

@@ -13,12 +13,14 @@ use tracing::info;
 use super::MAX_IN_FLIGHT_MESSAGES;
 use super::buffers::Buffers;
 use super::schedule::{Admission, Covered, Cut, Excess, Limits, RequestId, Schedule, Start, TransferId, Turn};
+use super::waits::Waits;
 use crate::blob::Blob;
 use crate::chunk::ChunkPlan;
 use crate::clock::{Clock, Time};
 use crate::error::Error;
 use crate::journal::{Journal, Report, What};
 use crate::link::{Acknowledgement, Publisher};
+use crate::metrics::{self, Meters};
 use crate::state::State;
 use crate::status::{self, Reporter};
 use crate::sync::lock;
@@ -55,6 +57,8 @@ pub struct Courier {
     reporter: Arc<Reporter>,
     journal: Arc<Journal>,
     limits: Limits,
+    waits: Mutex<Waits>,
+    meters: Meters,
 }
 
 /// What it takes to send any chunk of one transfer.
@@ -90,8 +94,19 @@ impl Courier {
         reporter: Arc<Reporter>,
         journal: Arc<Journal>,
     ) -> Self {
-        let (schedule, buffers) = (Mutex::new(Schedule::new(limits)), Buffers::default());
-        Self { schedule, work: Notify::new(), alarm: Notify::new(), buffers, clock, state, reporter, journal, limits }
+        Self {
+            schedule: Mutex::new(Schedule::new(limits)),
+            work: Notify::new(),
+            alarm: Notify::new(),
+            buffers: Buffers::default(),
+            clock,
+            state,
+            reporter,
+            journal,
+            limits,
+            waits: Mutex::default(),
+            meters: Meters::default(),
+        }
     }
 
     /// Takes in a request: it opens a transfer, joins the open one, or is turned away.
@@ -101,6 +116,9 @@ impl Courier {
     pub fn request(&self, app: &App, request: RequestId, arrived: Time) -> Result<Admission, Error> {
         let admission = self.schedule().request(app, request, arrived, self.clock.now());
         self.work.notify_one();
+        if admission.is_ok() {
+            lock(&self.waits).begin(request, arrived);
+        }
         admission.map_err(|excess| self.refusal(app, excess))
     }
 
@@ -137,11 +155,14 @@ impl Courier {
 
     /// Gives a transfer up, if it is still open; returns its open requests.
     pub fn abandon(&self, id: TransferId) -> Vec<RequestId> {
-        self.schedule().abandon(id)
+        let requests = self.schedule().abandon(id);
+        lock(&self.waits).give_up(&requests);
+        requests
     }
 
     /// Takes a request back, and gives its transfer up if nobody wants that: returns it then.
     pub fn withdraw(&self, request: RequestId) -> Option<TransferId> {
+        lock(&self.waits).give_up(&[request]);
         self.schedule().withdraw(request)
     }
 
@@ -179,6 +200,13 @@ impl Courier {
         self.schedule().open_apps().count()
     }
 
+    /// Measures what is open.
+    pub(crate) fn measure(&self) {
+        let schedule = self.schedule();
+        metrics::set(&self.meters.open_requests, schedule.open_requests() as u64);
+        metrics::set(&self.meters.open_transfers, schedule.open_apps().count() as u64);
+    }
+
     /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None` if it
     /// is not being sent.
     pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
@@ -201,10 +229,14 @@ impl Courier {
             let room = in_flight.len() < usize::from(MAX_IN_FLIGHT_MESSAGES) && in_flight_bytes < max_in_flight;
             tokio::select! {
                 biased;
-                Some((turn, size, outcome)) = in_flight.next() => {
+                Some((turn, size, begun, outcome)) = in_flight.next() => {
                     in_flight_bytes -= size;
+                    metrics::set(&self.meters.in_flight_bytes, in_flight_bytes as u64);
                     match outcome {
-                        Acknowledgement::Received => self.acknowledged(&turn, size),
+                        Acknowledgement::Received => {
+                            self.meters.acknowledgement.record(Instant::elapsed(&begun));
+                            self.acknowledged(&turn, size);
+                        }
                         Acknowledgement::Lost => self.lost(&turn),
                         Acknowledgement::LinkClosed => return,
                     }
@@ -213,9 +245,11 @@ impl Courier {
                     Ok(message) => {
                         let size = message.len();
                         in_flight_bytes += size;
+                        metrics::set(&self.meters.in_flight_bytes, in_flight_bytes as u64);
+                        let begun = Instant::now();
                         let outcome = publisher.publish(&turn.load.topic, message).await;
                         self.journal.note(&turn.load.app, What::Published { index: turn.index, size });
-                        in_flight.push(async move { (turn, size, outcome.await) });
+                        in_flight.push(async move { (turn, size, begun, outcome.await) });
                     }
                     Err(error) => turn.load.finish(Err(error)),
                 }
@@ -247,8 +281,15 @@ impl Courier {
         let now = self.clock.now();
         self.journal.note(&turn.load.app, What::Acknowledged { index: turn.index, size });
         turn.load.tell_progress(&self.reporter, size, now);
-        let covered = self.schedule().acknowledged(turn.id, turn.position, now);
+        let covered = {
+            let mut schedule = self.schedule();
+            for request in schedule.begun_at(turn.id, turn.position) {
+                lock(&self.waits).first_chunk(request, now);
+            }
+            schedule.acknowledged(turn.id, turn.position, now)
+        };
         if let Some(Covered { load, requests, served, is_complete }) = covered {
+            lock(&self.waits).last_chunk(&requests, now);
             let report = load.report(served);
             if is_complete {
                 let what = if load.is_repeat { What::Repeated } else { What::Sent };

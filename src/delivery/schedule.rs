@@ -293,6 +293,17 @@ impl<T: Clone> Schedule<T> {
         (is_complete || !requests.is_empty()).then_some(Covered { load, requests, served, is_complete })
     }
 
+    /// The open requests whose first chunk this position is.
+    pub fn begun_at(&self, id: TransferId, position: u64) -> impl Iterator<Item = RequestId> {
+        self.transfers.get(&id).into_iter().flat_map(move |transfer| transfer.begun_at(position))
+    }
+
+    /// How many requests are not covered.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        self.open_requests
+    }
+
     /// A position will not be acknowledged; it is sent again.
     pub fn lost(&mut self, id: TransferId, position: u64) {
         if let Some(Transfer { stage: Stage::Sending { pass, .. }, .. }) = self.transfers.get_mut(&id)

@@ -23,6 +23,7 @@ use crate::blob::Digest;
 use crate::config::RegistryConfig;
 use crate::error::{Detail, Error, Refusal};
 use crate::policy::{Policy, Reach};
+use crate::readiness::{Check, Probe};
 use crate::reference::Reference;
 use crate::tls;
 
@@ -46,6 +47,8 @@ pub(super) struct Transport {
     named: Client,
     public: Client,
     proxy_hosts: Vec<String>,
+    /// Whether the configured registry answers.
+    contact: Probe,
 }
 
 /// One HTTP request.
@@ -107,7 +110,7 @@ impl Transport {
     ///
     /// # Errors
     /// [`Error::Setup`] if certificates, keys or proxies are unusable.
-    pub(super) fn new(config: &RegistryConfig, policy: Policy) -> Result<Self, Error> {
+    pub(super) fn new(config: &RegistryConfig, policy: Policy, contact: Probe) -> Result<Self, Error> {
         let proxies = Proxies::from_env()?;
         let roots = tls::roots(&config.ca_certificates)?;
         let client = |identity, resolver: Option<PublicOnly>| {
@@ -132,6 +135,7 @@ impl Transport {
             public: client(None, Some(PublicOnly { except: proxies.hosts.clone() }))?,
             proxy_hosts: proxies.hosts,
             policy,
+            contact,
         })
     }
 
@@ -165,7 +169,14 @@ impl Transport {
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
-        outgoing::send(request, url, call.body.as_ref()).await
+        let answer = outgoing::send(request, url, call.body.as_ref()).await;
+        if own && self.policy.reach(url) == Reach::Configured {
+            self.contact.note(match &answer {
+                Ok(_) => Check::new(true, "it answers"),
+                Err(Failure::Transient(error, _) | Failure::Permanent(error)) => Check::new(false, error.to_string()),
+            });
+        }
+        answer
     }
 
     /// The client that may dial `url`. Names are looked at again when they are resolved. The client certificate is for

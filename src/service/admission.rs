@@ -14,6 +14,7 @@ use crate::delivery::schedule::{Admission, RequestId};
 use crate::error::Error;
 use crate::journal::What;
 use crate::link::Receipt;
+use crate::metrics;
 use crate::state::OpenRequest;
 use crate::status;
 use crate::topic::App;
@@ -30,7 +31,7 @@ impl Service {
                 }
                 if was_kept && away.is_some_and(|away| away >= MAX_REQUEST_AGE) {
                     let reason = "it waited at the broker, and the proxy was away for too long";
-                    self.refuse(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
+                    self.turn_away(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
                     receipt.confirm();
                 } else if let Some(group) = &self.group {
                     group.assign(&app, now);
@@ -105,6 +106,12 @@ impl Service {
                 self.journal.given_up(&[id], &error);
             }
         }
+    }
+
+    /// Refuses a request that was never taken in.
+    pub(super) fn turn_away(&self, app: &App, error: &Error) {
+        metrics::requests(error.code()).increment(1);
+        self.refuse(app, error);
     }
 
     /// Tells a failure to everybody who may want to know. Where devices cannot ask, whoever asked says it to people.

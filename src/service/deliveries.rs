@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{Instrument, Span, debug_span, field, info, warn};
 
 use super::{Purpose, Service};
 use crate::blob::Digest;
@@ -34,6 +34,7 @@ impl Service {
         match result {
             Ok(Some(report)) => {
                 open.is_done = true;
+                Span::current().record("requests", report.requests).record("outcome", purpose.success());
                 let Report { digest, plan, requests, sent_chunks, .. } = report;
                 let (seconds, size) = ((report.fetching + report.sending).as_secs_f64(), plan.size());
                 let total_chunks = plan.total_chunks();
@@ -46,7 +47,9 @@ impl Service {
             }
             Ok(None) => {
                 let requests = open.give_up();
-                let asks = self.journal.given_up(&requests, &Error::GivenWay { app_name: app.name.to_string() });
+                let given_way = Error::GivenWay { app_name: app.name.to_string() };
+                Span::current().record("requests", requests.len()).record("outcome", given_way.code());
+                let asks = self.journal.given_up(&requests, &given_way);
                 if let Some(group) = &self.group
                     && requests.len() > asks
                 {
@@ -57,6 +60,11 @@ impl Service {
             Err(error) => {
                 // Before the report: who asks after it must not join what has failed.
                 let requests = open.give_up();
+                Span::current()
+                    .record("requests", requests.len())
+                    .record("outcome", "failed")
+                    .record("error.code", error.code())
+                    .record("otel.status_code", "error");
                 if purpose == Purpose::Repeat {
                     warn!(app_name = &*app.name, "not repeated: {error}");
                 } else {
@@ -86,12 +94,33 @@ impl<'a> Deliveries<'a> {
     pub(super) fn begin(&mut self, id: TransferId, app: App, purpose: Purpose) {
         let withdrawn = CancellationToken::new();
         lock(&self.service.under_way).insert(id, withdrawn.clone());
-        self.tasks.spawn(Arc::clone(self.service).carry_out(id, app, purpose, withdrawn, self.halt.clone()));
+        let span = span(&app, purpose);
+        let delivery = Arc::clone(self.service).carry_out(id, app, purpose, withdrawn, self.halt.clone());
+        self.tasks.spawn(delivery.instrument(span));
     }
 
     pub(super) async fn finished(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
+}
+
+/// The span of a delivery, below which each step has one. At the level of `debug`, so that an ordinary log has no part
+/// in it.
+fn span(app: &App, purpose: Purpose) -> Span {
+    debug_span!(
+        parent: None,
+        "delivery",
+        app_name = &*app.name,
+        channel_id = &*app.channel.id,
+        purpose = purpose.name(),
+        digest = field::Empty,
+        size = field::Empty,
+        total_chunks = field::Empty,
+        requests = field::Empty,
+        outcome = field::Empty,
+        error.code = field::Empty,
+        otel.status_code = field::Empty,
+    )
 }
 
 /// An open transfer, given up when its delivery ends in whatever way but well: nothing may join it then.

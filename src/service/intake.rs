@@ -20,6 +20,7 @@ use crate::config::MqttConfig;
 use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;
 use crate::link::{Link, LinkOptions, Message, Receipt, Retries, Session, Subscription};
+use crate::metrics;
 use crate::request::{MAX_REQUEST_SIZE, Request};
 use crate::status::{Presence, Status};
 use crate::topic::{App, Channel, Layout, Role};
@@ -142,11 +143,12 @@ impl Service {
                             receipt.confirm();
                         }
                         let error = Error::Overloaded { app_name, limit: ARRIVALS, what: "messages wait" };
-                        self.refuse(&app, &error);
+                        self.turn_away(&app, &error);
                     }
                 }
                 Err(error) => {
                     receipt.confirm();
+                    metrics::requests(error.code()).increment(1);
                     self.reporter.tell_unreadable(&channel, layout, &error);
                     log(&error, &channel.id);
                 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::debug;
 
 use super::{SMALL_FILE, Store};
+use crate::metrics;
 use crate::sync::lock;
 
 /// How long the space taken is believed before the folder is looked at: other processes may fill it, too.
@@ -39,6 +40,7 @@ impl Store {
         // Held throughout: two threads that make room at once would make it twice.
         let mut usage = lock(&self.usage);
         usage.bytes = usage.bytes.saturating_add(needed);
+        metrics::set(&self.meters.store_bytes, usage.bytes);
         let recent = usage.scanned.is_some_and(|scanned| scanned.elapsed() < SCAN_INTERVAL);
         if recent && usage.bytes <= self.limit {
             return Ok(());
@@ -61,6 +63,7 @@ impl Store {
             }
         }
         (usage.bytes, usage.scanned) = (total.saturating_add(needed), Some(Instant::now()));
+        metrics::set(&self.meters.store_bytes, usage.bytes);
         Ok(())
     }
 

@@ -51,6 +51,13 @@ impl<T> Transfer<T> {
         !self.is_repeat && !matches!(self.stage, Stage::Resting)
     }
 
+    /// The requests whose first chunk this position is.
+    pub(super) fn begun_at(&self, position: u64) -> impl Iterator<Item = RequestId> {
+        let first = self.open.partition_point(|(_, from)| *from < position);
+        let from_there = self.open.range(first..).take_while(move |(_, from)| *from == position);
+        from_there.map(|(request, _)| *request)
+    }
+
     /// When to look at it again, unless it is held.
     pub(super) fn next_alarm(&self) -> Option<Time> {
         let forgotten_at = matches!(self.stage, Stage::Resting).then(|| self.latest + TASK_TIMEOUT);

@@ -1,0 +1,155 @@
+//! The HTTP endpoint: whether the daemon is alive and ready, and its metrics.
+//!
+//! A connection is good for one request, and is bounded in time whatever its other end does. Where too many are open,
+//! further ones wait to be accepted.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use metrics_exporter_prometheus::PrometheusHandle;
+use propeller_proxy::config::HttpAddress;
+use propeller_proxy::service::Service;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tracing::{debug, info, warn};
+
+/// Connections at once.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a request may take to come.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long its answer may take to go.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a request that are kept.
+const BUFFER_SIZE: usize = 16 << 10;
+/// The wait after a connection could not be accepted, for want of file descriptors say.
+const ACCEPT_DELAY: Duration = Duration::from_millis(100);
+/// How long the service may take to come around before it is taken for dead.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
+
+/// A place where requests wait until they are served.
+pub(crate) struct Endpoint {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// What the answers are made of.
+#[derive(Clone)]
+struct Shown {
+    service: Arc<Service>,
+    metrics: PrometheusHandle,
+}
+
+impl Endpoint {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// What the system says, as a sentence.
+    pub(crate) async fn bind(HttpAddress { host, port }: &HttpAddress) -> Result<Self, String> {
+        let bound = async {
+            let listener = TcpListener::bind((host.as_str(), *port)).await?;
+            let address = listener.local_addr()?;
+            Ok(Self { listener, address })
+        };
+        bound.await.map_err(|error: io::Error| {
+            let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+            format!("the HTTP endpoint cannot listen on {host}:{port}: {error}")
+        })
+    }
+
+    /// Answers for as long as the runtime is there.
+    pub(crate) fn serve(self, service: Arc<Service>, metrics: PrometheusHandle) {
+        info!(http = %self.address, "listening");
+        let router = Router::new()
+            .route("/health", get(health))
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(scrape))
+            .with_state(Shown { service, metrics });
+        tokio::spawn(accept(self.listener, router));
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    answer(stream, router).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "a connection to the HTTP endpoint was not accepted");
+                tokio::time::sleep(ACCEPT_DELAY).await;
+            }
+        }
+    }
+}
+
+/// Reads one request and answers it.
+async fn answer(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT)
+        .keep_alive(false)
+        .max_buf_size(BUFFER_SIZE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match tokio::time::timeout(READ_TIMEOUT + WRITE_TIMEOUT, connection).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a connection to the HTTP endpoint broke"),
+        Err(_) => debug!("a connection to the HTTP endpoint was too slow"),
+    }
+}
+
+async fn health(State(Shown { service, .. }): State<Shown>) -> Response {
+    let (version, instance_id) = (env!("CARGO_PKG_VERSION"), service.instance_id());
+    document(
+        StatusCode::OK,
+        &json!({ "status": "ok", "service": "proxy", "version": version, "instance_id": instance_id }),
+    )
+}
+
+async fn livez(State(Shown { service, .. }): State<Shown>) -> (StatusCode, String) {
+    let silence = service.pulse().borrow().elapsed();
+    if silence < MAX_SILENCE {
+        return (StatusCode::OK, "ok\n".into());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("the service has not come around for {} s\n", silence.as_secs()))
+}
+
+async fn readyz(State(Shown { service, .. }): State<Shown>) -> Response {
+    let readiness = service.readiness().await;
+    let checks =
+        readiness.checks().map(|(name, check)| (name.to_owned(), json!({ "ok": check.ok, "detail": check.detail })));
+    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    document(status, &json!({ "ready": readiness.is_ready(), "checks": serde_json::Map::from_iter(checks) }))
+}
+
+async fn scrape(State(Shown { service, metrics }): State<Shown>) -> Response {
+    // Whether the registry answers is a metric, too: it is found out for the next time.
+    tokio::spawn(async move { service.readiness().await });
+    with_type("text/plain; version=0.0.4; charset=utf-8", metrics.render())
+}
+
+fn document(status: StatusCode, value: &serde_json::Value) -> Response {
+    (status, with_type("application/json", format!("{value}\n"))).into_response()
+}
+
+fn with_type(media_type: &'static str, body: impl Into<Body>) -> Response {
+    ([(CONTENT_TYPE, HeaderValue::from_static(media_type))], body.into()).into_response()
+}

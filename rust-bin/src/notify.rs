@@ -1,0 +1,62 @@
+//! What the daemon tells the service manager (systemd: `sd_notify`), if one listens.
+
+use std::env;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use propeller_proxy::service::Service;
+use sd_notify::NotifyState;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// The service comes around each second; a ping that would be due before the next time is made now.
+const SLACK: Duration = Duration::from_millis(500);
+
+/// Tells that the service runs, how it is connected, and that it stops. It is alive as long as its loop goes around.
+pub(crate) fn keep_told(service: &Service, broker: String, stop: CancellationToken) {
+    if env::var_os("NOTIFY_SOCKET").is_none() {
+        return;
+    }
+    let (mut pulse, mut ready) = (service.pulse(), service.ready());
+    let ping_interval = sd_notify::watchdog_enabled().map(|limit| limit / 2);
+    let broker: Arc<str> = broker.into();
+    tokio::spawn(async move {
+        let status = |is_up: bool| {
+            if is_up { format!("Connected to {broker}") } else { format!("Waiting for {broker}") }
+        };
+        let mut pinged: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Ok(()) = pulse.changed() => {
+                    if pinged.is_none() {
+                        let is_up = *ready.borrow_and_update();
+                        tell(format!("READY=1\nSTATUS={}", status(is_up))).await;
+                    }
+                    let is_due = |pinged: Instant| ping_interval.is_some_and(|every| pinged.elapsed() + SLACK >= every);
+                    if pinged.is_none_or(is_due) {
+                        pinged = Some(Instant::now());
+                        if ping_interval.is_some() {
+                            tell("WATCHDOG=1".into()).await;
+                        }
+                    }
+                }
+                Ok(()) = ready.changed(), if pinged.is_some() => {
+                    let is_up = *ready.borrow_and_update();
+                    tell(format!("STATUS={}", status(is_up))).await;
+                }
+                else => return,
+            }
+        }
+        tell("STOPPING=1\nSTATUS=Stopping".into()).await;
+    });
+}
+
+/// Sends a message, where waiting for its receiver stops nobody.
+async fn tell(message: String) {
+    let told = tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&message)]));
+    if let Ok(Err(error)) = told.await {
+        warn!(%error, "the service manager was not told");
+    }
+}

@@ -1,0 +1,53 @@
+//! Whether the configured registry answers, whatever it answers.
+
+use std::time::Duration;
+
+use reqwest::{Method, Url};
+
+use super::retry::Failure;
+use super::transport::{Call, silent};
+use super::{Endpoint, Registry};
+use crate::config::RegistryConfig;
+use crate::error::Error;
+use crate::metrics;
+use crate::readiness::{Check, Probe};
+use crate::reference::api_host;
+
+/// How long an answer is taken for a sign that the next one will come.
+const GOOD_FOR: Duration = Duration::from_secs(30);
+/// How often a registry that does not answer is asked.
+const BAD_FOR: Duration = Duration::from_secs(10);
+/// How long it may take to answer when it is asked for nothing but an answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) fn probe() -> Probe {
+    Probe::new(GOOD_FOR, BAD_FOR, metrics::registry_up)
+}
+
+/// Where a registry says that it is one (OCI distribution specification, "Determining Support").
+pub(super) fn root(config: &RegistryConfig) -> Option<Url> {
+    Url::parse(&format!("{}://{}/v2/", config.url.scheme, api_host(&config.url.host))).ok()
+}
+
+impl Registry {
+    /// Whether the configured registry answers.
+    pub(crate) fn contact(&self) -> &Probe {
+        &self.contact
+    }
+
+    /// Asks the configured registry for an answer. Every contact with it is noted, and so is this one.
+    pub(crate) async fn greet(&self) -> Check {
+        let Some(root) = &self.root else { return Check::new(false, "its address is no URL") };
+        let call = Call::new(Method::GET, root.clone());
+        let answer = tokio::time::timeout(TIMEOUT, self.transport.send_once(&call, root, None)).await;
+        match answer.unwrap_or_else(|_| Err(silent(root, TIMEOUT))).map_err(<Failure as Into<Error>>::into) {
+            Ok(_) => Check::new(true, "it answers"),
+            Err(error) => Check::new(false, error.to_string()),
+        }
+    }
+
+    /// What an endpoint is called in metrics: by its name only if the operator knows it.
+    pub(super) fn label<'a>(&self, endpoint: &'a Endpoint) -> &'a str {
+        if endpoint.mirror || self.policy.names(&endpoint.host) { &endpoint.host } else { metrics::OTHER_REGISTRY }
+    }
+}

@@ -1,0 +1,175 @@
+//! Signs of life: the beat of the service's loop, what waits, and whether the proxy can do its work.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use tokio::sync::watch;
+
+use super::Service;
+use crate::delivery::MAX_OPEN_MODULES;
+use crate::link::Health;
+use crate::metrics::{self, Meters};
+use crate::readiness::{Check, Probe, Readiness};
+use crate::sync::lock;
+
+/// How long it is believed that a folder can be written to, or that it cannot.
+const DISK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The links for requests and for chunks, as they are doing.
+type Links = [watch::Receiver<Health>; 2];
+
+#[derive(Debug)]
+pub(super) struct Vitals {
+    /// When the loop came around last.
+    pulse: watch::Sender<Instant>,
+    /// Nothing while the service does not run.
+    links: Mutex<Option<Links>>,
+    store: Probe,
+    state: Probe,
+    meters: Meters,
+}
+
+/// The links are watched as long as this lives.
+pub(super) struct Watched<'a>(&'a Mutex<Option<Links>>);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        lock(self.0).take();
+    }
+}
+
+impl Vitals {
+    pub(super) fn new() -> Self {
+        let disk = || Probe::new(DISK_INTERVAL, DISK_INTERVAL, |_| ());
+        Self {
+            pulse: watch::Sender::new(Instant::now()),
+            links: Mutex::default(),
+            store: disk(),
+            state: disk(),
+            meters: Meters::default(),
+        }
+    }
+
+    pub(super) fn watch(&self, links: Links) -> Watched<'_> {
+        *lock(&self.links) = Some(links);
+        Watched(&self.links)
+    }
+}
+
+impl Service {
+    /// Tells when the service came around last, now and each second. When it hangs, this stands still.
+    #[must_use]
+    pub fn pulse(&self) -> watch::Receiver<Instant> {
+        self.vitals.pulse.subscribe()
+    }
+
+    /// Measures what waits, and tells that the loop goes around.
+    pub(super) fn beat(&self, arrivals: usize) {
+        let meters = &self.vitals.meters;
+        let deliveries = lock(&self.under_way).len();
+        let begun = MAX_OPEN_MODULES - self.open_modules.available_permits();
+        metrics::set(&meters.waiting_arrivals, arrivals as u64);
+        metrics::set(&meters.waiting_modules, deliveries.saturating_sub(begun) as u64);
+        metrics::set(&meters.waiting_changes, self.state.waiting() as u64);
+        self.courier.measure();
+        self.vitals.pulse.send_replace(Instant::now());
+    }
+
+    /// Whether the proxy can do its work now. Answers within about two seconds, whatever hangs.
+    pub async fn readiness(self: &Arc<Self>) -> Readiness {
+        let (registry, store, state) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
+        let registry = async move { registry.puller.registry().greet().await };
+        let store = disk(move || written(store.puller.store().try_writing()));
+        let state = disk(move || written(state.state.try_writing()));
+        let Vitals { store: store_probe, state: state_probe, .. } = &self.vitals;
+        let (registry, store, state) = tokio::join!(
+            self.puller.registry().contact().outcome(registry),
+            store_probe.outcome(store),
+            state_probe.outcome(state)
+        );
+        let url = &self.config.registry.url;
+        let registry = Check { detail: format!("{url}: {}", registry.detail).into(), ..registry };
+        Readiness { broker: self.broker(), registry, store, state }
+    }
+
+    fn broker(&self) -> Check {
+        let address = &self.config.mqtt.address;
+        match &*lock(&self.vitals.links) {
+            None => Check::new(false, "the service does not take requests"),
+            Some(links) if links.iter().all(|link| link.borrow().is_up) => {
+                Check::new(true, format!("connected to {address} and subscribed"))
+            }
+            Some(_) => Check::new(false, format!("no connection to {address}")),
+        }
+    }
+}
+
+/// Looks at a disk where it may wait.
+async fn disk(look: impl FnOnce() -> Check + Send + 'static) -> Check {
+    tokio::task::spawn_blocking(look).await.unwrap_or_else(|error| failed(&error))
+}
+
+fn written(outcome: io::Result<&Path>) -> Check {
+    outcome.map_or_else(
+        |error| failed(&error),
+        |folder| Check::new(true, format!("{} can be written to", folder.display())),
+    )
+}
+
+fn failed(error: &impl fmt::Display) -> Check {
+    Check::new(false, format!("it cannot be written to: {error}"))
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::config::{Config, Sources};
+    use crate::embedded::broker::{Access, Broker};
+    use crate::service::TICK;
+
+    /// The loop waits for a lock that a thread holds, as it would for anything that hangs.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn the_pulse_stands_still_while_the_loop_hangs() {
+        let (broker, folder) = (Broker::start(Access::Anonymous).await.unwrap(), tempfile::tempdir().unwrap());
+        let config = Config::load(&Sources::of_variables(|name| match name {
+            "PROXY_MQTT_ADDRESS" => Some(broker.address().into()),
+            "PROXY_REGISTRY_URL" | "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => Some("x".into()),
+            "PROXY_CACHE_DIR" | "PROXY_STATE_DIR" => Some(folder.path().join(name).into()),
+            _ => None,
+        }));
+        let (service, stop) = (Service::new(config.unwrap()).unwrap(), CancellationToken::new());
+        let running = tokio::spawn({
+            let (service, stop) = (Arc::clone(&service), stop.clone());
+            async move { service.run(stop).await }
+        });
+        let mut pulse = service.pulse();
+        for _ in 0..2 {
+            tokio::time::timeout(5 * TICK, pulse.changed()).await.unwrap().unwrap();
+        }
+
+        let ((holds, held), (release, released)) = (mpsc::channel(), mpsc::channel::<()>());
+        let holder = thread::spawn(move || {
+            let _guard = lock(&service.under_way);
+            holds.send(()).unwrap();
+            let _ = released.recv();
+        });
+        held.recv().unwrap();
+        // One beat may have been past the lock.
+        let _ = tokio::time::timeout(2 * TICK, pulse.changed()).await;
+        assert!(tokio::time::timeout(3 * TICK, pulse.changed()).await.is_err(), "it goes on");
+
+        drop(release);
+        tokio::time::timeout(5 * TICK, pulse.changed()).await.unwrap().unwrap();
+        holder.join().unwrap();
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        broker.stop().await;
+    }
+}
