@@ -76,7 +76,7 @@ class Server:
 @contextmanager
 def mosquitto(folder: Path, users: Mapping[str, str]) -> Iterator[Server]:
     """Run an MQTT broker for `users` and their passwords, or for anyone."""
-    port = _free_port()
+    port = free_port()
     lines = [
         f"listener {port} 127.0.0.1",
         f"allow_anonymous {'false' if users else 'true'}",
@@ -87,11 +87,11 @@ def mosquitto(folder: Path, users: Mapping[str, str]) -> Iterator[Server]:
     if users:
         passwords = folder / "mosquitto.users"
         passwords.write_text("".join(f"{name}:{password}\n" for name, password in users.items()))
-        subprocess.run([_program("mosquitto_passwd"), "-U", passwords], check=True)
+        subprocess.run([program("mosquitto_passwd"), "-U", passwords], check=True)
         lines.append(f"password_file {passwords}")
     config = folder / "mosquitto.conf"
     config.write_text("\n".join(lines) + "\n")
-    with Process(_program("mosquitto"), "-c", config, log=folder / "mosquitto.log") as process:
+    with Process(program("mosquitto"), "-c", config, log=folder / "mosquitto.log") as process:
         process.wait_for(" running\n")
         yield Server(process, port)
 
@@ -99,11 +99,11 @@ def mosquitto(folder: Path, users: Mapping[str, str]) -> Iterator[Server]:
 @contextmanager
 def docker_registry(folder: Path, users: Mapping[str, str]) -> Iterator[Server]:
     """Run an OCI registry on plain HTTP for `users` and their passwords, or for anyone."""
-    port = _free_port()
+    port = free_port()
     auth = {}
     if users:
         passwords = folder / "registry.users"
-        commands = [[_program("htpasswd"), "-Bbn", name, password] for name, password in users.items()]
+        commands = [[program("htpasswd"), "-Bbn", name, password] for name, password in users.items()]
         passwords.write_bytes(b"".join(subprocess.check_output(command) for command in commands))
         auth = {"htpasswd": {"realm": "tests", "path": str(passwords)}}
     config = folder / "registry.yml"
@@ -118,19 +118,21 @@ def docker_registry(folder: Path, users: Mapping[str, str]) -> Iterator[Server]:
             }
         )
     )
-    with Process(_program("docker-registry"), "serve", config, log=folder / "registry.log") as process:
+    with Process(program("docker-registry"), "serve", config, log=folder / "registry.log") as process:
         process.wait_for("listening on")
         yield Server(process, port)
 
 
-def _program(name: str) -> str:
+def program(name: str) -> str:
+    """Return the path of a program that the tests need."""
     # Debian keeps servers outside an ordinary user's path.
     path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     assert path, f"{name} is not installed; run scripts/install-test-tools"
     return path
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of 127.0.0.1 on which nothing listens."""
     # Below those that connections get, so that none takes it before the server does.
     while True:
         port = SystemRandom().randrange(10_000, 32_000)

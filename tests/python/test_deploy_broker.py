@@ -1,0 +1,166 @@
+"""Who may do what at the broker of the compose file, a real mosquitto with the access list of deploy/mosquitto."""
+
+import json
+import re
+from base64 import b64decode
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from signal import SIGTERM
+
+import pytest
+from deployed import CHANNEL, COMPOSE, DEPLOY, DOMAIN, Broker, broker, documents, run
+from propeller_proxy import Registry, embedded
+from servers import Process, Server
+
+LAYOUTS = ["registry", "messages/registry"]
+OTHER = "other-channel"
+USERS = ("proxy", "proplet", "watcher", "neighbour")
+ROLES = ("proplet", "server", "status", "proxy/an-instance")
+MAY_WRITE = {
+    "proxy": {(channel, role) for channel in (CHANNEL, OTHER) for role in ("server", "status", "proxy/an-instance")},
+    "proplet": {(CHANNEL, "proplet")},
+    "neighbour": {(OTHER, "proplet")},
+    "watcher": set(),
+}
+MAY_READ = {
+    "proxy": {(channel, role) for channel in (CHANNEL, OTHER) for role in ("proplet", "status", "proxy/an-instance")},
+    "proplet": {(CHANNEL, "server"), (CHANNEL, "status")},
+    "neighbour": {(OTHER, "server"), (OTHER, "status")},
+    "watcher": {(channel, role) for channel in (CHANNEL, OTHER) for role in ("status", "proxy/an-instance")},
+}
+TOPICS = [(channel, layout, role) for channel in (CHANNEL, OTHER) for layout in LAYOUTS for role in ROLES]
+
+
+def topic(channel: str, layout: str, role: str) -> str:
+    """Return a topic of a channel."""
+    return f"m/{DOMAIN}/c/{channel}/{layout}/{role}"
+
+
+@pytest.fixture
+def acl() -> str:
+    """Return the access list with a second device on a channel of its own, as its comments say."""
+    text = (DEPLOY / "mosquitto" / "acl").read_text()
+    blocks = [block for block in text.split("\n\n") if "\nuser proplet\n" in block]
+    assert len(blocks) == 1
+    return f"{text}\n{blocks[0].replace('user proplet', 'user neighbour').replace(CHANNEL, OTHER)}\n"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path, acl: str) -> Iterator[Broker]:
+    """Run the broker of the compose file."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with broker(folder, acl, ("neighbour",)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_nobody_writes_what_is_not_theirs(guarded: Broker, user: str) -> None:
+    """A proplet no chunk and no status, the proxy no request, a watcher nothing at all."""
+    for channel, layout, role in TOPICS:
+        guarded.publish(user, topic(channel, layout, role), "message")
+    for channel, layout, role in TOPICS:
+        verdict = "Received" if (channel, role) in MAY_WRITE[user] else "Denied"
+        packet = f"PUBLISH from {user} (d0, q1, r0, m1, '{topic(channel, layout, role)}'"
+        assert f"{verdict} {packet}" in guarded.log
+    assert guarded.log.count("Denied PUBLISH") == len(TOPICS) - 2 * len(MAY_WRITE[user])
+
+
+def test_nobody_reads_what_is_not_theirs(tmp_path: Path, acl: str) -> None:
+    """A proplet nothing of another channel; those who watch no module."""
+    sent: list[tuple[tuple[str, str], str]] = []
+    with ExitStack() as running:
+        guarded = running.enter_context(broker(tmp_path, f"{acl}user writer\ntopic write #\n", ("neighbour", "writer")))
+        listening = {}
+        for user in USERS:
+            command = ["mosquitto_sub", *guarded.login(user), "-t", "m/#", "-F", "%t %p"]
+            listening[user] = running.enter_context(Process(*command, log=tmp_path / f"{user}.log"))
+            guarded.wait_for(f"Sending SUBACK to {user}\n")
+        # In the second round everybody hears something after all that they must not hear in the first.
+        for number in ("first", "second"):
+            for channel, layout, role in TOPICS:
+                guarded.publish("writer", topic(channel, layout, role), number)
+                sent.append(((channel, role), f"{topic(channel, layout, role)} {number}"))
+        for user, subscriber in listening.items():
+            expected = [line for about, line in sent if about in MAY_READ[user]]
+            subscriber.wait_for(f"{expected[-1]}\n")
+            assert subscriber.log.splitlines() == expected
+
+
+@pytest.mark.parametrize(("user", "password"), [("proplet", "wrong"), ("stranger", "")])
+def test_nobody_comes_in_without_a_password(guarded: Broker, user: str, password: str) -> None:
+    """Of their own."""
+    (guarded.secrets / user).write_text(password)
+    command = ["mosquitto_pub", *guarded.login(user), "-t", topic(CHANNEL, "registry", "proplet"), "-m", ""]
+    with Process(*command, log=guarded.secrets / "client.log") as client:
+        assert client.end() != 0
+        assert "not authorised" in client.log
+
+
+def environment(service: str, guarded: Broker, registry: Server, folder: Path) -> dict[str, str]:
+    """Return that of a service of the compose file, for a program that runs outside of it."""
+    [compose] = documents((COMPOSE / "compose.yaml").read_text())
+    variables: dict[str, str] = compose["services"][service]["environment"]
+    places = {
+        "registry:5000": f"127.0.0.1:{registry.port}",
+        "broker:1883": f"127.0.0.1:{guarded.port}",
+        "/run/secrets": str(guarded.secrets),
+    }
+    for there, here in places.items():
+        assert there in " ".join(variables.values())
+        variables = {name: value.replace(there, here) for name, value in variables.items()}
+    own = {"PROXY_STATE_DIR": str(folder / "state"), "PROXY_CACHE_DIR": str(folder / "store")}
+    return variables | own | {"PROXY_HTTP_PORT": "off"}
+
+
+@pytest.mark.parametrize("group", ["", "a-group"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_module_is_delivered(
+    tmp_path: Path, guarded: Broker, registry: Server, native: Path, layout: str, group: str
+) -> None:
+    """By the daemon with the environment of the compose file, alone and as one of several, and nothing is refused."""
+    host = f"127.0.0.1:{registry.port}"
+    Registry(host, cache_dir=tmp_path / "pushing").push(f"{host}/add:latest", embedded.ADD)
+    env = environment("proxy", guarded, registry, tmp_path) | {"PROXY_SHARE_GROUP": group}
+    receive = ["mosquitto_sub", *guarded.login("proplet"), "-t", topic(CHANNEL, layout, "server")]
+    receive += ["-F", "%p"]
+    watch = ["mosquitto_sub", *guarded.login("watcher"), "-t", "m/#", "-F", "%t %p"]
+    with (
+        Process(native, "run", log=tmp_path / "proxy.log", env=env) as proxy,
+        Process(*receive, log=tmp_path / "proplet.log") as proplet,
+        Process(*watch, log=tmp_path / "watcher.log") as watcher,
+    ):
+        proxy.wait_for('"message":"subscribed"')
+        guarded.wait_for("Sending SUBACK to proplet\n")
+        guarded.wait_for("Sending SUBACK to watcher\n")
+        guarded.publish("proplet", topic(CHANNEL, layout, "proplet"), '{"app_name": "add:latest"}', client="asking")
+        watcher.wait_for('"state":"sent"')
+        told = re.findall(r'"state":"sent".*"total_chunks":(\d+)', watcher.log)
+        proplet.wait_for(f'"chunk_idx":{int(told[0]) - 1},')
+        assert proxy.end(SIGTERM) == 0, proxy.log
+        watcher.wait_for('"online":false')
+    answers = [json.loads(line) for line in proplet.log.splitlines()]
+    chunks = {answer["chunk_idx"]: b64decode(answer["data"]) for answer in answers}
+    assert b"".join(chunks[index] for index in sorted(chunks)) == embedded.ADD
+    assert "Denied" not in guarded.log
+    watched = [re.fullmatch(r"m/.*/registry/(status|proxy)\S* .*", line) for line in watcher.log.splitlines()]
+    assert {found and found[1] for found in watched} == {"status", "proxy"}
+
+
+def test_the_commands_of_the_page_work(tmp_path: Path, guarded: Broker, registry: Server, native: Path) -> None:
+    """Those that look whether all is there, push a module and ask for it, each as the user that the page names."""
+    (tmp_path / "add.wasm").write_bytes(embedded.ADD)
+    proxys, proplets = (environment(user, guarded, registry, tmp_path / user) for user in ("proxy", "proplet"))
+    with Process(native, "run", log=tmp_path / "proxy.log", env=proxys) as proxy:
+        proxy.wait_for('"message":"subscribed"')
+        commands: list[tuple[dict[str, str], list[str | Path]]] = [
+            (proxys, ["check"]),
+            (proplets, ["push", tmp_path / "add.wasm", "add:latest"]),
+            (proplets, ["request", "add:latest", "-o", tmp_path / "received.wasm"]),
+        ]
+        for env, command in commands:
+            ended = run(native, *command, env=env)
+            assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (tmp_path / "received.wasm").read_bytes() == embedded.ADD
+    assert "Denied" not in guarded.log

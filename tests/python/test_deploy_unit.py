@@ -1,0 +1,158 @@
+"""The systemd unit: that systemd understands it, how hard it is, and that the daemon can live with that."""
+
+import json
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGTERM
+
+import pytest
+from deployed import DEPLOY, assignments, run
+from parts import eventually
+from propeller_proxy import Registry, embedded
+from servers import Process, Server, program
+
+UNIT = "propeller-proxy.service"
+BINARY = "/usr/local/bin/propeller-proxy"
+EXPOSURE = 1.2
+"""Highest exposure that `systemd-analyze security` may find, of 10."""
+OPEN = {
+    "RestrictAddressFamilies_AF_INET_INET6",  # The broker and registries,
+    "PrivateNetwork",
+    "IPAddressDeny",  # wherever they are.
+    "RestrictAddressFamilies_AF_UNIX",  # How systemd is told that the service runs.
+    "RootDirectoryOrRootImage",  # Its libraries and roots of trust are the system's.
+    "DeviceAllow",  # What ProtectClock= itself leaves: to read the clock.
+}
+"""What systemd would have closed as well, and why it is not."""
+DOMAIN, CHANNEL = "the-domain", "the-channel"
+
+
+def unit() -> str:
+    """Return the text of the unit."""
+    return (DEPLOY / "systemd" / UNIT).read_text()
+
+
+def values(name: str) -> list[str]:
+    """Return what the unit says of one setting, in order."""
+    return re.findall(rf"^{name}=(.*)$", unit(), re.MULTILINE)
+
+
+@pytest.fixture
+def installed_unit(tmp_path: Path, native: Path) -> Path:
+    """Return a copy of the unit with all that may be added to it, and with a program that is there."""
+    folder = tmp_path / "units"
+    shutil.copytree(DEPLOY / "systemd" / f"{UNIT}.d", folder / f"{UNIT}.d")
+    path = folder / UNIT
+    assert BINARY in unit()
+    path.write_text(unit().replace(BINARY, str(native)))
+    return path
+
+
+def test_systemd_understands_it(installed_unit: Path) -> None:
+    """With every file that may be added."""
+    ended = run("systemd-analyze", "--man=no", "verify", installed_unit)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_it_is_hardened(installed_unit: Path) -> None:
+    """As systemd measures it, in all but what the service needs."""
+    threshold = f"--threshold={round(EXPOSURE * 10)}"
+    command = ["systemd-analyze", "security", "--offline=true", "--json=short", threshold]
+    ended = run(*command, installed_unit)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert {check["json_field"] for check in json.loads(ended.stdout) if not check["set"]} <= OPEN
+
+
+def test_it_is_run_as_agreed() -> None:
+    """It tells systemd how it is, is checked before, and is not restarted where that mends nothing."""
+    for name, value in {
+        "Type": "notify",
+        "NotifyAccess": "main",
+        "WatchdogSec": "30",
+        "StateDirectory": "propeller-proxy",
+        "CacheDirectory": "propeller-proxy",
+        "ExecStartPre": f"{BINARY} check --offline",
+        "ExecStart": f"{BINARY} run",
+        "RestartPreventExitStatus": "2 77 78",
+    }.items():
+        assert values(name) == [value]
+
+
+def syscalls() -> set[str]:
+    """Return those that the unit permits."""
+    groups: dict[str, list[str]] = {}
+    for line in run("systemd-analyze", "--no-pager", "syscall-filter").stdout.splitlines():
+        if line.startswith("@"):
+            group = groups.setdefault(line.strip(), [])
+        elif groups and (name := line.strip()) and not name.startswith("#"):
+            group.append(name)
+
+    def members(name: str) -> Iterator[str]:
+        if name.startswith("@"):
+            for member in groups[name]:
+                yield from members(member)
+        else:
+            yield name
+
+    permitted: set[str] = set()
+    for value in values("SystemCallFilter"):
+        named = {member for name in value.removeprefix("~").split() for member in members(name)}
+        permitted = permitted - named if value.startswith("~") else permitted | named
+    return permitted
+
+
+def test_the_daemon_does_nothing_that_it_forbids(
+    tmp_path: Path, native: Path, broker: Server, registry: Server
+) -> None:
+    """Its system calls, traced from its start to its end with a delivery between, are among those permitted."""
+    trace = tmp_path / "trace"
+    if run("strace", "-o", tmp_path / "nothing", "true").returncode:
+        pytest.skip("programs may not be traced here")
+    host = f"127.0.0.1:{registry.port}"
+    Registry(host, cache_dir=tmp_path / "pushing").push(f"{host}/add:latest", embedded.ADD)
+    # By names, so that they are looked up.
+    env = {
+        "PROXY_REGISTRY_URL": f"localhost:{registry.port}",
+        "PROXY_MQTT_ADDRESS": f"tcp://localhost:{broker.port}",
+        "PROXY_DOMAIN_ID": DOMAIN,
+        "PROXY_CHANNEL_ID": CHANNEL,
+        "PROXY_HTTP_PORT": "0",
+        "STATE_DIRECTORY": str(tmp_path / "state"),
+        "CACHE_DIRECTORY": str(tmp_path / "cache"),
+        "NOTIFY_SOCKET": str(tmp_path / "notify"),
+        "WATCHDOG_USEC": "30000000",
+    }
+    asks = ["mosquitto_pub", "-p", str(broker.port), "-t", f"m/{DOMAIN}/c/{CHANNEL}/registry/proplet"]
+    # With -D the tracer stands aside, and signals reach the daemon.
+    traced: list[str | Path] = [program("strace"), "-D", "-f", "-q", "-o", trace, native, "run"]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
+        notified.bind(env["NOTIFY_SOCKET"])
+        with Process(*traced, log=tmp_path / "proxy.log", env=env) as proxy:
+            proxy.wait_for('"message":"subscribed"')
+            with Process(*asks, "-m", '{"app_name": "add:latest"}', log=tmp_path / "asked.log") as client:
+                assert client.end() == 0, client.log
+            proxy.wait_for('"message":"delivered"')
+            assert proxy.end(SIGTERM) == 0, proxy.log
+    leader = trace.read_text().split(maxsplit=1)[0]
+    ended = re.compile(rf"^{leader} +\+\+\+ exited", re.MULTILINE)
+    eventually(lambda: ended.search(trace.read_text()))
+    text = trace.read_text()
+    made = set(re.findall(r"^\d+ +(?:<\.\.\. )?(\w+)[( ]", text, re.MULTILINE))
+    assert {"execve", "connect", "fsync"} <= made
+    assert made - syscalls() == set()
+    [families] = values("RestrictAddressFamilies")
+    assert set(re.findall(r" socket\((AF_\w+)", text)) <= set(families.split())
+    # MemoryDenyWriteExecute=
+    assert re.findall(r"(?:mmap|mprotect)\(.*PROT_WRITE\|PROT_EXEC.*|mprotect\(.*PROT_EXEC.*", text) == []
+
+
+def test_the_example_environment_is_accepted(tmp_path: Path, native: Path) -> None:
+    """By the command that the unit runs first."""
+    [first] = values("ExecStartPre")
+    own = {"PROXY_STATE_DIR": str(tmp_path / "state"), "PROXY_CACHE_DIR": str(tmp_path / "store")}
+    environment = assignments(DEPLOY / "systemd" / "propeller-proxy.env")
+    ended = run(native, *first.split()[1:], env=environment | own)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
