@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// How long an answer is waited for.
@@ -84,26 +85,26 @@ impl Probe {
         self.0.latest.send_replace(Some((Instant::now(), check)));
     }
 
-    /// The last outcome, or that of `attempt` if it is too old. What takes too long is taken for bad, and goes on.
-    pub(crate) async fn outcome(&self, attempt: impl Future<Output = Check> + Send + 'static) -> Check {
+    /// The last outcome, or that of `attempt`, on this runtime, if it is too old. What takes too long is taken for bad, and goes on.
+    pub(crate) async fn outcome(&self, attempt: impl Future<Output = Check> + Send + 'static, on: &Handle) -> Check {
         let mut latest = self.0.latest.subscribe();
         let known = self.fresh(latest.borrow().as_ref());
         if let Some(known) = known {
             return known;
         }
-        self.start(attempt);
+        self.start(attempt, on);
         let answer =
             tokio::time::timeout(PATIENCE, latest.wait_for(|latest| self.fresh(latest.as_ref()).is_some())).await;
         let check = answer.ok().and_then(Result::ok).and_then(|latest| self.fresh(latest.as_ref()));
         check.unwrap_or_else(|| Check::new(false, format!("no answer within {} s", PATIENCE.as_secs())))
     }
 
-    fn start(&self, attempt: impl Future<Output = Check> + Send + 'static) {
+    fn start(&self, attempt: impl Future<Output = Check> + Send + 'static, on: &Handle) {
         if self.0.is_running.swap(true, Ordering::AcqRel) {
             return;
         }
         let running = Running(self.clone());
-        tokio::spawn(async move {
+        on.spawn(async move {
             let check = attempt.await;
             // Whoever finds it out of date at once may try again.
             let probe = running.0.clone();
@@ -151,11 +152,11 @@ mod tests {
             }
         };
         for _ in 0..3 {
-            assert_eq!(probe.outcome(attempt()).await, good());
+            assert_eq!(probe.outcome(attempt(), &Handle::current()).await, good());
         }
         assert_eq!(attempts.load(Ordering::Relaxed), 1);
         probe.note(Check::new(false, "bad"));
-        assert_eq!(probe.outcome(attempt()).await, good());
+        assert_eq!(probe.outcome(attempt(), &Handle::current()).await, good());
         assert_eq!(attempts.load(Ordering::Relaxed), 2);
     }
 
@@ -170,9 +171,11 @@ mod tests {
             }
         };
         let bad = Check::new(false, "no answer within 2 s");
-        assert_eq!(tokio::join!(probe.outcome(attempt()), probe.outcome(attempt())), (bad.clone(), bad));
+        let here = Handle::current();
+        let both = tokio::join!(probe.outcome(attempt(), &here), probe.outcome(attempt(), &here));
+        assert_eq!(both, (bad.clone(), bad));
         assert_eq!(attempts.load(Ordering::Relaxed), 1);
         probe.note(good());
-        assert_eq!(probe.outcome(std::future::pending()).await, good());
+        assert_eq!(probe.outcome(std::future::pending(), &here).await, good());
     }
 }

@@ -1,12 +1,13 @@
 //! The HTTP endpoint: whether the daemon is alive and ready, and its metrics.
 //!
 //! A connection is good for one request, and is bounded in time whatever its other end does. Where too many are open,
-//! further ones wait to be accepted.
+//! further ones wait to be accepted. All of it has a thread and a runtime of its own: it answers when the service hangs,
+//! with all threads of its runtime.
 
-use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{io, thread};
 
 use axum::Router;
 use axum::body::Body;
@@ -23,6 +24,7 @@ use propeller_proxy::config::HttpAddress;
 use propeller_proxy::service::Service;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime;
 use tokio::sync::Semaphore;
 use tracing::{debug, info, warn};
 
@@ -41,7 +43,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(10);
 
 /// A place where requests wait until they are served.
 pub(crate) struct Endpoint {
-    listener: TcpListener,
+    listener: StdListener,
     address: SocketAddr,
 }
 
@@ -57,20 +59,29 @@ impl Endpoint {
     ///
     /// # Errors
     /// What the system says, as a sentence.
-    pub(crate) async fn bind(HttpAddress { host, port }: &HttpAddress) -> Result<Self, String> {
-        let bound = async {
-            let listener = TcpListener::bind((host.as_str(), *port)).await?;
+    pub(crate) fn bind(HttpAddress { host, port }: &HttpAddress) -> Result<Self, String> {
+        let bound = || {
+            let listener = StdListener::bind((host.as_str(), *port))?;
+            listener.set_nonblocking(true)?;
             let address = listener.local_addr()?;
             Ok(Self { listener, address })
         };
-        bound.await.map_err(|error: io::Error| {
+        bound().map_err(|error: io::Error| {
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
             format!("the HTTP endpoint cannot listen on {host}:{port}: {error}")
         })
     }
 
-    /// Answers for as long as the runtime is there.
-    pub(crate) fn serve(self, service: Arc<Service>, metrics: PrometheusHandle) {
+    /// Answers for as long as the process is there.
+    ///
+    /// # Errors
+    /// What the system says if there can be no thread.
+    pub(crate) fn serve(self, service: Arc<Service>, metrics: PrometheusHandle) -> io::Result<()> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _context = runtime.enter();
+            TcpListener::from_std(self.listener)?
+        };
         info!(http = %self.address, "listening");
         let router = Router::new()
             .route("/health", get(health))
@@ -78,7 +89,8 @@ impl Endpoint {
             .route("/readyz", get(readyz))
             .route("/metrics", get(scrape))
             .with_state(Shown { service, metrics });
-        tokio::spawn(accept(self.listener, router));
+        let serving = thread::Builder::new().name("http".into());
+        serving.spawn(move || runtime.block_on(accept(listener, router))).map(drop)
     }
 }
 

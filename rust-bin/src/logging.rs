@@ -36,7 +36,13 @@ pub(crate) fn start(level: LogLevel, format: LogFormat, tracer: Option<SdkTracer
         let is_coloured = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(is_coloured).boxed()
     } else {
-        fmt::layer().with_writer(io::stderr).with_ansi(false).json().flatten_event(true).boxed()
+        fmt::layer()
+            .with_writer(io::stderr)
+            .with_ansi(false)
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .boxed()
     };
     let spans = tracer.map(|tracer| {
         let layer = tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false);

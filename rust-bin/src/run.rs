@@ -51,7 +51,7 @@ pub(crate) async fn run(options: Options) -> u8 {
     };
     let endpoint = match &config.operation.http {
         None => None,
-        Some(address) => match Endpoint::bind(address).await {
+        Some(address) => match Endpoint::bind(address) {
             Ok(endpoint) => Some(endpoint),
             Err(message) => return exit::fail(exit::FAILURE, &message, Some(HTTP_HINT)),
         },
@@ -99,7 +99,8 @@ async fn serve(
         traces.name(service.instance_id());
     }
     if let Some((endpoint, metrics)) = endpoint {
-        endpoint.serve(service.clone(), metrics);
+        let served = endpoint.serve(service.clone(), metrics);
+        served.map_err(|error| Error::Setup { object: "HTTP endpoint".into(), detail: error.to_string() })?;
     }
     notify::keep_told(&service, broker, stop.clone());
     info!(instance_id = service.instance_id(), "ready to connect");

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::Service;
@@ -24,15 +25,15 @@ type Links = [watch::Receiver<Health>; 2];
 pub(super) struct Vitals {
     /// When the loop came around last.
     pulse: watch::Sender<Instant>,
-    /// Nothing while the service does not run.
-    links: Mutex<Option<Links>>,
+    /// And the runtime that they are on. Nothing while the service does not run.
+    links: Mutex<Option<(Links, Handle)>>,
     store: Probe,
     state: Probe,
     meters: Meters,
 }
 
 /// The links are watched as long as this lives.
-pub(super) struct Watched<'a>(&'a Mutex<Option<Links>>);
+pub(super) struct Watched<'a>(&'a Mutex<Option<(Links, Handle)>>);
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
@@ -53,7 +54,7 @@ impl Vitals {
     }
 
     pub(super) fn watch(&self, links: Links) -> Watched<'_> {
-        *lock(&self.links) = Some(links);
+        *lock(&self.links) = Some((links, Handle::current()));
         Watched(&self.links)
     }
 }
@@ -77,17 +78,19 @@ impl Service {
         self.vitals.pulse.send_replace(Instant::now());
     }
 
-    /// Whether the proxy can do its work now. Answers within about two seconds, whatever hangs.
+    /// Whether the proxy can do its work now. Answers within about two seconds, whatever hangs; also when all threads of
+    /// the service's runtime do, if it is asked on another one.
     pub async fn readiness(self: &Arc<Self>) -> Readiness {
+        let runtime = lock(&self.vitals.links).as_ref().map_or_else(Handle::current, |(_, runtime)| runtime.clone());
         let (registry, store, state) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
         let registry = async move { registry.puller.registry().greet().await };
         let store = disk(move || written(store.puller.store().try_writing()));
         let state = disk(move || written(state.state.try_writing()));
         let Vitals { store: store_probe, state: state_probe, .. } = &self.vitals;
         let (registry, store, state) = tokio::join!(
-            self.puller.registry().contact().outcome(registry),
-            store_probe.outcome(store),
-            state_probe.outcome(state)
+            self.puller.registry().contact().outcome(registry, &runtime),
+            store_probe.outcome(store, &runtime),
+            state_probe.outcome(state, &runtime)
         );
         let url = &self.config.registry.url;
         let registry = Check { detail: format!("{url}: {}", registry.detail).into(), ..registry };
@@ -98,7 +101,7 @@ impl Service {
         let address = &self.config.mqtt.address;
         match &*lock(&self.vitals.links) {
             None => Check::new(false, "the service does not take requests"),
-            Some(links) if links.iter().all(|link| link.borrow().is_up) => {
+            Some((links, _)) if links.iter().all(|link| link.borrow().is_up) => {
                 Check::new(true, format!("connected to {address} and subscribed"))
             }
             Some(_) => Check::new(false, format!("no connection to {address}")),
@@ -127,6 +130,7 @@ mod tests {
     use std::sync::mpsc;
     use std::thread;
 
+    use tokio::runtime;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -135,7 +139,7 @@ mod tests {
     use crate::service::TICK;
 
     /// The loop waits for a lock that a thread holds, as it would for anything that hangs.
-    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    #[tokio::test]
     async fn the_pulse_stands_still_while_the_loop_hangs() {
         let (broker, folder) = (Broker::start(Access::Anonymous).await.unwrap(), tempfile::tempdir().unwrap());
         let config = Config::load(&Sources::of_variables(|name| match name {
@@ -145,7 +149,9 @@ mod tests {
             _ => None,
         }));
         let (service, stop) = (Service::new(config.unwrap()).unwrap(), CancellationToken::new());
-        let running = tokio::spawn({
+        // It may take the timers of its runtime with it.
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let running = runtime.spawn({
             let (service, stop) = (Arc::clone(&service), stop.clone());
             async move { service.run(stop).await }
         });
@@ -170,6 +176,7 @@ mod tests {
         holder.join().unwrap();
         stop.cancel();
         running.await.unwrap().unwrap();
+        runtime.shutdown_background();
         broker.stop().await;
     }
 }
