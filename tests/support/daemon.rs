@@ -162,6 +162,13 @@ impl Daemon {
         found.unwrap_or_else(|| panic!("the log does not have what is looked for:\n{}", self.log()))
     }
 
+    /// Waits until the HTTP endpoint listens, and returns the base URL, without a slash at the end.
+    pub async fn http(&self) -> String {
+        let listening = |log: &str| entries(log, "listening").pop().map(|entry| entry["http"].clone());
+        let address = self.finds(listening).await;
+        format!("http://{}", address.as_str().expect("an address"))
+    }
+
     pub fn log(&self) -> String {
         self.log.borrow().clone()
     }
