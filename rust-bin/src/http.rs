@@ -5,7 +5,7 @@
 //! with all threads of its runtime.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -50,8 +50,15 @@ pub(crate) struct Endpoint {
 /// What the answers are made of.
 #[derive(Clone)]
 struct Shown {
-    service: Arc<Service>,
+    /// Not kept for this: what the service has to clear up is done when it ends.
+    service: Weak<Service>,
     metrics: PrometheusHandle,
+}
+
+impl Shown {
+    fn service(&self) -> Result<Arc<Service>, StatusCode> {
+        self.service.upgrade().ok_or(StatusCode::SERVICE_UNAVAILABLE)
+    }
 }
 
 impl Endpoint {
@@ -76,7 +83,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// What the system says if there can be no thread.
-    pub(crate) fn serve(self, service: Arc<Service>, metrics: PrometheusHandle) -> io::Result<()> {
+    pub(crate) fn serve(self, service: &Arc<Service>, metrics: PrometheusHandle) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _context = runtime.enter();
@@ -88,7 +95,7 @@ impl Endpoint {
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(scrape))
-            .with_state(Shown { service, metrics });
+            .with_state(Shown { service: Arc::downgrade(service), metrics });
         let serving = thread::Builder::new().name("http".into());
         serving.spawn(move || runtime.block_on(accept(listener, router))).map(drop)
     }
@@ -128,34 +135,35 @@ async fn answer(stream: TcpStream, router: Router) {
     }
 }
 
-async fn health(State(Shown { service, .. }): State<Shown>) -> Response {
+async fn health(State(shown): State<Shown>) -> Result<Response, StatusCode> {
+    let service = shown.service()?;
     let (version, instance_id) = (env!("CARGO_PKG_VERSION"), service.instance_id());
-    document(
-        StatusCode::OK,
-        &json!({ "status": "ok", "service": "proxy", "version": version, "instance_id": instance_id }),
-    )
+    let health = json!({ "status": "ok", "service": "proxy", "version": version, "instance_id": instance_id });
+    Ok(document(StatusCode::OK, &health))
 }
 
-async fn livez(State(Shown { service, .. }): State<Shown>) -> (StatusCode, String) {
+async fn livez(State(shown): State<Shown>) -> Result<String, (StatusCode, String)> {
+    let service = shown.service().map_err(|status| (status, "the service has ended\n".into()))?;
     let silence = service.pulse().borrow().elapsed();
     if silence < MAX_SILENCE {
-        return (StatusCode::OK, "ok\n".into());
+        return Ok("ok\n".into());
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("the service has not come around for {} s\n", silence.as_secs()))
+    Err((StatusCode::SERVICE_UNAVAILABLE, format!("the service has not come around for {} s\n", silence.as_secs())))
 }
 
-async fn readyz(State(Shown { service, .. }): State<Shown>) -> Response {
-    let readiness = service.readiness().await;
+async fn readyz(State(shown): State<Shown>) -> Result<Response, StatusCode> {
+    let readiness = shown.service()?.readiness().await;
     let checks =
         readiness.checks().map(|(name, check)| (name.to_owned(), json!({ "ok": check.ok, "detail": check.detail })));
     let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    document(status, &json!({ "ready": readiness.is_ready(), "checks": serde_json::Map::from_iter(checks) }))
+    Ok(document(status, &json!({ "ready": readiness.is_ready(), "checks": serde_json::Map::from_iter(checks) })))
 }
 
-async fn scrape(State(Shown { service, metrics }): State<Shown>) -> Response {
+async fn scrape(State(shown): State<Shown>) -> Result<Response, StatusCode> {
+    let service = shown.service()?;
     // Whether the registry answers is a metric, too: it is found out for the next time.
     tokio::spawn(async move { service.readiness().await });
-    with_type("text/plain; version=0.0.4; charset=utf-8", metrics.render())
+    Ok(with_type("text/plain; version=0.0.4; charset=utf-8", shown.metrics.render()))
 }
 
 fn document(status: StatusCode, value: &serde_json::Value) -> Response {

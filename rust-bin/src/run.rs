@@ -99,7 +99,7 @@ async fn serve(
         traces.name(service.instance_id());
     }
     if let Some((endpoint, metrics)) = endpoint {
-        let served = endpoint.serve(service.clone(), metrics);
+        let served = endpoint.serve(&service, metrics);
         served.map_err(|error| Error::Setup { object: "HTTP endpoint".into(), detail: error.to_string() })?;
     }
     notify::keep_told(&service, broker, stop.clone());

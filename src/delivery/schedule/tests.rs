@@ -62,6 +62,19 @@ fn a_lone_request_gets_one_pass() {
 }
 
 #[test]
+fn the_first_chunk_of_a_request_is_the_next_one_after_it_came() {
+    let mut schedule = schedule();
+    let id = started(&mut schedule, "a", 4);
+    step(&mut schedule, NOW);
+    for late in [7, 8] {
+        schedule.request(&app("a"), late, NOW, NOW).unwrap();
+    }
+    let begun = |position| schedule.begun_at(id, position).collect::<Vec<_>>();
+    assert_eq!([0, 1, 2].map(begun), [vec![0], vec![7, 8], vec![]]);
+    assert_eq!(schedule.open_requests(), 3);
+}
+
+#[test]
 fn a_transfer_that_nobody_wants_any_more_is_given_up() {
     let mut schedule = schedule();
     let id = started(&mut schedule, "a", 4);
