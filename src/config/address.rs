@@ -199,6 +199,9 @@ mod tests {
             ("tcp://[::1]:1883", "mqtt://[::1]:1883"),
             ("[fe80::1]", "mqtt://[fe80::1]:1883"),
             ("::1", "mqtt://[::1]:1883"),
+            ("ws://b", "ws://b:80/"),
+            ("WSS://b/mqtt", "wss://b:443/mqtt"),
+            ("wss://[::1]:8084/a/b", "wss://[::1]:8084/a/b"),
         ] {
             assert_eq!(text.parse::<BrokerAddress>().unwrap().to_string(), expected, "{text}");
         }
@@ -221,7 +224,9 @@ mod tests {
             "1.2.3",
             "b b",
             "b..c",
-            "ws://b",
+            "ws://",
+            "ws://u:p@b/",
+            "ws://b/mqtt?x",
         ] {
             assert!(text.parse::<BrokerAddress>().is_err(), "{text}");
         }
