@@ -3,6 +3,8 @@
 
 pub mod archives;
 pub mod artifacts;
+pub mod cli;
+pub mod cli_page;
 pub mod client;
 pub mod cosign;
 pub mod daemon;
@@ -69,6 +71,16 @@ pub fn write(folder: &Path, name: &str, text: &str) -> String {
 /// Returns a path as text.
 pub fn path(path: &Path) -> &str {
     path.to_str().expect("a path in UTF-8")
+}
+
+/// Compares a page of the repository that is made from the code; with `UPDATE_DOCS=1` it is written anew.
+pub fn generated(page: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, text).expect("write the page");
+    }
+    let written = fs::read_to_string(&path).unwrap_or_default();
+    assert!(written == text, "{page} is not what the code says; run this test with UPDATE_DOCS=1");
 }
 
 /// A variable of the environment and its value.
