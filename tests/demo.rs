@@ -2,6 +2,7 @@
 
 use std::process::{Output, Stdio};
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
@@ -22,6 +23,15 @@ async fn it_prints_a_verified_table() {
     assert!(rows[2].contains("/add:1.0 ") && rows[2].contains("|      41 |      1 |"), "{table}");
     assert!(rows[3].contains("/five-megabytes:1.0 ") && rows[3].contains("| 5000000 |     10 |"), "{table}");
     assert_eq!(table.matches("| verified |").count(), 2, "{table}");
+}
+
+#[tokio::test]
+async fn it_prints_json_for_programs() {
+    let output = demo(&["--format", "json", "-q"]).await;
+    let rows: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!((&rows[0]["size"], &rows[1]["size"], &rows[1]["chunks"]), (&json!(41), &json!(5_000_000), &json!(10)));
+    assert!(rows.as_array().expect("rows").iter().all(|row| row["verified"] == true), "{rows}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod broker_loss;
 mod bursts;
 mod certificates;
 mod channels;
+mod cli;
 mod configuration;
 mod configuration_file;
 mod credentials;

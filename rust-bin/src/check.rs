@@ -47,7 +47,7 @@ struct Check {
     ok: bool,
     /// What works, or what does not.
     detail: String,
-    /// The code of the error.
+    /// The code of the error, if it has one.
     code: Option<&'static str>,
     hint: Option<&'static str>,
     /// What the command ends with for it.
@@ -92,9 +92,8 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
             unless_stopped(&stop, checks).await?
         }
         Err(error) => {
-            let detail = error.to_string();
-            let failed = Check::passed("configuration", detail);
-            vec![Check { ok: false, code: Some("configuration"), status: exit::CONFIGURATION, ..failed }]
+            let failed = Check::passed("configuration", error.to_string());
+            vec![Check { ok: false, status: exit::CONFIGURATION, ..failed }]
         }
     };
     match options.format {

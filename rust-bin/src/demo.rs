@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use propeller_proxy::artifact::Shape;
 use propeller_proxy::blob::Digest;
-use propeller_proxy::config::{Config, LogFormat, LogLevel, Sources};
+use propeller_proxy::config::{Config, Sources};
 use propeller_proxy::embedded::broker::{Access, Broker};
 use propeller_proxy::embedded::layout::Layout;
 use propeller_proxy::embedded::proplet::{Proplet, TASK_TIMEOUT};
@@ -22,9 +21,11 @@ use propeller_proxy::embedded::sample;
 use propeller_proxy::service::Service;
 use propeller_proxy::topic;
 use propeller_proxy::wasm::is_wasm;
+use serde_json::{Value, json};
 
-use crate::output::say;
-use crate::{exit, logging, output, shutdown};
+use crate::output::{self, Format, say};
+use crate::verbosity::Verbosity;
+use crate::{exit, progress, shutdown};
 
 /// The size of the larger built-in module, bytes.
 const LARGE_MODULE: usize = 5_000_000;
@@ -43,6 +44,11 @@ pub(crate) struct Options {
     /// Leave everything running afterwards, and print commands to try
     #[arg(long)]
     keep: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    verbosity: Verbosity,
 }
 
 /// A module to be delivered.
@@ -65,8 +71,8 @@ pub(crate) async fn run(options: Options) -> u8 {
         Ok(modules) => modules,
         Err(message) => return exit::fail(exit::FAILURE, &message, None),
     };
-    logging::start(LogLevel::Warn, LogFormat::Auto, None);
-    match demonstrate(modules, options.keep).await {
+    options.verbosity.start_log();
+    match demonstrate(modules, &options).await {
         Ok(true) => exit::SUCCESS,
         Ok(false) => exit::fail(exit::FAILURE, "not every module arrived, or not as it was pushed", None),
         Err(error) => exit::fail(exit::FAILURE, &error.to_string(), None),
@@ -74,13 +80,14 @@ pub(crate) async fn run(options: Options) -> u8 {
 }
 
 /// Runs the whole demo; tells whether every module arrived and was verified.
-async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn std::error::Error>> {
+async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
+    let Options { keep, format, verbosity, .. } = *options;
     let stop = shutdown::on_signal()?;
     let folder = tempfile::tempdir()?;
     let layout = Layout::create(folder.path())?;
     let broker = Broker::start(Access::Anonymous).await?;
     let registry = Registry::start(folder.path()).await?;
-    say(&format!("MQTT broker at {}, OCI registry at http://{}", broker.address(), registry.host()));
+    verbosity.say(&format!("MQTT broker at {}, OCI registry at http://{}", broker.address(), registry.host()));
 
     let config = Config::load(&Sources::of_variables(|name| {
         let value = match name {
@@ -115,14 +122,21 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
         let app_name = format!("{}/{repository}:1.0", registry.host());
         tokio::select! {
             () = stop.cancelled() => break,
-            delivery = deliver(&proplet, app_name, &pushed.layer) => deliveries.push(delivery),
+            delivery = deliver(&proplet, app_name, &pushed.layer, verbosity) => deliveries.push(delivery),
         }
     }
-    print(&table(&deliveries).to_string());
+    print(&match format {
+        Format::Text => table(&deliveries).to_string(),
+        Format::Json => output::json(&deliveries.iter().map(row).collect::<Vec<_>>()),
+    });
     let verified = deliveries.len() == modules.len() && deliveries.iter().all(|delivery| delivery.verified);
 
     if keep && !stop.is_cancelled() {
-        print_commands(&broker, &registry, &deliveries);
+        let commands = commands(&broker, &registry, &deliveries);
+        match format {
+            Format::Text => print(&commands),
+            Format::Json => say(&commands),
+        }
         stop.cancelled().await;
     }
     proplet.close().await;
@@ -134,28 +148,22 @@ async fn demonstrate(modules: Vec<Module>, keep: bool) -> Result<bool, Box<dyn s
 }
 
 /// Asks for one module as a device does, shows its progress, and checks what arrived.
-async fn deliver(proplet: &Proplet, app_name: String, digest: &str) -> Delivery {
-    let style =
-        ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} chunks").unwrap_or(ProgressStyle::default_bar());
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
-    bar.set_message(app_name.clone());
+async fn deliver(proplet: &Proplet, app_name: String, digest: &str, verbosity: Verbosity) -> Delivery {
+    let bar = progress::of_chunks(&progress::bars(verbosity), &app_name);
     if bar.is_hidden() {
-        say(&format!("requesting {app_name}"));
+        verbosity.say(&format!("requesting {app_name}"));
     }
     let begin = Instant::now();
     let module = proplet
         .request_with(&app_name, |chunks, total_chunks| {
-            if total_chunks > 0 {
-                bar.set_length(total_chunks);
-                bar.set_position(chunks);
-            }
+            progress::note(&bar, chunks, total_chunks);
         })
         .await;
     let duration = begin.elapsed();
     bar.finish_and_clear();
     match &module {
-        Some(bytes) => say(&format!("assembled {app_name} ({} bytes)", bytes.len())),
-        None => say(&format!("{app_name} did not arrive within {} s", TASK_TIMEOUT.as_secs())),
+        Some(bytes) => verbosity.say(&format!("assembled {app_name} ({} bytes)", bytes.len())),
+        None => verbosity.say(&format!("{app_name} did not arrive within {} s", TASK_TIMEOUT.as_secs())),
     }
     let verified = module.as_ref().is_some_and(|bytes| Digest::of(bytes).to_string() == digest);
     Delivery {
@@ -189,6 +197,11 @@ fn repository_name(file: &Path) -> String {
     if words.is_empty() { "module".into() } else { words.join("-") }
 }
 
+fn row(Delivery { app_name, size, total_chunks, duration, verified }: &Delivery) -> Value {
+    let seconds = duration.as_secs_f64();
+    json!({ "app_name": app_name, "size": size, "chunks": total_chunks, "seconds": seconds, "verified": verified })
+}
+
 #[allow(clippy::cast_precision_loss, reason = "figures for people")]
 fn table(deliveries: &[Delivery]) -> Table {
     let mut table = Table::new();
@@ -215,15 +228,15 @@ fn print(text: &str) {
     let _ = output::print_line(text);
 }
 
-fn print_commands(broker: &Broker, registry: &Registry, deliveries: &[Delivery]) {
+fn commands(broker: &Broker, registry: &Registry, deliveries: &[Delivery]) -> String {
     let (port, host) = (broker.port(), registry.host());
     let app_name = deliveries.first().map_or("add", |delivery| &delivery.app_name);
-    print(&format!(
+    format!(
         "
 Everything keeps running; press Ctrl-C to stop. Things to try in another terminal:
 
   mosquitto_sub -p {port} -v -t 'm/{DOMAIN}/c/{CHANNEL}/registry/server'
   mosquitto_pub -p {port} -q 2 -t 'm/{DOMAIN}/c/{CHANNEL}/registry/proplet' -m '{{\"app_name\": \"{app_name}\"}}'
   curl http://{host}/v2/_catalog"
-    ));
+    )
 }

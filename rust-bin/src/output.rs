@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
+use tokio::task::block_in_place;
 
 use crate::exit::Failure;
 
@@ -20,8 +21,12 @@ pub(crate) enum Format {
 
 /// Prints data; that nobody reads it is no error.
 pub(crate) fn print(data: &[u8]) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(data).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+    // A reader that takes its time must not keep signals from being seen.
+    let printed = block_in_place(|| {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(data).and_then(|()| stdout.flush())
+    });
+    printed.map_err(|error| match error.kind() {
         ErrorKind::BrokenPipe => Failure::NobodyReads,
         _ => Failure::of_system("standard output cannot be written", &error),
     })

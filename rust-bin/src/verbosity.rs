@@ -14,7 +14,7 @@ pub(crate) struct Verbosity {
     /// Say more; twice for still more
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
-    /// Say less: errors only, and no progress
+    /// Say less, and show no progress
     #[arg(short, long, action = ArgAction::Count)]
     quiet: u8,
 }

@@ -2,8 +2,6 @@
 
 mod live;
 
-use std::io::{self, IsTerminal};
-
 use clap::Args;
 use propeller_proxy::config::{Config, LogFormat, LogLevel};
 use propeller_proxy::error::Error;
@@ -13,6 +11,7 @@ use propeller_proxy::topic::{Channel, Layout, Role};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use self::live::Live;
@@ -62,7 +61,7 @@ enum View {
 impl View {
     fn show(&mut self, told: &Told) -> Result<(), Failure> {
         match self {
-            Self::Live(live) => live.show(told),
+            Self::Live(live) => block_in_place(|| live.show(told)),
             Self::Lines(Format::Text) => output::print_line(&told.line()),
             Self::Lines(Format::Json) => output::print_line(&output::json_line(told)),
         }
@@ -127,15 +126,18 @@ pub(crate) async fn run(options: Options) -> u8 {
 
 async fn watch(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     let Options { format, verbosity, settings } = options;
-    let is_live = format == Format::Text && io::stdout().is_terminal();
+    let live = Some(Live::new()).filter(|live| format == Format::Text && live.is_seen());
     // The table tells itself when the broker is away; lines of the log would go through it.
-    logging::start(verbosity.level(if is_live { LogLevel::Error } else { LogLevel::Warn }), LogFormat::Pretty, None);
+    logging::start(
+        verbosity.level(if live.is_some() { LogLevel::Error } else { LogLevel::Warn }),
+        LogFormat::Pretty,
+        None,
+    );
     let (mqtt, channels) = Config::load_channels(&settings.sources())?;
-    let mut view = if is_live { View::Live(Live::new()) } else { View::Lines(format) };
+    let mut view = live.map_or(View::Lines(format), View::Live);
 
     let (heard, mut waiting) = mpsc::channel(QUEUE);
-    let client_id = format!("proxy-watch-{}", std::process::id());
-    let listening = LinkOptions::listening(client_id, channels.filters(Role::Status));
+    let listening = LinkOptions::listening("proxy-watch", channels.filters(Role::Status));
     let mut link = Link::open(&mqtt, listening, move |message| {
         if let Some(told) = Told::read(message.topic, &message.payload)
             && let Err(TrySendError::Full(_)) = heard.try_send(told)

@@ -126,6 +126,7 @@ impl Proplet {
         let mut health = link.health();
         tokio::select! {
             end = link.ended() => end?,
+            // It fails when the link has ended, which says why.
             Ok(_) = health.wait_for(|health| health.is_up) => {}
         }
         Ok(Self { link, request_topic: channel.topic(layout, Role::Request), heard, messages })

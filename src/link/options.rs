@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 /// How often the broker hears from a link that only listens.
 const LISTENER_KEEP_ALIVE: Duration = Duration::from_secs(8);
@@ -44,13 +45,13 @@ pub struct LinkOptions {
 }
 
 impl LinkOptions {
-    /// A link that hears what is published on `filters` and nothing else. It disturbs nobody: its identifier is its own,
-    /// and the broker keeps nothing for it.
+    /// A link that hears what is published on `filters` and nothing else. It disturbs nobody: its identifier, which begins
+    /// with `name`, is its own, and the broker keeps nothing for it.
     #[must_use]
-    pub fn listening(client_id: String, filters: Vec<String>) -> Self {
+    pub fn listening(name: &str, filters: Vec<String>) -> Self {
         let subscribe = |filter| Subscription { filter, qos: 1, is_required: true };
         Self {
-            client_id,
+            client_id: format!("{name}-{}", Uuid::new_v4()),
             session: Session::Clean,
             subscriptions: filters.into_iter().map(subscribe).collect(),
             will: None,

@@ -1,7 +1,5 @@
 //! Whether the broker takes us, found out without disturbing anybody.
 
-use uuid::Uuid;
-
 use super::{Link, LinkOptions, Retries};
 use crate::config::MqttConfig;
 use crate::error::Error;
@@ -15,13 +13,13 @@ use crate::topic::{Channels, Role};
 /// # Errors
 /// [`Error::BrokerUnreachable`], [`Error::BrokerRefused`], [`Error::Setup`].
 pub async fn check(mqtt: &MqttConfig, channels: &Channels) -> Result<(), Error> {
-    let client_id = format!("proxy-check-{}", Uuid::new_v4());
-    let listening = LinkOptions::listening(client_id, channels.filters(Role::Request));
+    let listening = LinkOptions::listening("proxy-check", channels.filters(Role::Request));
     let mut link = Link::open(mqtt, LinkOptions { retries: Retries::NONE, ..listening }, |_| ())?;
     let mut health = link.health();
     let up = async {
         tokio::select! {
             end = link.ended() => end,
+            // It fails when the link has ended, which says why.
             Ok(_) = health.wait_for(|health| health.is_up) => Ok(()),
         }
     };

@@ -41,19 +41,20 @@ impl Registry {
         let asked =
             Repository { registry: self, reference: &reference, mirrors: Vec::new(), origin, progress: Arc::default() };
 
-        let first = self.transport.send(&call, None).await.map_err(Error::from)?;
-        let status = first.status();
-        if is_anonymous && status == StatusCode::UNAUTHORIZED && wants_tokens(&first) {
-            // Whether it hands some out to everybody, it says for each repository.
-            return Ok(format!("{api} answers, and wants a token for each repository; no credentials are given"));
-        }
         let send = |authorization: Option<HeaderValue>| {
             let call = &call;
             async move { self.transport.send(call, authorization.as_ref()).await }
         };
         let answered = async {
-            let response = asked.authorized(&asked.origin, Access::Login, &call, send).await?;
-            transport::success(&reference, response).await
+            if !is_anonymous {
+                let response = asked.authorized(&asked.origin, Access::Login, &call, send).await?;
+                return transport::success(&reference, response).await.map(Some);
+            }
+            let response = send(None).await?;
+            if response.status() == StatusCode::UNAUTHORIZED && wants_tokens(&response) {
+                return Ok(None);
+            }
+            transport::success(&reference, response).await.map(Some)
         };
         let response = answered.await.map_err(|failure: Failure| match failure.into() {
             Error::Unauthorized { detail, .. } => Error::Unauthorized { reference: host.clone(), detail },
@@ -63,8 +64,12 @@ impl Registry {
             }
             error => error,
         })?;
-        let as_whom = if is_anonymous { "" } else { " to these credentials" };
-        Ok(format!("{api} answers {}{as_whom}", response.status()))
+        Ok(match response {
+            // Whether it hands some out to everybody, it says for each repository.
+            None => format!("{api} answers, and wants a token for each repository; no credentials are given"),
+            Some(response) if is_anonymous => format!("{api} answers {}", response.status()),
+            Some(response) => format!("{api} answers {} to these credentials", response.status()),
+        })
     }
 }
 

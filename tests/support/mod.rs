@@ -3,6 +3,8 @@
 
 pub mod archives;
 pub mod artifacts;
+pub mod cli;
+pub mod cli_page;
 pub mod client;
 pub mod collector;
 pub mod cosign;

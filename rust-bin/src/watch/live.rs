@@ -24,6 +24,11 @@ impl Live {
         Self { bars: MultiProgress::with_draw_target(ProgressDrawTarget::stdout()), rows: Vec::new() }
     }
 
+    /// Whether it is drawn: on a terminal that can move its cursor.
+    pub(super) fn is_seen(&self) -> bool {
+        !self.bars.is_hidden()
+    }
+
     pub(super) fn show(&mut self, told: &Told) -> Result<(), Failure> {
         let Status { app_name, state, total_chunks, sent_chunks, .. } = &told.status;
         let key = (told.domain_id.clone(), told.channel_id.clone(), told.layout, app_name.clone());
@@ -34,26 +39,27 @@ impl Live {
             }
             return self.print(&told.line());
         }
-        let row = row.unwrap_or_else(|| self.add(key));
-        let bar = &self.rows[row].1;
+        let bar = match row {
+            Some(row) => self.rows[row].1.clone(),
+            None => self.add(key),
+        };
+        bar.set_message(state_name(*state));
         if let Some(total) = total_chunks {
             bar.set_length(*total);
         }
         bar.set_position(*sent_chunks);
-        bar.set_message(state_name(*state));
         Ok(())
     }
 
-    fn add(&mut self, key: Key) -> usize {
+    fn add(&mut self, key: Key) -> ProgressBar {
         if self.rows.len() == MAX_ROWS {
             self.bars.remove(&self.rows.remove(0).1);
         }
         let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg} {elapsed}");
         let bar = ProgressBar::no_length().with_style(style.unwrap_or(ProgressStyle::default_bar()));
-        let bar = self.bars.add(bar);
-        bar.set_prefix(printable(&format!("{} {}", key.1, key.3)));
-        self.rows.push((key, bar));
-        self.rows.len() - 1
+        let bar = self.bars.add(bar.with_prefix(printable(&format!("{} {}", key.1, key.3))));
+        self.rows.push((key, bar.clone()));
+        bar
     }
 
     /// Says something above the rows.

@@ -1,0 +1,232 @@
+//! `deliver`, `request` and `watch`: modules on their way.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use insta::assert_snapshot;
+use serde_json::{Value, json};
+
+use crate::support::cli::{Running, Shell};
+use crate::support::client::{Client, EVERYTHING, Message, PRESENCES, STATUSES};
+use crate::support::daemon::{BINARY, CHANNEL, Daemon};
+use crate::support::docker_registry::DockerRegistry;
+use crate::support::mosquitto::{Mosquitto, Options};
+use crate::support::moving_tag::{CHUNK_SIZE, MovingTag};
+use crate::support::proplet::connect;
+use crate::support::{digest, free_port, path, wasm_of_size};
+
+async fn servers() -> (Mosquitto, DockerRegistry) {
+    (Mosquitto::start().await, DockerRegistry::start().await)
+}
+
+#[tokio::test]
+async fn modules_are_delivered_to_who_listens() {
+    let (mosquitto, registry) = servers().await;
+    let [small, large] = [8, 1_200_000].map(wasm_of_size);
+    registry.pusher().wasm("small", "1", small.clone()).await;
+    let large_digest = registry.pusher().wasm("large", "1", large.clone()).await;
+    let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
+    let shell = Shell::of(&mosquitto, &registry);
+
+    let ran = shell.run(&["deliver", "small:1", "nope:1"]).await.ended(1);
+    assert!(ran.text().starts_with(&format!("small:1 {}: 8 bytes in 1 chunk, ", digest(&small))), "{}", ran.text());
+    assert_eq!(ran.text().lines().count(), 1);
+    let stderr = ran.stderr.replace(registry.host(), "REGISTRY");
+    assert_snapshot!("deliver_errors", stderr);
+
+    let by_digest = format!("large@{}", large_digest.manifest);
+    let ran = shell.run(&["deliver", &by_digest, "nope:1", "--format", "json", "--layout", "messages"]).await.ended(1);
+    let report = ran.json();
+    assert_eq!(
+        (&report[0]["app_name"], &report[0]["digest"], &report[0]["size"], &report[0]["chunks"]),
+        (&json!(by_digest), &json!(digest(&large)), &json!(1_200_000), &json!(3))
+    );
+    assert!(["sent_bytes", "fetching_seconds", "sending_seconds"].iter().all(|name| report[0][name].is_number()));
+    assert_eq!((&report[1]["app_name"], &report[1]["error"]["code"]), (&json!("nope:1"), &json!("unknown-image")));
+
+    client.settled().await;
+    let chunks = client.chunks(&by_digest);
+    assert!(chunks.len() == 3 && chunks.iter().all(|chunk| chunk.topic.contains("/messages/")), "{}", client.text());
+    assert!(client.messages().iter().all(|message| !message.is_presence()), "{}", client.text());
+    assert!(!shell.path("state").exists() && shell.is_tidy(), "it has a state of its own, which goes with it");
+    assert!(!mosquitto.log().contains("closed its connection"), "{}", mosquitto.log());
+}
+
+/// It is a guest: the daemon keeps its session, its presence and its state, and who asks is served once.
+#[tokio::test]
+async fn a_daemon_that_runs_is_not_disturbed_by_a_delivery() {
+    let (mosquitto, registry) = servers().await;
+    registry.pusher().wasm("add", "latest", wasm_of_size(100)).await;
+    registry.pusher().wasm("other", "latest", wasm_of_size(200)).await;
+    let shell = Shell::of(&mosquitto, &registry).with("PROXY_INSTANCE_ID", "proxy-1");
+    let daemon = Daemon::start(&shell.variables()).await;
+    let client = Client::listening(&mosquitto, &[PRESENCES, STATUSES].concat()).await;
+    shell.run(&["deliver", "add"]).await.ended(0);
+    assert!(connect(&mosquitto).await.request("other").await.is_some(), "{}", daemon.log());
+    client.state("other", "sent").await;
+    assert!(client.statuses("add").iter().all(|status| status["instance"] != "proxy-1"), "{}", client.text());
+    assert!(client.statuses("other").iter().all(|status| status["instance"] == "proxy-1"), "{}", client.text());
+    let presences = client.messages().into_iter().filter(Message::is_presence);
+    assert!(presences.map(|presence| presence.json()).all(|presence| presence["online"] == true), "{}", client.text());
+    assert_eq!(daemon.log().matches("\"subscribed\"").count(), 1, "{}", daemon.log());
+    assert!(!daemon.log().contains("\"app_name\":\"add\""), "{}", daemon.log());
+}
+
+/// Devices may have chunks of what the daemon sent, which must not become one module with those of another version.
+#[tokio::test]
+async fn a_tag_that_moved_is_delivered_in_another_number_of_chunks() {
+    let (mosquitto, registry) = servers().await;
+    let (name, value) = CHUNK_SIZE;
+    let shell = Shell::of(&mosquitto, &registry).with(name, value);
+    let tag = MovingTag { name: "app", registry: &registry };
+    let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
+    let daemon = Daemon::start(&shell.variables()).await;
+    tag.move_to(0).await;
+    assert!(connect(&mosquitto).await.request("app").await.is_some(), "{}", daemon.log());
+    tag.move_to(1).await;
+    let first = shell.run(&["deliver", "app", "--format", "json"]).await.ended(0).json();
+    let again = shell.run(&["deliver", "app", "--format", "json"]).await.ended(0).json();
+    assert_eq!(first[0]["chunks"], again[0]["chunks"], "the same module is cut in the same way");
+    client.settled().await;
+    tag.assert_unmixed(&client, 1);
+}
+
+#[tokio::test]
+async fn a_channel_is_named_where_there_are_several() {
+    let (mosquitto, registry) = servers().await;
+    registry.pusher().wasm("add", "latest", wasm_of_size(8)).await;
+    let shell = Shell::of(&mosquitto, &registry).with("PROXY_CHANNEL_ID", "one,two");
+    let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
+    let none = shell.run(&["deliver", "add"]).await.ended(2);
+    let wrong = shell.run(&["request", "add", "--channel", "three", "-o", "x"]).await.ended(2);
+    assert_snapshot!("channels", [none, wrong].map(|ran| ran.shown(&[])).join("\n\n"));
+    shell.run(&["deliver", "add", "--channel", "two"]).await.ended(0);
+    client.settled().await;
+    let chunks = client.chunks("add");
+    assert!(chunks.iter().all(|chunk| chunk.topic.starts_with("m/domain/c/two/")) && chunks.len() == 1);
+}
+
+#[tokio::test]
+async fn what_is_requested_is_written_whole_or_not_at_all() {
+    let (mosquitto, registry) = servers().await;
+    let module = wasm_of_size(1_200_000);
+    registry.pusher().wasm("add", "latest", module.clone()).await;
+    let shell = Shell::of(&mosquitto, &registry);
+    let daemon = Daemon::start(&shell.variables()).await;
+
+    let ran = shell.run(&["request", "add", "-o", "add.wasm"]).await.ended(0);
+    assert_eq!(ran.stderr, format!("1200000 bytes, {}, verified\n", digest(&module)));
+    assert!(fs::read(shell.path("add.wasm")).expect("the file") == module, "{}", daemon.log());
+    let mode = fs::metadata(shell.path("add.wasm")).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o700, 0o600, "as other programs make files");
+
+    let ran = shell.run(&["request", "add", "-q", "--layout", "messages"]).await.ended(0);
+    assert!(ran.stdout == module && ran.stderr.is_empty(), "{} {}", ran.stdout.len(), ran.stderr);
+
+    let wrong = digest(b"something else");
+    let ran = shell.run(&["request", "add", "-o", "add.wasm", "--digest", &wrong]).await.ended(1);
+    assert_snapshot!("request_digest", ran.shown(&[]));
+    assert!(fs::read(shell.path("add.wasm")).expect("the file") == module, "it is as it was");
+
+    let ran = shell.run(&["request", "nope", "-o", "nope.wasm"]).await.ended(1);
+    assert_snapshot!("request_unknown", ran.shown(&[(registry.host(), "REGISTRY")]));
+    for file in ["/dev/null/x", "missing/add.wasm"] {
+        let ran = shell.run(&["request", "add", "-o", file]).await.ended(1);
+        assert!(ran.stderr.starts_with(&format!("error: {file} cannot be written: ")), "{}", ran.stderr);
+    }
+    // A device stays what it is.
+    let pipe = shell.path("pipe");
+    let fifo = shell.program("mkfifo", &[path(&pipe)]).status().await.expect("run mkfifo");
+    assert!(fifo.success());
+    let reading = tokio::task::spawn_blocking({
+        let pipe = pipe.clone();
+        move || fs::read(pipe).expect("what comes through the pipe")
+    });
+    shell.run(&["request", "add", "-o", "pipe"]).await.ended(0);
+    assert!(reading.await.expect("the reader") == module && !fs::metadata(&pipe).expect("the pipe").is_file());
+    let names = fs::read_dir(shell.path("")).expect("the folder").map(|entry| entry.expect("an entry").file_name());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    assert_eq!(names, ["add.wasm", "cache", "pipe", "state", "tmp"], "no temporary files");
+}
+
+#[tokio::test]
+async fn a_request_that_nobody_answers_ends() {
+    let mosquitto = Mosquitto::start().await;
+    let shell = Shell::between(&mosquitto.address(), "localhost:1");
+    let ran = shell.run(&["request", "add", "-o", "add.wasm", "--timeout", "100ms"]).await.ended(1);
+    assert_snapshot!("request_timeout", ran.shown(&[]));
+    let mut terminal = shell.program("script", &["-qec", &format!("{BINARY} request add"), "/dev/null"]);
+    let output = terminal.output().await.expect("run script");
+    assert_eq!(output.status.code(), Some(2), "a terminal is not for modules: {output:?}");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_away_or_refuses_is_told() {
+    let mosquitto = Mosquitto::with(Options { users: &[("a", "b")], ..Options::default() }).await;
+    let away = format!("tcp://127.0.0.1:{}", free_port());
+    for command in [&["deliver", "add"][..], &["request", "add", "-o", "x"], &["watch"]] {
+        let refused = Shell::between(&mosquitto.address(), "localhost:1").run(command).await.ended(77);
+        assert!(refused.stderr.contains("error: broker mqtt://127.0.0.1"), "{command:?}: {}", refused.stderr);
+        let shell = Shell::between(&away, "localhost:1").with("PROXY_MQTT_TIMEOUT", "200ms");
+        let unreachable = shell.run(command).await.ended(1);
+        assert!(unreachable.stderr.contains("within 0.2 s\nhint: check that it runs"), "{}", unreachable.stderr);
+        Shell::new().run(command).await.ended(78);
+    }
+}
+
+#[tokio::test]
+async fn watching_is_a_line_for_each_message_and_survives_the_broker() {
+    let (mut mosquitto, registry) = servers().await;
+    let shell = Shell::of(&mosquitto, &registry);
+    let mut as_json = shell.start(&["watch", "--format", "json"]);
+    let mut as_text = shell.start(&["watch"]);
+    for watch in [&mut as_json, &mut as_text] {
+        watch.says("watching").await;
+    }
+    let status = |app_name: &str| {
+        json!({
+            "app_name": app_name, "state": "sending", "digest": digest(b""), "size": 5, "chunk_size": 2, "total_chunks": 3,
+            "sent_chunks": 1, "error": null, "instance": "i", "time": "2026-11-22T21:00:00.123Z",
+        })
+    };
+    let topic = format!("m/domain/c/{CHANNEL}/registry/status");
+    let told = status("add\u{1b}[2J:1\u{9b}");
+    let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
+    client.publish(&topic, "no status").await;
+    client.publish(&topic, told.to_string()).await;
+    let line = as_json.line().await;
+    assert!(!line.contains(char::is_control), "{line:?}");
+    let mut expected = told.clone();
+    expected["domain_id"] = "domain".into();
+    expected["channel_id"] = CHANNEL.into();
+    expected["layout"] = "plain".into();
+    assert_eq!(serde_json::from_str::<Value>(&line).expect("JSON"), expected);
+    assert_snapshot!("watch_line", as_text.line().await);
+
+    client.close().await;
+    mosquitto.restart().await;
+    for watch in [&mut as_json, &mut as_text] {
+        watch.says("watching").await;
+    }
+    let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
+    client.publish(&topic, status("again").to_string()).await;
+    assert!(as_json.line().await.contains("again") && as_text.line().await.contains("again"));
+    assert_eq!(as_json.signal("INT").await.code(), Some(0));
+    assert_eq!(as_text.signal("INT").await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_table_is_drawn_on_a_terminal() {
+    let (mosquitto, registry) = servers().await;
+    registry.pusher().wasm("add", "latest", wasm_of_size(8)).await;
+    let shell = Shell::of(&mosquitto, &registry);
+    let mut terminal = shell.program("script", &["-qec", &format!("{BINARY} watch"), "/dev/null"]);
+    terminal.stdin(std::process::Stdio::piped());
+    let mut watch = Running::of(terminal);
+    watch.prints("watching mqtt://").await;
+    shell.run(&["deliver", "add"]).await.ended(0);
+    // What is under way has a bar, and what has come to its end stays above.
+    watch.prints("channel add \u{2591}").await;
+    watch.prints("channel add sent 1 chunk in 1 messages").await;
+}
