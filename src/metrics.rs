@@ -6,6 +6,8 @@
 
 use ::metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram, with_recorder};
 
+use crate::error::Error;
+
 /// What a registry is called that the operator did not name.
 pub(crate) const OTHER_REGISTRY: &str = "other";
 
@@ -99,7 +101,8 @@ metrics! {
     START_TIME: gauge("start_time_seconds", &[], "When the proxy started, in seconds since 1970-01-01 00:00 UTC.");
 }
 
-/// Tells the recorder what the metrics mean, and those that do not change. It is to be installed before.
+/// Tells the recorder what the metrics mean, and those that do not change. It is to be installed before. Outcomes of requests
+/// are there with 0 from now on: who looks at their increase would miss the first one otherwise.
 pub fn describe() {
     with_recorder(|recorder| {
         for metric in METRICS {
@@ -111,6 +114,9 @@ pub fn describe() {
             }
         }
     });
+    for outcome in ["sent"].iter().chain(Error::CODES) {
+        requests(outcome).increment(0);
+    }
     gauge!(BUILD_INFO.name, "version" => env!("CARGO_PKG_VERSION")).set(1);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     gauge!(START_TIME.name).set(now.unwrap_or_default().as_secs_f64());

@@ -11,8 +11,8 @@ use crate::support::daemon::BINARY;
 use crate::support::{cli_page, generated, path};
 
 /// The commands in the order of the help text. Another one is for containers, and not shown.
-const COMMANDS: [&str; 10] =
-    ["run", "check", "deliver", "request", "inspect", "push", "watch", "demo", "completions", "man"];
+const COMMANDS: [&str; 11] =
+    ["run", "check", "config", "deliver", "request", "inspect", "push", "watch", "demo", "completions", "man"];
 
 #[tokio::test]
 async fn every_command_has_a_short_help_with_examples() {
