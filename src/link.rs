@@ -134,6 +134,10 @@ impl Link {
         options: LinkOptions,
         on_message: impl FnMut(Message<'_>) + Send + 'static,
     ) -> Result<Self, Error> {
+        // Who uses several links has one that listens; that one warns for all.
+        if options.subscriptions.iter().any(|subscription| subscription.is_required) {
+            net::warn_of_tls(mqtt);
+        }
         let qos = qos(options.qos);
         let (client, event_loop) = AsyncClient::builder(net::mqtt_options(mqtt, &options)?)
             .capacity(options.queue)

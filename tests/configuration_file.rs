@@ -97,6 +97,7 @@ async fn what_a_file_cannot_mean_is_told() {
         ("config_file = \"x\"", "config_file in config.toml is no setting"),
         ("mqtt_qos = 3", "mqtt_qos in config.toml is \"3\"; give 0, 1 or 2"),
         ("mqtt_qos = 2026-01-01", "mqtt_qos in config.toml is a TOML datetime; give 0, 1 or 2"),
+        ("client_key = 0x1F", "client_key in config.toml is a TOML integer; give the password"),
         ("mqtt_qos = [[1]]", "mqtt_qos in config.toml is a TOML array; give 0, 1 or 2"),
         ("tenant_id = \"other\"", "domain_id in config.toml and tenant_id in config.toml mean the same"),
         ("client_id = \"x\"", "PROXY_CLIENT_KEY is missing"),
@@ -110,6 +111,11 @@ async fn what_a_file_cannot_mean_is_told() {
     let place = Place::with(&format!("{REQUIRED}registry_allow = [\"ghcr.io\", \"quay.io\"]\nauthenticate = false\n"));
     let allow = place.explains("PROXY_REGISTRY_ALLOW", &[], &[]).await;
     assert_eq!(allow[0], "ghcr.io,quay.io");
+    // Numbers are taken as they are written.
+    let place_of_numbers = Place::with("[proxy]\ndomain_id = 1.10\nchannel_id = 7\nchunk_size = 64_000\n");
+    for (name, value) in [("PROXY_DOMAIN_ID", "1.10"), ("PROXY_CHANNEL_ID", "7"), ("PROXY_CHUNK_SIZE", "64000")] {
+        assert_eq!(place_of_numbers.explains(name, &[], &[]).await[0], value);
+    }
     assert!(place.run(&["config"], &[]).await.status.success());
 }
 
@@ -150,13 +156,32 @@ async fn a_variable_that_is_no_setting_is_told_and_ignored() {
     assert!(said.contains("PROXY_SOMETHING_ELSE is no setting, and is ignored"), "{said}");
 }
 
-/// Passwords within addresses are masked as secrets are.
+/// The secrets of one part are not read for another: they may be readable to the service only.
+#[tokio::test]
+async fn what_a_command_does_not_need_is_not_looked_at() {
+    let place = Place::with(REQUIRED);
+    let unreadable = [("PROXY_CLIENT_KEY_FILE", "/nowhere"), ("PROXY_CLIENT_ID", "proxy")];
+    let output = place.run(&["inspect", "add", "--registry-url", "http://127.0.0.1:1"], &unreadable).await;
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("no complete answer from http://127.0.0.1:1"), "{}", text(&output.stderr));
+}
+
+/// Keys and tokens where they do not belong, and passwords within addresses, are masked as secrets are.
 #[tokio::test]
 async fn what_may_be_a_password_in_an_address_is_not_shown() {
     let place = Place::with(REQUIRED);
     let output = place.run(&["config", "--registry-url", "https://ada:canary@localhost:5000"], &[]).await;
     let all = text(&output.stdout) + &text(&output.stderr);
     assert!(all.contains("https://***@localhost:5000") && !all.contains("canary"), "{all}");
+    for (name, value) in [
+        ("PROXY_OTEL_URL", "https://h/v1/traces?api-key=canary"),
+        ("PROXY_OTEL_URL", "ftp://h/?api-key=canary"),
+        ("PROXY_MQTT_TLS_CLIENT_KEY", "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----"),
+    ] {
+        let output = place.run(&["config"], &[(name, value)]).await;
+        let all = text(&output.stdout) + &text(&output.stderr);
+        assert!(all.contains(name) && !all.contains("canary"), "{all}");
+    }
 }
 
 /// What an operator of the original has: the environment with the addresses, and `config.toml` as provisioning wrote it, in

@@ -141,11 +141,17 @@ async fn certificate_files_that_cannot_be_used_are_problems_of_the_configuration
     for (variables, said) in [
         (vec![(cert, &*certificate)], format!("{cert_key} is missing")),
         (vec![(cert_key, &*key)], format!("{cert} is missing")),
-        (vec![(cert, "/nowhere"), (cert_key, &key)], format!("{cert} is \"/nowhere\"")),
-        (vec![(cert, &nonsense), (cert_key, &key)], format!("{cert} is ")),
+        (
+            vec![(cert, "/nowhere"), (cert_key, &key)],
+            format!("{cert} is \"/nowhere\", which cannot be read: No such file"),
+        ),
+        (vec![(cert, &nonsense), (cert_key, &key)], format!("{cert} is {nonsense:?}, which has no certificate in PEM")),
         (vec![(cert, &certificate), (cert_key, &foreign)], format!("{cert_key} is not the key of {cert}")),
         (vec![(cert, &expired), (cert_key, &expired_key)], format!("{cert} is a certificate that expired on")),
-        (vec![("PROXY_MQTT_TLS_CA_CERT", &nonsense)], "PROXY_MQTT_TLS_CA_CERT is ".into()),
+        (
+            vec![("PROXY_MQTT_TLS_CA_CERT", &nonsense)],
+            format!("PROXY_MQTT_TLS_CA_CERT is {nonsense:?}, which has no certificate in PEM"),
+        ),
         (vec![("PROXY_MQTT_TLS_INSECURE_SKIP_VERIFY", "maybe")], "PROXY_MQTT_TLS_INSECURE_SKIP_VERIFY is".into()),
     ] {
         let log = Daemon::misconfigured(&variables).await;

@@ -14,7 +14,7 @@ use url::Url;
 use self::reader::Reader;
 pub use self::reader::{ConfigError, Problem};
 use super::docker::DockerConfig;
-use super::settings::{self, Setting};
+use super::settings::{self, Part, Setting};
 use super::sources::Sources;
 use super::values::{MAX_CHUNK_SIZE, boolean, duration, positive_duration, size, tag_moves};
 use super::{
@@ -26,31 +26,31 @@ use crate::tls;
 use crate::topic::{ANY, Channels, is_topic_level};
 
 pub(super) fn load(sources: &Sources<'_>) -> Result<Config, ConfigError> {
-    let mut reader = Reader::new(sources);
+    let mut reader = Reader::of(Part::ALL, sources);
     let config = reader.config();
     reader.finish(config)
 }
 
 pub(super) fn load_registry(sources: &Sources<'_>) -> Result<(RegistryConfig, StoreConfig), ConfigError> {
-    let mut reader = Reader::new(sources);
+    let mut reader = Reader::of(&[Part::Registry, Part::Store], sources);
     let (registry, store) = (reader.registry(), reader.store());
     reader.finish(registry.zip(store))
 }
 
 pub(super) fn load_mqtt(sources: &Sources<'_>) -> Result<MqttConfig, ConfigError> {
-    let mut reader = Reader::new(sources);
+    let mut reader = Reader::of(&[Part::Broker], sources);
     let mqtt = reader.mqtt();
     reader.finish(mqtt)
 }
 
 pub(super) fn load_channels(sources: &Sources<'_>) -> Result<(MqttConfig, Channels), ConfigError> {
-    let mut reader = Reader::new(sources);
+    let mut reader = Reader::of(&[Part::Broker, Part::Channels], sources);
     let (mqtt, channels) = (reader.mqtt(), reader.channels());
     reader.finish(mqtt.zip(channels))
 }
 
 pub(super) fn load_operation(sources: &Sources<'_>) -> Result<OperationConfig, ConfigError> {
-    let mut reader = Reader::new(sources);
+    let mut reader = Reader::of(&[Part::Proxy, Part::Operation], sources);
     let operation = reader.operation();
     reader.finish(operation)
 }
@@ -58,7 +58,7 @@ pub(super) fn load_operation(sources: &Sources<'_>) -> Result<OperationConfig, C
 pub(super) fn load_inspection(
     sources: &Sources<'_>,
 ) -> Result<(RegistryConfig, StoreConfig, DeliveryConfig), ConfigError> {
-    let mut reader = Reader::new(sources);
+    let mut reader = Reader::of(&[Part::Registry, Part::Store, Part::Delivery], sources);
     let (registry, store, delivery) = (reader.registry(), reader.store(), reader.delivery());
     let all = registry.zip(store).zip(delivery);
     reader.finish(all.map(|((registry, store), delivery)| (registry, store, delivery)))
@@ -134,7 +134,7 @@ impl Reader<'_> {
 
     /// Whom the broker's certificate is checked with, and what the broker is shown.
     fn mqtt_tls(&mut self) -> Option<MqttTls> {
-        let ca_certificates = self.optional(&settings::MQTT_TLS_CA_CERT, pem::certificates).unwrap_or_default();
+        let ca_certificates = self.explained(&settings::MQTT_TLS_CA_CERT, pem::certificates).unwrap_or_default();
         let client_identity = self.identity(&settings::MQTT_TLS_CLIENT_CERT, &settings::MQTT_TLS_CLIENT_KEY);
         let skip_verify = self.required(&settings::MQTT_TLS_INSECURE_SKIP_VERIFY, boolean);
         Some(MqttTls { ca_certificates, client_identity, skip_verify: skip_verify? })
@@ -142,8 +142,8 @@ impl Reader<'_> {
 
     /// A client certificate and its key, which come together.
     fn identity(&mut self, certificate: &'static Setting, key: &'static Setting) -> Option<ClientIdentity> {
-        let chain = self.optional(certificate, pem::certificates);
-        let private_key = self.optional(key, pem::private_key);
+        let chain = self.explained(certificate, pem::certificates);
+        let private_key = self.explained(key, pem::private_key);
         self.pair(certificate, key);
         if let Some(given) = chain.as_ref().and_then(|chain| pem::out_of_date(chain)) {
             self.bad(certificate, given, "one that is valid now".into());
@@ -173,9 +173,9 @@ impl Reader<'_> {
         let allow = self.optional(&settings::REGISTRY_ALLOW, list).unwrap_or_default();
         let token_services = self.optional(&settings::REGISTRY_TOKEN_SERVICES, list).unwrap_or_default();
         let mirrors = self.optional(&settings::REGISTRY_MIRRORS, list).unwrap_or_default();
-        let ca_certificates = self.optional(&settings::REGISTRY_CA_CERT, pem::certificates).unwrap_or_default();
+        let ca_certificates = self.explained(&settings::REGISTRY_CA_CERT, pem::certificates).unwrap_or_default();
         let client_identity = self.identity(&settings::REGISTRY_CLIENT_CERT, &settings::REGISTRY_CLIENT_KEY);
-        let verify_keys = self.optional(&settings::VERIFY_KEY, pem::public_keys).unwrap_or_default();
+        let verify_keys = self.explained(&settings::VERIFY_KEY, pem::public_keys).unwrap_or_default();
         let pull_policy = self.required(&settings::PULL_POLICY, |text| text.parse().ok());
         let tag_ttl = self.required(&settings::TAG_TTL, duration);
         let fetch_timeout = self.required(&settings::FETCH_TIMEOUT, positive_duration);

@@ -8,13 +8,20 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
+use super::sources::shown;
 use crate::signature;
 
 /// Every certificate in the file `path`; there is one at least.
-pub(super) fn certificates(path: &str) -> Option<Vec<CertificateDer<'static>>> {
-    let certificates: Vec<CertificateDer<'static>> = objects(&fs::read(path).ok()?)?;
+///
+/// # Errors
+/// What is wrong with the file, as words that follow "is".
+pub(super) fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let certificates: Vec<CertificateDer<'static>> = objects(path, &read(path)?, "certificate")?;
     let mut roots = RootCertStore::empty();
-    certificates.iter().all(|certificate| roots.add(certificate.clone()).is_ok()).then_some(certificates)
+    let is_usable = certificates.iter().all(|certificate| roots.add(certificate.clone()).is_ok());
+    is_usable
+        .then_some(certificates)
+        .ok_or_else(|| format!("{}, which has a certificate that cannot be used", shown(path)))
 }
 
 /// When the first of `chain` that is out of date has expired or will be valid, if one is, as words that follow "is".
@@ -34,24 +41,41 @@ pub(super) fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<String> {
 }
 
 /// The private key in the file `path`.
-pub(super) fn private_key(path: &str) -> Option<Arc<PrivateKeyDer<'static>>> {
-    let key = PrivateKeyDer::from_pem_slice(&fs::read(path).ok()?).ok()?;
-    rustls::crypto::ring::sign::any_supported_type(&key).ok()?;
-    Some(Arc::new(key))
+///
+/// # Errors
+/// As [`certificates`].
+pub(super) fn private_key(path: &str) -> Result<Arc<PrivateKeyDer<'static>>, String> {
+    let pem = read(path)?;
+    let unusable = || {
+        let is_encrypted = pem.windows(9).any(|words| words == b"ENCRYPTED");
+        let why = if is_encrypted { "is encrypted" } else { "has no private key that can be used" };
+        format!("{}, which {why}", shown(path))
+    };
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| unusable())?;
+    rustls::crypto::ring::sign::any_supported_type(&key).map_err(|_| unusable())?;
+    Ok(Arc::new(key))
 }
 
 /// The public keys in `text`, or in the files whose paths it lists.
-pub(super) fn public_keys(text: &str) -> Option<Vec<SubjectPublicKeyInfoDer<'static>>> {
-    let keys = if text.contains("-----BEGIN") {
-        objects(text.as_bytes())?
+///
+/// # Errors
+/// As [`certificates`].
+pub(super) fn public_keys(text: &str) -> Result<Vec<SubjectPublicKeyInfoDer<'static>>, String> {
+    let keys: Vec<_> = if text.contains("-----BEGIN") {
+        objects(text, text.as_bytes(), "public key")?
     } else {
-        let files: Option<Vec<Vec<_>>> = text.split(',').map(|path| objects(&fs::read(path.trim()).ok()?)).collect();
-        files?.concat()
+        let of_file = |path: &str| objects(path, &read(path)?, "public key");
+        text.split(',').map(str::trim).map(of_file).collect::<Result<Vec<Vec<_>>, _>>()?.concat()
     };
-    keys.iter().all(signature::is_usable).then_some(keys)
+    let is_usable = keys.iter().all(signature::is_usable);
+    is_usable.then_some(keys).ok_or_else(|| format!("{}, which has a key of another kind", shown(text)))
 }
 
-fn objects<T: PemObject>(pem: &[u8]) -> Option<Vec<T>> {
-    let objects: Vec<T> = T::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
-    (!objects.is_empty()).then_some(objects)
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{}, which cannot be read: {error}", shown(path)))
+}
+
+fn objects<T: PemObject>(path: &str, pem: &[u8], what: &str) -> Result<Vec<T>, String> {
+    let objects: Vec<T> = T::pem_slice_iter(pem).collect::<Result<_, _>>().unwrap_or_default();
+    if objects.is_empty() { Err(format!("{}, which has no {what} in PEM", shown(path))) } else { Ok(objects) }
 }

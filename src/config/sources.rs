@@ -245,8 +245,20 @@ pub(super) fn nearest(word: &str, known: &[String]) -> Option<String> {
     near.filter(|(distance, _)| *distance <= 1 + word.len() / 5).map(|(_, name)| name.clone())
 }
 
-/// A value as people are shown it: what may be a user name and password in a URL is left out.
-pub(super) fn printable_value(value: &str) -> String {
+/// A value as a message shows it.
+pub(super) fn shown(value: &str) -> String {
+    if value.contains("-----BEGIN") { "a PEM text".into() } else { format!("{:?}", printable_value(value)) }
+}
+
+/// A value as people are shown it: a key, and what may be a user name, a password or a token in a URL, are left out.
+fn printable_value(value: &str) -> String {
+    if value.contains("-----BEGIN") {
+        return "(PEM)".into();
+    }
+    let value = match value.split_once('?') {
+        Some((before, _)) if value.contains("://") => &format!("{before}?***"),
+        _ => value,
+    };
     match value.rsplit_once('@') {
         Some((before, after)) => {
             let scheme = before.find("://").map_or("", |end| &before[..end + 3]);

@@ -8,6 +8,7 @@ use rumqttc::{AckMode, Broker, LastWill, MqttOptions, NetworkOptions, TlsConfigu
 use secrecy::ExposeSecret;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tracing::warn;
 
 use super::{LinkOptions, Session, qos, setup};
 use crate::config::{BrokerAddress, MqttConfig, MqttTls};
@@ -65,6 +66,19 @@ fn tls_configuration(tls: &MqttTls) -> Result<TlsConfiguration, Error> {
         crate::tls::client_config(crate::tls::roots(&tls.ca_certificates)?, &[], identity)?
     };
     Ok(TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+/// Says in the log where the settings of TLS are not what they seem.
+pub(super) fn warn_of_tls(MqttConfig { address, tls, .. }: &MqttConfig) {
+    if !address.tls && (!tls.ca_certificates.is_empty() || tls.client_identity.is_some() || tls.skip_verify) {
+        warn!(broker = %address, "the settings PROXY_MQTT_TLS_… are without effect: the address asks for no TLS (mqtts:// or wss://)");
+    } else if tls.skip_verify {
+        warn!(
+            broker = %address,
+            "INSECURE: PROXY_MQTT_TLS_INSECURE_SKIP_VERIFY is set, and whoever is between this proxy and the broker can read and change \
+             everything, the modules among it"
+        );
+    }
 }
 
 /// Options while there is no connection: making one has to be done within `timeout`.

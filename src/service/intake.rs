@@ -16,7 +16,6 @@ use tracing::warn;
 use super::Service;
 use super::admission::log;
 use super::presence::Presences;
-use crate::config::MqttConfig;
 use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;
 use crate::link::{Link, LinkOptions, Message, Receipt, Retries, Session, Subscription};
@@ -62,7 +61,6 @@ pub(super) struct Intake {
 impl Intake {
     pub(super) fn open(service: &Arc<Service>, presences: &Presences) -> Result<Self, Error> {
         let Service { config, instance, group, .. } = &**service;
-        warn_of_tls(&config.mqtt);
         let (arrived, arrivals) = mpsc::channel(ARRIVALS);
         let subscribe = |filter, is_required| Subscription { filter, qos: 1, is_required };
         let filters = |role| config.channels.filters(role).into_iter();
@@ -184,19 +182,6 @@ impl Service {
         {
             warn!("more arrives than can be read: what other replicas do may be missed");
         }
-    }
-}
-
-/// Says in the log where the settings of TLS are not what they seem.
-fn warn_of_tls(MqttConfig { address, tls, .. }: &MqttConfig) {
-    if !address.tls && (!tls.ca_certificates.is_empty() || tls.client_identity.is_some() || tls.skip_verify) {
-        warn!(broker = %address, "the settings PROXY_MQTT_TLS_… are without effect: the address asks for no TLS (mqtts:// or wss://)");
-    } else if tls.skip_verify {
-        warn!(
-            broker = %address,
-            "INSECURE: PROXY_MQTT_TLS_INSECURE_SKIP_VERIFY is set, and whoever is between this proxy and the broker can read and change \
-             everything, the modules among it"
-        );
     }
 }
 

@@ -20,18 +20,10 @@ OF_COMMENTS = re.compile(r"^\s*#.*$", re.MULTILINE)
 
 
 def settings() -> set[str]:
-    """Return the names of all settings: those of the package, and the daemon's own."""
-    known: set[str] = set()
-    table = (ROOT / "src" / "config" / "settings.rs").read_text()
-    for setting in re.findall(r"Setting = Setting \{(.*?)\n\};", table, re.DOTALL):
-        names, old_names = (
-            re.findall(r'"(\w+)"', " ".join(re.findall(rf"^ *{kind}: &\[(.*?)\]", setting, re.MULTILINE)))
-            for kind in ("names", "old_names")
-        )
-        assert names
-        known.update(names, old_names)
-        if "secret: true" in setting:
-            known.update(f"{name}_FILE" for name in names)
+    """Return the names of all settings, as their reference has them, which is made from the daemon's own table."""
+    page = (ROOT / "docs" / "configuration.md").read_text()
+    lines = re.findall(r"^(?:### |- From a file: |- Also: )(.*)$", page, re.MULTILINE)
+    known = {name for line in lines for name in re.findall(r"\b[A-Z]+(?:_[A-Z0-9]+)+\b", line)}
     assert known >= {name for names, *_ in _core.SETTINGS for name in names}
     return known
 
@@ -130,6 +122,20 @@ def test_what_the_compose_file_names_is_there() -> None:
                 assert value.removeprefix("/run/secrets/") in service["secrets"]
     build = services["proxy"]["build"]
     assert (COMPOSE / build["context"] / build["dockerfile"]).samefile(DEPLOY / "docker" / "Dockerfile")
+
+
+def test_a_root_that_nobody_writes_has_a_folder_for_temporary_files() -> None:
+    """With a limit."""
+    proxy = compose()["services"]["proxy"]
+    assert proxy["read_only"]
+    assert [re.sub(r"size=\d+m", "size=", mount) for mount in proxy["tmpfs"]] == ["/tmp:size=,mode=1777"]
+    [stateful] = documents((KUBERNETES / "base" / "statefulset.yaml").read_text())
+    pod = stateful["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    [name] = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == "/tmp"]
+    [limit] = [volume["emptyDir"]["sizeLimit"] for volume in pod["volumes"] if volume["name"] == name]
+    assert re.fullmatch(r"\d+Mi", limit)
 
 
 def test_passwords_are_made_once(tmp_path: Path) -> None:
@@ -272,6 +278,14 @@ def test_the_workflows_are_safe() -> None:
     lint("zizmor", "--offline", "--no-progress", "--config", Path(__file__).parent / "zizmor.yml", *WORKFLOWS)
 
 
+def test_the_commands_of_the_documentation_are_run() -> None:
+    """Where the tests are: Ubuntu must permit the networks that they need, or they fail rather than skip."""
+    [workflow] = documents((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    steps = [step.get("run", "") for step in workflow["jobs"]["test"]["steps"]]
+    [permit] = [number for number, step in enumerate(steps) if "apparmor_restrict_unprivileged_userns=0" in step]
+    assert permit < steps.index('make "$TARGET"')
+
+
 def test_what_the_workflows_run_exists() -> None:
     """Targets of the Makefile, files, and jobs that others wait for."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -300,6 +314,10 @@ def test_a_release_checks_everything_first() -> None:
     building = {"test", "check", "wheels", "sdist", "binaries", "image"}
     assert publishing | building == jobs.keys()
     assert all(building <= before(name) for name in publishing)
+    # Images are pushed where they are built.
+    pushing = {name for name, job in jobs.items() if "write" in job.get("permissions", {}).values()}
+    assert {"image"} < pushing
+    assert all({"test", "check"} <= before(name) for name in pushing)
     steps = [step for job in jobs.values() for step in job.get("steps", [])]
     assert any("cargo deny --locked check advisories" in step.get("run", "") for step in steps)
     assert set(re.findall(r"secrets\.(\w+)", str(workflow))) == {"GITHUB_TOKEN"}

@@ -15,18 +15,20 @@ from servers import Process, Server
 
 LAYOUTS = ["registry", "messages/registry"]
 OTHER = "other-channel"
-USERS = ("proxy", "proplet", "watcher", "neighbour")
+USERS = ("proxy", "proplet", "operator", "watcher", "neighbour")
 ROLES = ("proplet", "server", "status", "proxy/an-instance")
 MAY_WRITE = {
     "proxy": {(channel, role) for channel in (CHANNEL, OTHER) for role in ("server", "status", "proxy/an-instance")},
     "proplet": {(CHANNEL, "proplet")},
     "neighbour": {(OTHER, "proplet")},
+    "operator": {(channel, "proplet") for channel in (CHANNEL, OTHER)},
     "watcher": set(),
 }
 MAY_READ = {
     "proxy": {(channel, role) for channel in (CHANNEL, OTHER) for role in ("proplet", "status", "proxy/an-instance")},
     "proplet": {(CHANNEL, "server"), (CHANNEL, "status")},
     "neighbour": {(OTHER, "server"), (OTHER, "status")},
+    "operator": {(channel, role) for channel in (CHANNEL, OTHER) for role in ROLES if role != "proplet"},
     "watcher": {(channel, role) for channel in (CHANNEL, OTHER) for role in ("status", "proxy/an-instance")},
 }
 TOPICS = [(channel, layout, role) for channel in (CHANNEL, OTHER) for layout in LAYOUTS for role in ROLES]
@@ -57,7 +59,7 @@ def guarded(tmp_path: Path, acl: str) -> Iterator[Broker]:
 
 @pytest.mark.parametrize("user", USERS)
 def test_nobody_writes_what_is_not_theirs(guarded: Broker, user: str) -> None:
-    """A proplet no chunk and no status, the proxy no request, a watcher nothing at all."""
+    """A proplet and an operator no chunk and no status, the proxy no request, a watcher nothing at all."""
     for channel, layout, role in TOPICS:
         guarded.publish(user, topic(channel, layout, role), "message")
     for channel, layout, role in TOPICS:
@@ -68,7 +70,7 @@ def test_nobody_writes_what_is_not_theirs(guarded: Broker, user: str) -> None:
 
 
 def test_nobody_reads_what_is_not_theirs(tmp_path: Path, acl: str) -> None:
-    """A proplet nothing of another channel; those who watch no module."""
+    """A proplet nothing of another channel; who only watches no module; who asks no request of others."""
     sent: list[tuple[tuple[str, str], str]] = []
     with ExitStack() as running:
         guarded = running.enter_context(broker(tmp_path, f"{acl}user writer\ntopic write #\n", ("neighbour", "writer")))
@@ -151,16 +153,19 @@ def test_a_module_is_delivered(
 def test_the_commands_of_the_page_work(tmp_path: Path, guarded: Broker, registry: Server, native: Path) -> None:
     """Those that look whether all is there, push a module and ask for it, each as the user that the page names."""
     (tmp_path / "add.wasm").write_bytes(embedded.ADD)
-    proxys, proplets = (environment(user, guarded, registry, tmp_path / user) for user in ("proxy", "proplet"))
+    users = ("proxy", "proplet", "operator")
+    proxys, proplets, operators = (environment(user, guarded, registry, tmp_path / user) for user in users)
     with Process(native, "run", log=tmp_path / "proxy.log", env=proxys) as proxy:
         proxy.wait_for('"message":"subscribed"')
         commands: list[tuple[dict[str, str], list[str | Path]]] = [
             (proxys, ["check"]),
             (proplets, ["push", tmp_path / "add.wasm", "add:latest"]),
             (proplets, ["request", "add:latest", "-o", tmp_path / "received.wasm"]),
+            (operators, ["request", "add:latest", "-o", tmp_path / "again.wasm"]),
         ]
         for env, command in commands:
             ended = run(native, *command, env=env)
             assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert (tmp_path / "received.wasm").read_bytes() == embedded.ADD
+    for name in ("received.wasm", "again.wasm"):
+        assert (tmp_path / name).read_bytes() == embedded.ADD
     assert "Denied" not in guarded.log

@@ -4,9 +4,10 @@ import json
 import re
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from signal import SIGTERM
+from subprocess import CompletedProcess
 
 import pytest
 from deployed import DEPLOY, assignments, run
@@ -28,6 +29,7 @@ OPEN = {
 }
 """What systemd would have closed as well, and why it is not."""
 DOMAIN, CHANNEL = "the-domain", "the-channel"
+First = Callable[[], CompletedProcess[str]]
 
 
 def unit() -> str:
@@ -38,6 +40,22 @@ def unit() -> str:
 def values(name: str) -> list[str]:
     """Return what the unit says of one setting, in order."""
     return re.findall(rf"^{name}=(.*)$", unit(), re.MULTILINE)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the variables that systemd sets for the unit, for folders below this one.
+
+    They are made as systemd makes them for a user that does not last: behind links.
+    """
+    variables = dict(assignment.split("=", 1) for line in values("Environment") for assignment in line.split())
+    for kind, specifier, below in (("State", "%S", "var/lib"), ("Cache", "%C", "var/cache")):
+        [name] = values(f"{kind}Directory")
+        own = folder / below / "private" / name
+        own.mkdir(parents=True, mode=0o700)
+        (folder / below / name).symlink_to(own)
+        variables = {key: value.replace(specifier, str(folder / below)) for key, value in variables.items()}
+        variables[f"{kind.upper()}_DIRECTORY"] = str(own)
+    return variables
 
 
 @pytest.fixture
@@ -77,6 +95,7 @@ def test_it_is_run_as_agreed() -> None:
         "ExecStartPre": f"{BINARY} check --offline",
         "ExecStart": f"{BINARY} run",
         "RestartPreventExitStatus": "2 77 78",
+        "Environment": "PROXY_STATE_DIR=%S/propeller-proxy PROXY_CACHE_DIR=%C/propeller-proxy",
     }.items():
         assert values(name) == [value]
 
@@ -114,14 +133,12 @@ def test_the_daemon_does_nothing_that_it_forbids(
     host = f"127.0.0.1:{registry.port}"
     Registry(host, cache_dir=tmp_path / "pushing").push(f"{host}/add:latest", embedded.ADD)
     # By names, so that they are looked up.
-    env = {
+    env = environment(tmp_path) | {
         "PROXY_REGISTRY_URL": f"localhost:{registry.port}",
         "PROXY_MQTT_ADDRESS": f"tcp://localhost:{broker.port}",
         "PROXY_DOMAIN_ID": DOMAIN,
         "PROXY_CHANNEL_ID": CHANNEL,
         "PROXY_HTTP_PORT": "0",
-        "STATE_DIRECTORY": str(tmp_path / "state"),
-        "CACHE_DIRECTORY": str(tmp_path / "cache"),
         "NOTIFY_SOCKET": str(tmp_path / "notify"),
         "WATCHDOG_USEC": "30000000",
     }
@@ -136,6 +153,9 @@ def test_the_daemon_does_nothing_that_it_forbids(
                 assert client.end() == 0, client.log
             proxy.wait_for('"message":"delivered"')
             assert proxy.end(SIGTERM) == 0, proxy.log
+    # It has kept to its folders.
+    for folder in ("STATE_DIRECTORY", "CACHE_DIRECTORY"):
+        assert list(Path(env[folder]).iterdir()), folder
     leader = trace.read_text().split(maxsplit=1)[0]
     ended = re.compile(rf"^{leader} +\+\+\+ exited", re.MULTILINE)
     eventually(lambda: ended.search(trace.read_text()))
@@ -149,10 +169,27 @@ def test_the_daemon_does_nothing_that_it_forbids(
     assert re.findall(r"(?:mmap|mprotect)\(.*PROT_WRITE\|PROT_EXEC.*|mprotect\(.*PROT_EXEC.*", text) == []
 
 
-def test_the_example_environment_is_accepted(tmp_path: Path, native: Path) -> None:
-    """By the command that the unit runs first."""
-    [first] = values("ExecStartPre")
-    own = {"PROXY_STATE_DIR": str(tmp_path / "state"), "PROXY_CACHE_DIR": str(tmp_path / "store")}
-    environment = assignments(DEPLOY / "systemd" / "propeller-proxy.env")
-    ended = run(native, *first.split()[1:], env=environment | own)
+@pytest.fixture
+def first(tmp_path: Path, native: Path) -> First:
+    """Return what runs the command that the unit runs first, with the example's environment."""
+    [command] = values("ExecStartPre")
+    given = environment(tmp_path) | assignments(DEPLOY / "systemd" / "propeller-proxy.env")
+    return lambda: run(native, *command.split()[1:], env=given)
+
+
+def test_the_example_environment_is_accepted(first: First) -> None:
+    """By the command that the unit runs first, which looks into the folders of the unit."""
+    ended = first()
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize(("below", "check"), [("var/lib", "state"), ("var/cache", "store")])
+def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path, first: First, below: str, check: str) -> None:
+    """And is named, where a folder of the daemon's own choice would be replaced by a temporary one."""
+    folder = tmp_path / below / "propeller-proxy"
+    folder.resolve().rmdir()
+    folder.resolve().write_text("in the way")
+    ended = first()
+    assert ended.returncode == 1
+    failed = [line for line in ended.stdout.splitlines() if line.startswith("failed")]
+    assert [(line.split()[1], str(folder) in line) for line in failed] == [(check, True)], ended.stdout

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::config::settings::{SETTINGS, Setting};
-use crate::config::sources::{Origin, Sources, printable_value};
+use crate::config::settings::{Part, SETTINGS, Setting};
+use crate::config::sources::{Origin, Sources, shown};
 
 /// Every problem of a configuration, one line each.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +89,10 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(sources: &'a Sources<'a>) -> Self {
+    /// A reader of some parts of the settings: others are not looked at, nor the files that they name.
+    pub(super) fn of(parts: &[Part], sources: &'a Sources<'a>) -> Self {
         let mut reader = Self { sources, given: HashMap::new(), problems: sources.problems.clone() };
-        for setting in SETTINGS {
+        for setting in SETTINGS.iter().filter(|setting| parts.contains(&setting.part)) {
             reader.gather(setting);
         }
         reader
@@ -143,14 +144,20 @@ impl<'a> Reader<'a> {
 
     /// The value of a setting that may be left out.
     pub(super) fn optional<T>(&mut self, setting: &'static Setting, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let unusable = |value: &str| if setting.secret { "set to something else".into() } else { shown(value) };
+        self.explained(setting, |value| parse(value).ok_or_else(|| unusable(value)))
+    }
+
+    /// The same, where what is wrong can be said, as words that follow "is".
+    pub(super) fn explained<T>(
+        &mut self,
+        setting: &'static Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let Given { origin, value } = self.given.get(setting.names[0])?.as_ref()?;
-        let parsed = parse(value);
-        if parsed.is_none() {
-            let given = if setting.secret { "set to something else".into() } else { shown(value) };
-            let name = origin.to_string();
-            self.problems.push(Problem::Bad { setting, name, given, accepts: setting.accepts.into() });
-        }
-        parsed
+        let name = origin.to_string();
+        let unusable = |given| Problem::Bad { setting, name, given, accepts: setting.accepts.into() };
+        parse(value).map_err(|given| self.problems.push(unusable(given))).ok()
     }
 
     /// The value of a setting that must be given, or has a default.
@@ -174,12 +181,4 @@ impl<'a> Reader<'a> {
             }
         }
     }
-}
-
-/// A value as a message shows it; what may be a user name and password in a URL is left out.
-fn shown(value: &str) -> String {
-    if value.contains("-----BEGIN") {
-        return "a PEM text of another kind".into();
-    }
-    format!("{:?}", printable_value(value))
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use toml::{Table, Value};
+use toml::de::{DeTable, DeValue};
 
 use super::{Given, Origin, nearest};
 use crate::config::load::Problem;
@@ -30,18 +30,20 @@ impl File {
             return Err(format!("which is larger than {MAX_SIZE} bytes"));
         }
         let text = fs::read_to_string(path).map_err(|error| format!("which cannot be read: {error}"))?;
-        let whole: Table = text.parse().map_err(|error: toml::de::Error| place(&text, &error))?;
-        let section = match whole.get("proxy") {
-            Some(Value::Table(section)) => section.clone(),
+        let whole = DeTable::parse(&text).map_err(|error| place(&text, &error))?;
+        let nothing = DeTable::new();
+        let section = match whole.get_ref().get("proxy").map(toml::Spanned::get_ref) {
+            Some(DeValue::Table(section)) => section,
             Some(_) => return Err("in which proxy is no section".into()),
             None if was_named => return Err("which has no section [proxy]".into()),
-            None => Table::new(),
+            None => &nothing,
         };
         let known = keys();
         let (mut values, mut problems) = (Vec::new(), Vec::new());
         for (key, value) in section {
+            let (key, value) = (key.get_ref().to_string(), value.get_ref());
             let name = Origin::File { path: path.to_owned(), key: key.clone() }.to_string();
-            match text_of(&value) {
+            match text_of(value) {
                 // Empty ones are as if they were not there, also where they are not known.
                 Some(text) if text.is_empty() => {}
                 _ if !known.contains(&key) => problems.push(Problem::Unknown { near: nearest(&key, &known), name }),
@@ -84,16 +86,19 @@ fn keys() -> Vec<String> {
     settings.flat_map(keys_of).map(|(key, _)| key).collect()
 }
 
-/// A value as the environment would have it; lists have commas between.
-fn text_of(value: &Value) -> Option<String> {
+/// A value as the environment would have it: numbers as they are written, lists with commas between.
+fn text_of(value: &DeValue<'_>) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
-        Value::Array(values) => {
-            let item = |value: &Value| if value.is_array() { None } else { text_of(value) };
-            values.iter().map(item).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Array(values) => {
+            let item = |value: &DeValue<'_>| if value.is_array() { None } else { text_of(value) };
+            let items = values.iter().map(|value| item(value.get_ref())).collect::<Option<Vec<_>>>();
+            items.map(|items| items.join(","))
         }
-        Value::Datetime(_) | Value::Table(_) => None,
+        DeValue::Integer(_) | DeValue::Datetime(_) | DeValue::Table(_) => None,
     }
 }
 
