@@ -352,7 +352,7 @@ fn hold(file: &File) {
     let _ = file.try_lock_shared();
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 

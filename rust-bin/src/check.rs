@@ -111,7 +111,7 @@ async fn all(sources: &Sources<'_>, config: Config, offline: bool) -> Vec<Check>
     let mut checks = vec![Check::passed("configuration", format!("flags, environment{file}: nothing is wrong"))];
     if !offline {
         let broker = async {
-            link::check(&config.mqtt, &config.channels).await?;
+            link::check(&config).await?;
             Ok(format!("{} lets us connect and subscribe", config.mqtt.address))
         };
         let (broker, registry) = tokio::join!(broker, registry(&config.registry));

@@ -113,6 +113,12 @@ pub(super) const INSTANCE_ID: Setting = Setting {
     help: "Names this proxy, and is its MQTT client identifier; a random UUID, kept in the state folder, if not given.",
     ..OF_PROXY
 };
+pub(super) const SHARE_GROUP: Setting = Setting {
+    names: &["PROXY_SHARE_GROUP"],
+    accepts: ID,
+    help: "Replicas that name the same group divide the requests among themselves. Each needs an instance id and a state folder of its own.",
+    ..OF_PROXY
+};
 pub(super) const CONFIG_FILE: Setting = Setting {
     names: &["PROXY_CONFIG_FILE"],
     accepts: "the path of a TOML file with a section [proxy]",
@@ -215,12 +221,6 @@ pub(super) const CHANNEL_ID: Setting = Setting {
     old_names: &["PROPLET_CHANNEL_ID"],
     accepts: "ids without / + # and control characters, with commas between, or + for every channel",
     help: "The channels on which devices ask and are answered. Required.",
-    ..OF_CHANNELS
-};
-pub(super) const SHARE_GROUP: Setting = Setting {
-    names: &["PROXY_SHARE_GROUP"],
-    accepts: ID,
-    help: "Replicas that name the same group divide the requests among themselves. Each needs an instance id and a state folder of its own.",
     ..OF_CHANNELS
 };
 pub(super) const CLIENT_ID: Setting = Setting {
@@ -439,6 +439,7 @@ pub const SETTINGS: &[&Setting] = &[
     &CONFIG_FILE,
     &INSTANCE_ID,
     &STATE_DIR,
+    &SHARE_GROUP,
     &LOG_LEVEL,
     &LOG_FORMAT,
     &HTTP_HOST,
@@ -456,7 +457,6 @@ pub const SETTINGS: &[&Setting] = &[
     &MQTT_TLS_INSECURE_SKIP_VERIFY,
     &DOMAIN_ID,
     &CHANNEL_ID,
-    &SHARE_GROUP,
     &REGISTRY_URL,
     &AUTHENTICATE,
     &REGISTRY_USERNAME,
