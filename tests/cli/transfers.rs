@@ -56,11 +56,21 @@ async fn what_is_requested_is_written_whole_or_not_at_all() {
 
     let ran = shell.run(&["request", "nope", "-o", "nope.wasm"]).await.ended(1);
     assert_snapshot!("request_unknown", ran.shown(&[(registry.host(), "REGISTRY")]));
-    for file in ["/dev/null/x", "missing/add.wasm"] {
+    let asked = daemon.log().matches("\"requested\"").count();
+    std::os::unix::fs::symlink("nowhere", shell.path("dangling")).expect("make a link");
+    for file in ["/dev/null/x", "missing/add.wasm", "dangling"] {
         let ran = shell.run(&["request", "add", "-o", file]).await.ended(1);
         assert!(ran.stderr.starts_with(&format!("error: {file} cannot be written: ")), "{}", ran.stderr);
     }
-    // A device stays what it is.
+    assert_eq!(daemon.log().matches("\"requested\"").count(), asked, "what cannot be written is not asked for");
+    // A link leads to what is replaced, and a device stays what it is.
+    fs::remove_file(shell.path("dangling")).expect("remove the link");
+    fs::write(shell.path("target"), "old").expect("write the file");
+    std::os::unix::fs::symlink("target", shell.path("link")).expect("make a link");
+    shell.run(&["request", "add", "-o", "link"]).await.ended(0);
+    assert!(fs::symlink_metadata(shell.path("link")).expect("the link").is_symlink());
+    assert!(fs::read(shell.path("target")).expect("the file") == module);
+    assert!(shell.run(&["request", "add", "-o", "/dev/stdout"]).await.ended(0).stdout == module);
     let pipe = shell.path("pipe");
     let fifo = shell.program("mkfifo", &[path(&pipe)]).status().await.expect("run mkfifo");
     assert!(fifo.success());
@@ -73,7 +83,26 @@ async fn what_is_requested_is_written_whole_or_not_at_all() {
     let names = fs::read_dir(shell.path("")).expect("the folder").map(|entry| entry.expect("an entry").file_name());
     let mut names: Vec<_> = names.collect();
     names.sort();
-    assert_eq!(names, ["add.wasm", "cache", "pipe", "state", "tmp"], "no temporary files");
+    assert_eq!(names, ["add.wasm", "cache", "link", "pipe", "state", "target", "tmp"], "no temporary files");
+}
+
+/// Brokers may not permit to read the status, by which a module is known.
+#[tokio::test]
+async fn what_is_not_verified_is_told_even_in_silence() {
+    let (mosquitto, registry) = servers().await;
+    let module = wasm_of_size(8);
+    let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
+    let shell = Shell::of(&mosquitto, &registry);
+    let answer = async {
+        client.finds("the request", |told| told.iter().find(|one| one.is_request()).map(|_| ())).await;
+        let data = base64_simd::STANDARD.encode_to_string(&module);
+        let chunk = json!({ "app_name": "add", "chunk_idx": 0, "total_chunks": 1, "data": data });
+        client.publish(&format!("m/domain/c/{CHANNEL}/registry/server"), chunk.to_string()).await;
+    };
+    let (ran, ()) = tokio::join!(shell.run(&["request", "add", "-q"]), answer);
+    let ran = ran.ended(0);
+    assert!(ran.stdout == module);
+    assert_snapshot!("request_not_verified", ran.stderr);
 }
 
 #[tokio::test]
