@@ -267,6 +267,14 @@ pub enum Error {
         /// All chunks; 0 if none came.
         total_chunks: u64,
     },
+    /// No proxy told that it has taken a request.
+    #[error("{app_name} was asked for, and no proxy has told within {} s that it will send it", waited.as_secs_f64())]
+    Unanswered {
+        /// The requested name.
+        app_name: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// What a device heard is not one copy of each chunk in their order, which it was to insist on.
     #[error("{app_name} did not arrive regularly: {reason}")]
     Irregular {

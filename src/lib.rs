@@ -35,7 +35,8 @@
 //!
 //! The other way, an [`artifact`] is a module packed for a registry, to which `Puller::push` brings it.
 //!
-//! What can go wrong can be found out beforehand: [`link::check`], [`registry::Registry::check`] and [`folder::check`].
+//! What can go wrong can be found out beforehand: [`link::check`], [`registry::Registry::check`] [`folder::check_store`]
+//! and [`folder::check_state`].
 //!
 //! With the feature `embedded`, the module `embedded` has a broker, a registry and a proplet inside the process, for the
 //! demo, tests and fixtures.

@@ -209,14 +209,20 @@ impl Pull<'_> {
 
     /// The module that a layer is, or has inside.
     async fn module_in(&self, layer: &Descriptor, form: Form) -> Result<Blob, Error> {
-        let limit = self.puller.config.max_module_size;
-        if layer.size > limit {
-            return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
-        }
+        self.check_size(layer)?;
         self.repository.watch(layer.digest);
         let fetch = debug_span!("fetch", digest = %layer.digest, size = layer.size);
         let blob = self.blob(layer).instrument(fetch).await?;
         self.unpack(blob, form).instrument(debug_span!("unpack")).await
+    }
+
+    /// Whether a layer is not larger than modules may be.
+    fn check_size(&self, layer: &Descriptor) -> Result<(), Error> {
+        let limit = self.puller.config.max_module_size;
+        if layer.size > limit {
+            return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
+        }
+        Ok(())
     }
 
     /// The manifest or index that the reference means now.

@@ -324,7 +324,7 @@ impl Service {
         deliveries.halt.cancel();
         deliveries.finished().await;
         if requests_health.borrow().is_up {
-            self.state.be_present(self.clock.now());
+            self.be_present();
         }
         presences.tell(&requests.publisher(), false);
         tokio::join!(requests.close(), chunks.close(), async {
@@ -347,10 +347,17 @@ impl Service {
         }
     }
 
+    /// Notes that devices can ask.
+    fn be_present(&self) {
+        if self.takes_requests {
+            self.state.be_present(self.clock.now());
+        }
+    }
+
     fn look_after(self: &Arc<Self>, tick: u64, is_up: bool, deliveries: &mut Deliveries<'_>) {
         let now = self.clock.now();
         if is_up && tick.is_multiple_of(PRESENT_TICKS) {
-            self.state.be_present(now);
+            self.be_present();
         }
         if tick.is_multiple_of(FORGET_TICKS) {
             for app in lock(&self.versions).forget(now) {

@@ -24,7 +24,7 @@ use crate::delivery::versions::Sent;
 use crate::error::Error;
 use crate::link::Receipt;
 use crate::status::json;
-use crate::store::{temporary_folder, try_writing};
+use crate::store::{make_folder, temporary_folder, try_writing};
 use crate::sync::lock;
 use crate::topic::App;
 
@@ -87,7 +87,7 @@ pub struct State {
     changes: Mutex<Option<mpsc::Sender<Change>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     /// Removes the folder with the state, if it is a temporary one.
-    _temporary: Option<TempDir>,
+    temporary: Option<TempDir>,
 }
 
 impl State {
@@ -106,11 +106,28 @@ impl State {
         }
     }
 
-    /// A state of its own, in a folder that goes with it.
+    /// As [`State::open`], for one who goes on from what the proxy did that used the folder: where that still uses it, no
+    /// temporary one will do.
     ///
     /// # Errors
     /// As [`State::open`].
-    pub fn temporary() -> Result<(Self, Left), Error> {
+    pub fn take_over(config: &StateConfig) -> Result<(Self, Left), Error> {
+        match Self::open_in(&config.folder, None) {
+            Err(Error::Disk { source, .. }) if !config.named && source.kind() != io::ErrorKind::ResourceBusy => {
+                Self::open(config)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Whether it is a temporary one, which knows of nothing that was before it.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        self.temporary.is_some()
+    }
+
+    /// A state of its own, in a folder that goes with it.
+    fn temporary() -> Result<(Self, Left), Error> {
         let temporary = temporary_folder()?;
         let folder = temporary.path().to_owned();
         Self::open_in(&folder, Some(temporary))
@@ -118,7 +135,7 @@ impl State {
 
     fn open_in(folder: &Path, temporary: Option<TempDir>) -> Result<(Self, Left), Error> {
         let open = || {
-            fs::create_dir_all(folder)?;
+            make_folder(folder)?;
             let database = open_database(&folder.join(FILE))?;
             let left = read(&database).map_err(io::Error::other)?;
             let (changes, waiting) = mpsc::channel(QUEUE);
@@ -126,7 +143,7 @@ impl State {
             let writer = thread::Builder::new().name("state".into());
             let writer = writer.spawn(move || write_all(&database, &owned, waiting))?;
             let (changes, writer) = (Mutex::new(Some(changes)), Mutex::new(Some(writer)));
-            Ok((Self { folder: folder.to_owned(), changes, writer, _temporary: temporary }, left))
+            Ok((Self { folder: folder.to_owned(), changes, writer, temporary }, left))
         };
         open().map_err(|source| Error::disk(folder, source))
     }

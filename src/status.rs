@@ -1,15 +1,18 @@
 //! What the proxy tells beside the answers: what becomes of each request, and that it is there.
 
+mod presences;
+
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
+pub use self::presences::{Presences, presences};
 use crate::blob::Digest;
 use crate::chunk::ChunkPlan;
 use crate::clock::{Clock, Time};
-use crate::error::Error;
+use crate::error::{Class, Error};
 use crate::link::Publisher;
 use crate::sync::lock;
 use crate::topic::{App, Channel, Layout, Role};
@@ -56,6 +59,16 @@ pub struct Status {
     pub instance: String,
     /// When, in UTC (RFC 3339).
     pub time: String,
+}
+
+impl Status {
+    /// Why it failed, as [`Error::Reported`]; nothing if it has not.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        let Failure { code, message } = self.error.as_ref().filter(|_| self.state == State::Failed)?;
+        let class = Class::ALL.iter().find(|class| class.code == code).copied();
+        Some(Error::Reported { class, message: message.clone() })
+    }
 }
 
 /// Why a delivery failed.

@@ -44,6 +44,8 @@ const MAX_REHASHES: usize = 2;
 const MAX_KNOWN: usize = 1 << 16;
 /// Disk space that one small file is taken to need, bytes.
 const SMALL_FILE: u64 = 4096;
+/// The file with the salt, in the first of the [`folders`].
+pub(crate) const SALT: &str = "salt";
 /// Bytes of the salt.
 const SALT_SIZE: usize = 32;
 
@@ -108,9 +110,9 @@ impl Store {
     }
 
     fn open_in(folder: &Path, limit: u64, temporary: Option<TempDir>) -> Result<Arc<Self>, Error> {
-        let root = folder.join("v1");
+        let [root, ingest] = folders(folder);
         let open = || {
-            make_folder(&root.join("ingest"))?;
+            make_folder(&ingest)?;
             let salt = salt(&root)?;
             let (usage, known) = (Mutex::default(), Mutex::default());
             let (rehashes, meters) = (Semaphore::new(MAX_REHASHES), Meters::default());
@@ -352,7 +354,7 @@ fn hold(file: &File) {
     let _ = file.try_lock_shared();
 }
 
-fn make_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
@@ -361,9 +363,16 @@ pub(crate) fn try_writing(folder: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder)?.write_all(&[0; 512])
 }
 
+/// The folders in which a store in `folder` makes files.
+pub(crate) fn folders(folder: &Path) -> [PathBuf; 2] {
+    let root = folder.join("v1");
+    let ingest = root.join("ingest");
+    [root, ingest]
+}
+
 /// The folder's salt; the first process makes it.
 fn salt(root: &Path) -> io::Result<Vec<u8>> {
-    let path = root.join("salt");
+    let path = root.join(SALT);
     if !path.exists() {
         let mut file = NamedTempFile::new_in(root)?;
         let random = [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();

@@ -52,7 +52,7 @@ pub fn is_wasm(start: &[u8]) -> bool {
 /// # Errors
 /// [`Error::NotWasm`] if it starts otherwise, [`Error::Disk`] if it cannot be read.
 pub fn check(blob: &Blob) -> Result<(), Error> {
-    check_start(blob.digest(), &start_of(blob)?)
+    check_start(blob.digest(), &start_of(blob)?).map(drop)
 }
 
 /// The first bytes of a blob, [`PREAMBLE_SIZE`] if it has so many.
@@ -69,9 +69,9 @@ pub fn start_of(blob: &Blob) -> Result<Vec<u8>, Error> {
 ///
 /// # Errors
 /// [`Error::NotWasm`].
-pub fn check_start(digest: Digest, start: &[u8]) -> Result<(), Error> {
-    if is_wasm(start) {
-        return Ok(());
+pub fn check_start(digest: Digest, start: &[u8]) -> Result<Kind, Error> {
+    if let Some(kind) = Kind::of(start) {
+        return Ok(kind);
     }
     let start = start.iter().take(PREAMBLE_SIZE).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ");
     let start = if start.is_empty() { "nothing".into() } else { start };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
-use propeller_proxy::config::{Config, RegistryConfig, Sources};
+use propeller_proxy::config::{Config, RegistryConfig, Sources, StateConfig, StoreConfig};
 use propeller_proxy::error::Error;
 use propeller_proxy::policy::Policy;
 use propeller_proxy::registry::Registry;
@@ -96,14 +96,15 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
             vec![Check { ok: false, status: exit::CONFIGURATION, ..failed }]
         }
     };
-    match options.format {
-        Format::Text => output::print(text(&checks).as_bytes())?,
+    let status = checks.iter().map(|check| check.status).max().unwrap_or_default();
+    let printed = match options.format {
+        Format::Text => output::print(text(&checks).as_bytes()),
         Format::Json => {
             let ok = checks.iter().all(|check| check.ok);
-            output::print_line(&output::json(&Report { ok, checks: &checks }))?;
+            output::print_line(&output::json(&Report { ok, checks: &checks }))
         }
-    }
-    Ok(checks.iter().map(|check| check.status).max().unwrap_or_default())
+    };
+    exit::after(printed, status)
 }
 
 async fn all(sources: &Sources<'_>, config: Config, offline: bool) -> Vec<Check> {
@@ -111,16 +112,14 @@ async fn all(sources: &Sources<'_>, config: Config, offline: bool) -> Vec<Check>
     let mut checks = vec![Check::passed("configuration", format!("flags, environment{file}: nothing is wrong"))];
     if !offline {
         let broker = async {
-            link::check(&config.mqtt, &config.channels).await?;
+            link::check(&config).await?;
             Ok(format!("{} lets us connect and subscribe", config.mqtt.address))
         };
         let (broker, registry) = tokio::join!(broker, registry(&config.registry));
         checks.extend([Check::of("broker", broker), Check::of("registry", registry)]);
     }
     let (store, state) = (config.store, config.state);
-    let folders = tokio::task::spawn_blocking(move || {
-        [writable("store", &store.folder, store.named), writable("state", &state.folder, state.named)]
-    });
+    let folders = tokio::task::spawn_blocking(move || [of_store(&store), of_state(&state)]);
     // Fails if that panics, which is said then.
     checks.extend(folders.await.into_iter().flatten());
     checks
@@ -130,16 +129,28 @@ async fn registry(config: &RegistryConfig) -> Result<String, Error> {
     Registry::new(config, Policy::new(config))?.check(&config.url).await
 }
 
-/// Whether a folder can be used; one that nobody named is made up for.
-fn writable(name: &'static str, folder: &Path, is_named: bool) -> Check {
-    match folder::check(folder) {
-        Ok(()) => Check::passed(name, format!("{} can be written", folder.display())),
-        Err(error) if !is_named => {
+/// Whether the store can be used; a temporary one does as well where nobody named a folder.
+fn of_store(StoreConfig { folder, named, .. }: &StoreConfig) -> Check {
+    match folder::check_store(folder) {
+        Err(error) if !named => {
             let hint = error.hint();
-            Check { hint, ..Check::passed(name, format!("a temporary folder will be used: {error}")) }
+            Check { hint, ..Check::passed("store", format!("a temporary folder will be used: {error}")) }
         }
-        Err(error) => Check::of(name, Err(error)),
+        checked => Check::of("store", checked.map(|()| can_be_written(folder))),
     }
+}
+
+/// Whether the state can be used. A temporary one, which the service would make do with, loses what must survive.
+fn of_state(StateConfig { folder, named }: &StateConfig) -> Check {
+    let check = Check::of("state", folder::check_state(folder).map(|()| can_be_written(folder)));
+    if check.ok || *named {
+        return check;
+    }
+    Check { detail: format!("what must survive a restart would not, in a temporary folder: {}", check.detail), ..check }
+}
+
+fn can_be_written(folder: &Path) -> String {
+    format!("{} can be written", folder.display())
 }
 
 /// A line each, and one for what to do about it.

@@ -105,6 +105,14 @@ pub(crate) fn of(outcome: Result<u8, Failure>) -> u8 {
     outcome.unwrap_or_else(|failure| failure.report(FAILURE))
 }
 
+/// The status of a command that has printed its data; that nobody reads them changes nothing of it.
+pub(crate) fn after(printed: Result<(), Failure>, status: u8) -> Result<u8, Failure> {
+    match printed {
+        Ok(()) | Err(Failure::NobodyReads) => Ok(status),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// Prints what happened and what to do about it, and gives the status.
 pub(crate) fn fail(status: u8, message: &str, hint: Option<&str>) -> u8 {
     let coloured = is_coloured(&io::stderr());

@@ -8,7 +8,6 @@ use propeller_proxy::chunk::ChunkPlan;
 use propeller_proxy::config::Config;
 use propeller_proxy::pull::{Inspected, Puller, Resolved};
 use propeller_proxy::reference::Reference;
-use propeller_proxy::wasm::Kind;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -65,7 +64,7 @@ fn text(reference: &Reference, inspected: &Inspected, plan: &ChunkPlan) -> Strin
         |Resolved { media_type, digest, size, .. }: &Resolved| format!("{digest}, {media_type}, {size} bytes");
     let title = title.as_ref().map(|title| format!(", {title:?}")).unwrap_or_default();
     let Descriptor { digest: layer_digest, media_type, size: layer_size } = layer;
-    let kind = kind.map_or("not WebAssembly", Kind::name);
+    let kind = kind.name();
     let (manifest, index) = chosen.as_ref().map_or((root, None), |chosen| (chosen, Some(root)));
     let mut lines = vec![("reference", reference.to_string())];
     lines.extend(index.map(|index| ("index", resolved(index))));
@@ -91,7 +90,7 @@ fn json(reference: &Reference, inspected: &Inspected, plan: &ChunkPlan) -> Value
         "manifest": resolved(chosen.as_ref().unwrap_or(root)),
         "shape": shape,
         "layer": { "digest": layer.digest, "media_type": layer.media_type, "size": layer.size, "title": title },
-        "module": { "digest": digest, "size": size, "kind": kind.map(Kind::name) },
+        "module": { "digest": digest, "size": size, "kind": kind.name() },
         "signature": signature.name(),
         "chunks": { "chunk_size": plan.chunk_size(), "total": plan.total_chunks() },
         "annotations": annotations(inspected),

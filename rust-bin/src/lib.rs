@@ -73,7 +73,9 @@ enum Command {
     Config(config::Options),
     /// Send modules now, without being asked by devices
     ///
-    /// A service of its own does it, beside the one that may run: that one's requests, state and sessions are left alone.
+    /// A proxy that is online on the channel is asked, as a device asks it, and followed on the status topic: so its
+    /// credentials must permit to publish requests and to read what proxies tell. If there is none, the command does it
+    /// itself, with the store and the state of the daemon, which knows then what was sent.
     Deliver(deliver::Options),
     #[cfg(feature = "embedded")]
     /// Act as a proplet: ask for a module, assemble it, verify it

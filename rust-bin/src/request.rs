@@ -1,6 +1,6 @@
 //! `propeller-proxy request`: acts as a proplet, which asks for a module and assembles what it hears.
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ use propeller_proxy::blob::Digest;
 use propeller_proxy::config::{Config, positive_duration};
 use propeller_proxy::embedded::proplet::{Assembled, Proplet, Wish};
 use propeller_proxy::error::Error;
+use tempfile::NamedTempFile;
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{self, Topics};
@@ -37,7 +39,7 @@ pub(crate) struct Options {
     /// What to ask for
     #[arg(value_name = "REF")]
     reference: String,
-    /// Where to write the module; standard output if not given
+    /// Where to write the module; standard output if not given. What could not be verified is written too, with a warning
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// How long to wait for the module
@@ -73,8 +75,13 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
         let message = "the module is binary, and standard output is a terminal".into();
         return Err(Failure::Other(exit::USAGE, message, Some("give -o FILE, or redirect standard output".into())));
     }
+    let unwritable = |error: io::Error| {
+        let file = file.unwrap_or(Path::new("-"));
+        Failure::of_system(&format!("{} cannot be written", file.display()), &error)
+    };
     let (mqtt, channels) = Config::load_channels(&options.settings.sources())?;
     let channel = channel::choose(&channels, options.channel.as_deref())?;
+    let output = file.map(|file| block_in_place(|| Output::open(file))).transpose().map_err(unwritable)?;
     let assembled = async {
         let connecting = Proplet::connect(&mqtt, &channel, options.layout.into());
         let connected = tokio::time::timeout(mqtt.timeout, connecting).await;
@@ -85,14 +92,20 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     };
     let Assembled { pieces, digest, is_verified } = unless_stopped(&stop, assembled).await?;
     let size: usize = pieces.iter().map(Vec::len).sum();
-    match file {
+    match output {
         // It is a matter of a moment, after which the file is as it was or as it should be.
-        Some(file) => tokio::task::block_in_place(|| write(file, &pieces))
-            .map_err(|error| Failure::of_system(&format!("{} cannot be written", file.display()), &error))?,
+        Some(output) => block_in_place(|| output.write(&pieces)).map_err(unwritable)?,
         None => pieces.iter().try_for_each(|piece| output::print(piece))?,
     }
-    let verified = if is_verified { "verified" } else { "not verified: nobody told what it should be" };
-    options.verbosity.say(&format!("{size} bytes, {digest}, {verified}"));
+    let written = format!("{size} bytes, {digest}");
+    if is_verified {
+        options.verbosity.say(&format!("{written}, verified"));
+    } else {
+        // Who wants quiet does not want to miss this.
+        output::say(&format!(
+            "warning: {written}, not verified: no proxy told what it should be, and --digest did not"
+        ));
+    }
     Ok(exit::SUCCESS)
 }
 
@@ -114,17 +127,36 @@ async fn obtain(proplet: &Proplet, options: &Options) -> Result<Assembled, Error
     }
 }
 
-/// Writes a file so that nobody ever sees half of it.
-fn write(file: &Path, pieces: &[Vec<u8>]) -> io::Result<()> {
-    let write_to = |to: &mut dyn Write| pieces.iter().try_for_each(|piece| to.write_all(piece));
-    // A device or a pipe must stay what it is.
-    if fs::metadata(file).is_ok_and(|about| !about.is_file()) {
-        return write_to(&mut OpenOptions::new().write(true).open(file)?);
+/// Where the module goes.
+enum Output {
+    /// A device or a pipe, which stays what it is.
+    Stream(File),
+    /// A file that nobody ever sees half of: a new one takes its place when it is all there.
+    Whole(PathBuf, NamedTempFile),
+}
+
+impl Output {
+    /// Opens a file, so that what cannot be written is not asked for. Links are followed: what they lead to is replaced.
+    fn open(file: &Path) -> io::Result<Self> {
+        if fs::metadata(file).is_ok_and(|about| !about.is_file()) {
+            return OpenOptions::new().write(true).open(file).map(Self::Stream);
+        }
+        let file = if fs::symlink_metadata(file).is_ok() { fs::canonicalize(file)? } else { file.to_owned() };
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let permissions = Permissions::from_mode(FILE_MODE);
+        let new = tempfile::Builder::new().prefix(".propeller-proxy-").permissions(permissions).tempfile_in(folder)?;
+        Ok(Self::Whole(file, new))
     }
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let permissions = Permissions::from_mode(FILE_MODE);
-    let mut new = tempfile::Builder::new().prefix(".propeller-proxy-").permissions(permissions).tempfile_in(folder)?;
-    write_to(new.as_file_mut())?;
-    new.as_file().sync_all()?;
-    new.persist(file).map(drop).map_err(|error| error.error)
+
+    fn write(self, pieces: &[Vec<u8>]) -> io::Result<()> {
+        let write_to = |to: &mut dyn Write| pieces.iter().try_for_each(|piece| to.write_all(piece));
+        match self {
+            Self::Stream(mut file) => write_to(&mut file),
+            Self::Whole(file, mut new) => {
+                write_to(new.as_file_mut())?;
+                new.as_file().sync_all()?;
+                new.persist(file).map(drop).map_err(|error| error.error)
+            }
+        }
+    }
 }

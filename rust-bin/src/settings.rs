@@ -12,6 +12,8 @@ use propeller_proxy::reference::Reference;
 /// What the settings of a command are about.
 pub(crate) trait Parts {
     const PARTS: &'static [Part];
+    /// Settings beside those, by their first names.
+    const FURTHER: &'static [&'static str] = &[];
 }
 
 /// All settings.
@@ -44,6 +46,15 @@ pub(crate) struct OfModules;
 
 impl Parts for OfModules {
     const PARTS: &'static [Part] = &[Part::Registry, Part::Store, Part::Delivery];
+}
+
+/// What delivering takes, without what the daemon is called and tells.
+#[derive(Debug, Clone)]
+pub(crate) struct OfDeliveries;
+
+impl Parts for OfDeliveries {
+    const PARTS: &'static [Part] = &[Part::Broker, Part::Channels, Part::Registry, Part::Store, Part::Delivery];
+    const FURTHER: &'static [&'static str] = &["PROXY_STATE_DIR"];
 }
 
 /// What the daemon tells those who run it.
@@ -87,7 +98,8 @@ pub(crate) fn unknown_variables() -> impl Iterator<Item = String> {
 }
 
 fn settings<P: Parts>() -> impl Iterator<Item = &'static Setting> {
-    let is_wanted = |setting: &Setting| P::PARTS.contains(&setting.part) || setting.names[0] == "PROXY_CONFIG_FILE";
+    let is_named = |name| name == "PROXY_CONFIG_FILE" || P::FURTHER.contains(&name);
+    let is_wanted = move |setting: &Setting| P::PARTS.contains(&setting.part) || is_named(setting.names[0]);
     SETTINGS.iter().copied().filter(move |setting| is_wanted(setting))
 }
 
@@ -95,14 +107,17 @@ fn flag(setting: &'static Setting) -> Arg {
     let (suffix, value_name) = if setting.secret { (FILE_SUFFIX, "FILE") } else { ("", "VALUE") };
     let file = if setting.secret { "File that has the value: " } else { "" };
     let default = setting.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
-    let help = setting.help.trim_end_matches('.').replace('`', "");
+    let about = setting.help.trim_end_matches('.').replace('`', "");
+    let help = format!("{file}{about}{default} [env: {}{suffix}]", setting.names[0]);
     Arg::new(setting.names[0])
         .long(setting.flag())
         .value_name(value_name)
         .value_parser(OsStringValueParser::new())
         .hide_short_help(true)
         .help_heading(format!("{} settings", setting.part.title()))
-        .help(format!("{file}{help}{default} [env: {}{suffix}]", setting.names[0]))
+        .help(help.clone())
+        // Manual pages leave out what the short help does, unless there is a long one.
+        .long_help(help)
 }
 
 impl<P: Parts> Args for Flags<P> {

@@ -69,7 +69,7 @@ pub struct Class {
 }
 
 macro_rules! classes {
-    ($($variant:ident: $code:literal, $stage:ident, $side:ident, retryable: $retryable:literal;)*) => {
+    ($($($variant:ident)|+: $code:literal, $stage:ident, $side:ident, retryable: $retryable:literal;)*) => {
         impl Class {
             /// Every class there is, in the order of the documentation.
             pub const ALL: &[Self] = &[$(
@@ -84,7 +84,7 @@ macro_rules! classes {
             fn class(&self) -> Class {
                 match self {
                     Self::Reported { class: Some(class), .. } => *class,
-                    $(Self::$variant { .. } => {
+                    $($(Self::$variant { .. })|+ => {
                         Class { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable }
                     })*
                 }
@@ -125,7 +125,7 @@ classes! {
     Stopping: "stopping", Publish, Local, retryable: true;
     Withdrawn: "withdrawn", Publish, Local, retryable: true;
     GivenWay: "given-way", Publish, Local, retryable: true;
-    Timeout: "timeout", Publish, Broker, retryable: true;
+    Timeout | Unanswered: "timeout", Publish, Broker, retryable: true;
     Irregular: "irregular", Publish, Broker, retryable: true;
     Reported: "reported", Publish, Local, retryable: true;
 }

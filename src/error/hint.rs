@@ -66,6 +66,10 @@ impl Error {
             Self::Timeout { total_chunks: 0, .. } => {
                 "check that a proxy serves this channel, and that its broker and topic layout are the same"
             }
+            Self::Unanswered { .. } => {
+                "the broker must permit these credentials to publish requests on this channel and to read its status; many \
+                 brokers drop in silence what they do not permit"
+            }
             Self::RegistryAnswer { .. }
             | Self::Unsupported { .. }
             | Self::Setup { .. }

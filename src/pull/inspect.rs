@@ -25,8 +25,8 @@ pub struct Inspected {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// What it is, by its first bytes; nothing if they are not those of WebAssembly.
-    pub kind: Option<Kind>,
+    /// What it is, by its first bytes.
+    pub kind: Kind,
     /// Whether it is signed.
     pub signature: SignatureState,
 }
@@ -62,7 +62,7 @@ impl Puller {
     /// vouches for; an archive is, to see what is in it.
     ///
     /// # Errors
-    /// As [`Puller::pull`], but for those of signatures.
+    /// As [`Puller::pull`], and [`Error::NotWasm`], but those of signatures: these are told.
     pub async fn inspect(&self, reference: &Reference) -> Result<Inspected, Error> {
         let repository = self.registry.repository(reference).await?;
         let pull = self.begin(reference, &repository);
@@ -75,6 +75,7 @@ impl Pull<'_> {
         let found = self.choose().await?;
         let signature = self.signature_state(&found.digests()).await?;
         let Found { choice: Choice { layer, form, kind: shape, title }, root, child: chosen } = found;
+        self.check_size(&layer)?;
         let start = self.preamble(&layer).await?;
         let is_module = match form {
             Form::Module => true,
@@ -87,7 +88,8 @@ impl Pull<'_> {
             let module = self.module_in(&layer, form).await?;
             (module.digest(), module.size(), wasm::start_of(&module)?)
         };
-        Ok(Inspected { root, chosen, shape, layer, title, digest, size, kind: Kind::of(&start), signature })
+        let kind = wasm::check_start(digest, &start)?;
+        Ok(Inspected { root, chosen, shape, layer, title, digest, size, kind, signature })
     }
 
     async fn signature_state(&self, digests: &[Digest]) -> Result<SignatureState, Error> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::deliveries::Deliveries;
 use super::{Purpose, Service};
@@ -47,19 +48,26 @@ impl Drop for Asks<'_> {
 }
 
 impl Service {
-    /// A service that delivers what [`Service::ask`] asks for, and takes no requests from devices: a guest beside the proxy
-    /// that does. It has an identifier, sessions and a state of its own, all of which end with it, tells nobody that it is
-    /// there, and is of no group.
+    /// A service that delivers what [`Service::ask`] asks for, and takes no requests from devices: in place of the proxy that
+    /// does, while that is away. Beside it, the two would send one app at once, in totals of their own.
     ///
-    /// It does not know what that proxy sent. So it is unsure from the beginning, and cuts modules behind tags into numbers
-    /// of chunks that others do not take, as one does whose state was lost.
+    /// It has the state of that proxy to itself, knows from it what was sent, and writes down what it sends. Requests that are
+    /// open in there are left for the proxy, as are its identifier, its session at the broker, and when it was last there. It
+    /// tells nobody that it is there, and is of no group.
+    ///
+    /// Where it has no such state, as in a temporary folder, or in one that no proxy has used though the channel `had_proxies`,
+    /// it is unsure: it cuts modules behind tags into numbers of chunks that others do not take.
     ///
     /// # Errors
-    /// As [`Service::new`].
-    pub fn for_asks(config: Config) -> Result<Arc<Self>, Error> {
-        let config = Config { instance_id: None, share_group: None, ..config };
-        let service = Self::with(config, State::temporary()?, false)?;
-        service.be_unsure();
+    /// As [`Service::new`]. [`Error::Disk`] also if a proxy uses the state folder, though nobody may have named that.
+    pub fn for_asks(config: Config, had_proxies: bool) -> Result<Arc<Self>, Error> {
+        let (state, left) = State::take_over(&config.state)?;
+        let is_unsure = state.is_temporary() || (had_proxies && left.present.is_none());
+        let config = Config { instance_id: Some(format!("deliver-{}", Uuid::new_v4())), share_group: None, ..config };
+        let service = Self::with(config, (state, left), false)?;
+        if is_unsure {
+            service.be_unsure();
+        }
         Ok(service)
     }
 

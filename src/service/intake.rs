@@ -3,7 +3,7 @@
 //! There are two links, so that requests and chunks do not stand in each other's way. The one for requests has a session
 //! that the broker keeps while the proxy is away, unless replicas are there meanwhile; the one for chunks has a clean one,
 //! since what was not acknowledged is published again anyway. A replica has a third one, by which it hears what everybody
-//! hears. A guest that takes no requests has none to subscribe to: its link for requests is for what it tells.
+//! hears. A service that takes no requests has none to subscribe to: its link for requests is for what it tells.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -32,6 +32,8 @@ impl Service {
         for app in lock(&self.versions).forget(now) {
             self.state.note_versions(app, Vec::new());
         }
+        // They are those of devices, which only the proxy itself serves.
+        let requests = if self.takes_requests { requests } else { Vec::new() };
         for (id, OpenRequest { app, arrived }) in requests {
             if now.since(arrived) >= MAX_REQUEST_AGE {
                 let reason = "it was open when the proxy ended, and the proxy was away for too long";

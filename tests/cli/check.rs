@@ -1,6 +1,7 @@
 //! `check`: each part, working and failing.
 
 use std::fs;
+use std::process::Stdio;
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};
@@ -175,6 +176,57 @@ async fn a_daemon_that_runs_is_not_disturbed() {
     assert!(ran.stderr.is_empty(), "{}", ran.stderr);
     assert!(connect(&mosquitto).await.request("add").await.is_some(), "{}", daemon.log());
     assert_eq!(daemon.log().matches("\"subscribed\"").count(), 1, "{}", daemon.log());
+}
+
+/// It tries what a replica subscribes to, and is one of no group.
+#[tokio::test]
+async fn a_share_group_is_tried_without_taking_part() {
+    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
+    let shell =
+        Shell::of(&mosquitto, &registry).with("PROXY_SHARE_GROUP", "replicas").with("PROXY_INSTANCE_ID", "proxy-1");
+    shell.run(&["check"]).await.ended(0);
+    assert!(mosquitto.log().contains(" as proxy-1-check "), "{}", mosquitto.log());
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = format!("tcp://{}", listener.local_addr().expect("its address"));
+    let shell = Shell::between(&address, "127.0.0.1:1").with("PROXY_SHARE_GROUP", "replicas");
+    let broker = async {
+        let (mut stream, _) = listener.accept().await.expect("a connection");
+        let mut buffer = [0; 1024];
+        let _ = stream.read(&mut buffer).await.expect("CONNECT");
+        stream.write_all(&[0x20, 2, 0, 0]).await.expect("send CONNACK");
+        let read = stream.read(&mut buffer).await.expect("SUBSCRIBE");
+        // The last filters are those of the status.
+        let answer = [&[0x90, 8], &buffer[3..5], &[1, 1, 1, 1, 0x80, 0x80]].concat();
+        stream.write_all(&answer).await.expect("send SUBACK");
+        (String::from_utf8_lossy(&buffer[..read]).into_owned(), stream)
+    };
+    let (ran, (subscribed, _stream)) = tokio::join!(shell.run(&["check", "--format", "json"]), broker);
+    assert!(!subscribed.contains("$share/replicas") && subscribed.contains("$share/proxy-check-"), "{subscribed}");
+    let report = ran.ended(77).json();
+    let detail = report["checks"][1]["detail"].as_str().expect("a detail");
+    assert!(detail.contains("subscribe to m/domain/c/channel/messages/registry/status and "), "{detail}");
+}
+
+/// A state that nobody has named a folder for, and that cannot be in the usual one, would be lost.
+#[tokio::test]
+async fn what_the_service_could_not_keep_is_told() {
+    let shell = Shell::between("tcp://127.0.0.1:1", "127.0.0.1:1");
+    fs::create_dir_all(shell.path("cache/v1")).expect("make the store");
+    fs::write(shell.path("cache/v1/ingest"), "").expect("write a file");
+    let shell = shell.with("PROXY_STATE_DIR", "").with("XDG_STATE_HOME", "/dev/null");
+    let report = shell.run(&["check", "--offline", "--format", "json"]).await.ended(1).json();
+    assert_eq!(failed(&report), [("store", "disk"), ("state", "disk")]);
+}
+
+/// Whoever looks at the beginning only is told by the status.
+#[tokio::test]
+async fn a_closed_pipe_does_not_hide_a_failure() {
+    let shell = Shell::between("tcp://127.0.0.1:1", "127.0.0.1:1").with("PROXY_STATE_DIR", "/dev/null/state");
+    let mut command = shell.command(&["check", "--offline"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("run the command");
+    drop(child.stdout.take());
+    assert_eq!(child.wait().await.expect("its end").code(), Some(1));
 }
 
 /// The state of another user, which cannot be written, is told before the proxy starts.

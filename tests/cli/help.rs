@@ -44,6 +44,8 @@ async fn settings_are_in_the_long_help_only() {
         ("request", "--mqtt-tls-ca-cert", "--registry-url"),
         ("inspect", "--chunk-size", "--mqtt-address"),
         ("push", "--registry-password-file", "--chunk-size"),
+        ("deliver", "--state-dir", "--instance-id"),
+        ("request", "--channel-id", "--share-group"),
     ] {
         let (short, long) = (shell.run(&[command, "-h"]).await, shell.run(&[command, "--help"]).await);
         assert!(!short.text().contains(has) && long.text().contains(has), "{command}: {}", long.text());
@@ -105,6 +107,12 @@ async fn manual_pages_are_for_every_command() {
         let page = folder.join(format!("propeller-proxy-{command}.1"));
         let page = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
         assert!(page.contains("Examples:"), "{command}");
+        let has_settings = !["completions", "man"].contains(&command);
+        assert_eq!(
+            page.contains("PROXY\\_CONFIG\\_FILE") || page.contains("PROXY_CONFIG_FILE"),
+            has_settings,
+            "{command}"
+        );
     }
     assert!(folder.join("propeller-proxy.1").exists() && !folder.join("propeller-proxy-healthcheck.1").exists());
     shell.run(&["man", "--dir", "/dev/null/man"]).await.ended(1);

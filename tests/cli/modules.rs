@@ -87,15 +87,18 @@ async fn a_large_module_is_not_fetched_to_be_inspected() {
 }
 
 #[tokio::test]
-async fn components_and_what_is_no_wasm_are_named() {
+async fn what_would_not_be_delivered_is_an_error() {
     let registry = DockerRegistry::start().await;
     let shell = Shell::new();
-    for (name, bytes, kind) in [("component", COMPONENT, json!("component")), ("text", b"#!/bin/sh", json!(null))] {
+    for (name, bytes) in [("component", COMPONENT), ("text", b"#!/bin/sh")] {
         Artifact::wasm(bytes).push(registry.pusher(), name, "1").await;
-        let reference = format!("{}/{name}:1", registry.host());
-        let inspected = shell.run(&["inspect", &reference, "--format", "json"]).await.ended(0).json();
-        assert_eq!(inspected["module"]["kind"], kind, "{name}");
     }
+    let [component, text] = ["component", "text"].map(|name| format!("{}/{name}:1", registry.host()));
+    let inspected = shell.run(&["inspect", &component, "--format", "json"]).await.ended(0).json();
+    assert_eq!(inspected["module"]["kind"], "component");
+    let not_wasm = shell.run(&["inspect", &text]).await.ended(1);
+    let too_large = shell.run(&["inspect", &component, "--max-module-size", "7"]).await.ended(1);
+    assert_snapshot!("inspect_not_delivered", [not_wasm, too_large].map(|ran| ran.shown(&[])).join("\n\n"));
 }
 
 #[tokio::test]

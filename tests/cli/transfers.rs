@@ -1,4 +1,4 @@
-//! `deliver`, `request` and `watch`: modules on their way.
+//! `request` and `watch`, and what all commands about channels have in common.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,88 +7,14 @@ use insta::assert_snapshot;
 use serde_json::{Value, json};
 
 use crate::support::cli::{Running, Shell};
-use crate::support::client::{Client, EVERYTHING, Message, PRESENCES, STATUSES};
+use crate::support::client::{Client, EVERYTHING};
 use crate::support::daemon::{BINARY, CHANNEL, Daemon};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::mosquitto::{Mosquitto, Options};
-use crate::support::moving_tag::{CHUNK_SIZE, MovingTag};
-use crate::support::proplet::connect;
 use crate::support::{digest, free_port, path, wasm_of_size};
 
 async fn servers() -> (Mosquitto, DockerRegistry) {
     (Mosquitto::start().await, DockerRegistry::start().await)
-}
-
-#[tokio::test]
-async fn modules_are_delivered_to_who_listens() {
-    let (mosquitto, registry) = servers().await;
-    let [small, large] = [8, 1_200_000].map(wasm_of_size);
-    registry.pusher().wasm("small", "1", small.clone()).await;
-    let large_digest = registry.pusher().wasm("large", "1", large.clone()).await;
-    let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
-    let shell = Shell::of(&mosquitto, &registry);
-
-    let ran = shell.run(&["deliver", "small:1", "nope:1"]).await.ended(1);
-    assert!(ran.text().starts_with(&format!("small:1 {}: 8 bytes in 1 chunk, ", digest(&small))), "{}", ran.text());
-    assert_eq!(ran.text().lines().count(), 1);
-    let stderr = ran.stderr.replace(registry.host(), "REGISTRY");
-    assert_snapshot!("deliver_errors", stderr);
-
-    let by_digest = format!("large@{}", large_digest.manifest);
-    let ran = shell.run(&["deliver", &by_digest, "nope:1", "--format", "json", "--layout", "messages"]).await.ended(1);
-    let report = ran.json();
-    assert_eq!(
-        (&report[0]["app_name"], &report[0]["digest"], &report[0]["size"], &report[0]["chunks"]),
-        (&json!(by_digest), &json!(digest(&large)), &json!(1_200_000), &json!(3))
-    );
-    assert!(["sent_bytes", "fetching_seconds", "sending_seconds"].iter().all(|name| report[0][name].is_number()));
-    assert_eq!((&report[1]["app_name"], &report[1]["error"]["code"]), (&json!("nope:1"), &json!("unknown-image")));
-
-    client.settled().await;
-    let chunks = client.chunks(&by_digest);
-    assert!(chunks.len() == 3 && chunks.iter().all(|chunk| chunk.topic.contains("/messages/")), "{}", client.text());
-    assert!(client.messages().iter().all(|message| !message.is_presence()), "{}", client.text());
-    assert!(!shell.path("state").exists() && shell.is_tidy(), "it has a state of its own, which goes with it");
-    assert!(!mosquitto.log().contains("closed its connection"), "{}", mosquitto.log());
-}
-
-/// It is a guest: the daemon keeps its session, its presence and its state, and who asks is served once.
-#[tokio::test]
-async fn a_daemon_that_runs_is_not_disturbed_by_a_delivery() {
-    let (mosquitto, registry) = servers().await;
-    registry.pusher().wasm("add", "latest", wasm_of_size(100)).await;
-    registry.pusher().wasm("other", "latest", wasm_of_size(200)).await;
-    let shell = Shell::of(&mosquitto, &registry).with("PROXY_INSTANCE_ID", "proxy-1");
-    let daemon = Daemon::start(&shell.variables()).await;
-    let client = Client::listening(&mosquitto, &[PRESENCES, STATUSES].concat()).await;
-    shell.run(&["deliver", "add"]).await.ended(0);
-    assert!(connect(&mosquitto).await.request("other").await.is_some(), "{}", daemon.log());
-    client.state("other", "sent").await;
-    assert!(client.statuses("add").iter().all(|status| status["instance"] != "proxy-1"), "{}", client.text());
-    assert!(client.statuses("other").iter().all(|status| status["instance"] == "proxy-1"), "{}", client.text());
-    let presences = client.messages().into_iter().filter(Message::is_presence);
-    assert!(presences.map(|presence| presence.json()).all(|presence| presence["online"] == true), "{}", client.text());
-    assert_eq!(daemon.log().matches("\"subscribed\"").count(), 1, "{}", daemon.log());
-    assert!(!daemon.log().contains("\"app_name\":\"add\""), "{}", daemon.log());
-}
-
-/// Devices may have chunks of what the daemon sent, which must not become one module with those of another version.
-#[tokio::test]
-async fn a_tag_that_moved_is_delivered_in_another_number_of_chunks() {
-    let (mosquitto, registry) = servers().await;
-    let (name, value) = CHUNK_SIZE;
-    let shell = Shell::of(&mosquitto, &registry).with(name, value);
-    let tag = MovingTag { name: "app", registry: &registry };
-    let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
-    let daemon = Daemon::start(&shell.variables()).await;
-    tag.move_to(0).await;
-    assert!(connect(&mosquitto).await.request("app").await.is_some(), "{}", daemon.log());
-    tag.move_to(1).await;
-    let first = shell.run(&["deliver", "app", "--format", "json"]).await.ended(0).json();
-    let again = shell.run(&["deliver", "app", "--format", "json"]).await.ended(0).json();
-    assert_eq!(first[0]["chunks"], again[0]["chunks"], "the same module is cut in the same way");
-    client.settled().await;
-    tag.assert_unmixed(&client, 1);
 }
 
 #[tokio::test]
@@ -130,11 +56,21 @@ async fn what_is_requested_is_written_whole_or_not_at_all() {
 
     let ran = shell.run(&["request", "nope", "-o", "nope.wasm"]).await.ended(1);
     assert_snapshot!("request_unknown", ran.shown(&[(registry.host(), "REGISTRY")]));
-    for file in ["/dev/null/x", "missing/add.wasm"] {
+    let asked = daemon.log().matches("\"requested\"").count();
+    std::os::unix::fs::symlink("nowhere", shell.path("dangling")).expect("make a link");
+    for file in ["/dev/null/x", "missing/add.wasm", "dangling"] {
         let ran = shell.run(&["request", "add", "-o", file]).await.ended(1);
         assert!(ran.stderr.starts_with(&format!("error: {file} cannot be written: ")), "{}", ran.stderr);
     }
-    // A device stays what it is.
+    assert_eq!(daemon.log().matches("\"requested\"").count(), asked, "what cannot be written is not asked for");
+    // A link leads to what is replaced, and a device stays what it is.
+    fs::remove_file(shell.path("dangling")).expect("remove the link");
+    fs::write(shell.path("target"), "old").expect("write the file");
+    std::os::unix::fs::symlink("target", shell.path("link")).expect("make a link");
+    shell.run(&["request", "add", "-o", "link"]).await.ended(0);
+    assert!(fs::symlink_metadata(shell.path("link")).expect("the link").is_symlink());
+    assert!(fs::read(shell.path("target")).expect("the file") == module);
+    assert!(shell.run(&["request", "add", "-o", "/dev/stdout"]).await.ended(0).stdout == module);
     let pipe = shell.path("pipe");
     let fifo = shell.program("mkfifo", &[path(&pipe)]).status().await.expect("run mkfifo");
     assert!(fifo.success());
@@ -147,7 +83,26 @@ async fn what_is_requested_is_written_whole_or_not_at_all() {
     let names = fs::read_dir(shell.path("")).expect("the folder").map(|entry| entry.expect("an entry").file_name());
     let mut names: Vec<_> = names.collect();
     names.sort();
-    assert_eq!(names, ["add.wasm", "cache", "pipe", "state", "tmp"], "no temporary files");
+    assert_eq!(names, ["add.wasm", "cache", "link", "pipe", "state", "target", "tmp"], "no temporary files");
+}
+
+/// Brokers may not permit to read the status, by which a module is known.
+#[tokio::test]
+async fn what_is_not_verified_is_told_even_in_silence() {
+    let (mosquitto, registry) = servers().await;
+    let module = wasm_of_size(8);
+    let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
+    let shell = Shell::of(&mosquitto, &registry);
+    let answer = async {
+        client.finds("the request", |told| told.iter().find(|one| one.is_request()).map(|_| ())).await;
+        let data = base64_simd::STANDARD.encode_to_string(&module);
+        let chunk = json!({ "app_name": "add", "chunk_idx": 0, "total_chunks": 1, "data": data });
+        client.publish(&format!("m/domain/c/{CHANNEL}/registry/server"), chunk.to_string()).await;
+    };
+    let (ran, ()) = tokio::join!(shell.run(&["request", "add", "-q"]), answer);
+    let ran = ran.ended(0);
+    assert!(ran.stdout == module);
+    assert_snapshot!("request_not_verified", ran.stderr);
 }
 
 #[tokio::test]

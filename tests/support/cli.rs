@@ -112,6 +112,11 @@ impl Shell {
         self.variables.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
     }
 
+    /// The same with the broker at another address.
+    pub fn variables_at(&self, broker: &str) -> Vec<(&str, String)> {
+        [self.variables(), vec![("PROXY_MQTT_ADDRESS", broker.to_owned())]].concat()
+    }
+
     /// Returns a command of ours in this environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
         self.program(BINARY, arguments)

@@ -60,6 +60,10 @@ impl Message {
         serde_json::from_slice(&self.payload).unwrap_or_else(|error| panic!("{} is not JSON: {error}", self.line()))
     }
 
+    pub fn is_request(&self) -> bool {
+        self.topic.ends_with("/registry/proplet")
+    }
+
     pub fn is_chunk(&self) -> bool {
         self.topic.ends_with("/registry/server")
     }

@@ -25,6 +25,12 @@ pub(in crate::config) const INSTANCE_ID: Setting = Setting {
     help: "Names this proxy, and is its MQTT client identifier; a random UUID, kept in the state folder, if not given.",
     ..OF_PROXY
 };
+pub(in crate::config) const SHARE_GROUP: Setting = Setting {
+    names: &["PROXY_SHARE_GROUP"],
+    accepts: ID,
+    help: "Replicas that name the same group divide the requests among themselves. Each needs an instance id and a state folder of its own.",
+    ..OF_PROXY
+};
 pub(in crate::config) const CONFIG_FILE: Setting = Setting {
     names: &["PROXY_CONFIG_FILE"],
     accepts: "the path of a TOML file with a section [proxy]",
@@ -127,12 +133,6 @@ pub(in crate::config) const CHANNEL_ID: Setting = Setting {
     old_names: &["PROPLET_CHANNEL_ID"],
     accepts: "ids without / + # and control characters, with commas between, or + for every channel",
     help: "The channels on which devices ask and are answered. Required.",
-    ..OF_CHANNELS
-};
-pub(in crate::config) const SHARE_GROUP: Setting = Setting {
-    names: &["PROXY_SHARE_GROUP"],
-    accepts: ID,
-    help: "Replicas that name the same group divide the requests among themselves. Each needs an instance id and a state folder of its own.",
     ..OF_CHANNELS
 };
 pub(in crate::config) const CLIENT_ID: Setting = Setting {

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use super::assembly::{Chunk, Reception};
 use crate::blob::Digest;
-use crate::error::{Class, Error};
-use crate::status::{State, Status};
+use crate::error::Error;
+use crate::status::Status;
 
 /// Digests of one app that are remembered: those it meant while it was waited for.
 const MAX_DIGESTS: usize = 8;
@@ -81,12 +81,8 @@ impl Watch {
             self.digests.push(digest);
         }
         // One that stops takes its requests up again when it is back, and what was withdrawn was nobody's.
-        if let (State::Failed, Some(error)) = (status.state, &status.error)
-            && !["stopping", "withdrawn"].contains(&error.code.as_str())
-        {
-            let class = Class::ALL.iter().find(|class| class.code == error.code).copied();
-            self.failure = Some(Error::Reported { class, message: error.message.clone() });
-        }
+        let failure = status.failure().filter(|failure| !["stopping", "withdrawn"].contains(&failure.code()));
+        self.failure = failure.or(self.failure.take());
     }
 }
 
