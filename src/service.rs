@@ -172,8 +172,8 @@ impl Service {
         self.courier.open_transfers()
     }
 
-    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None` if it
-    /// is not being sent.
+    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None`
+    /// if it is not being sent.
     #[must_use]
     pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
         self.courier.progress(app)
@@ -191,8 +191,8 @@ impl Service {
         self.ready.subscribe()
     }
 
-    /// The path of a module, from a device's request to the broker's acknowledgement of its last chunk. `None` if somebody
-    /// else serves the requests: another replica, or a newer transfer in place of a repetition.
+    /// The path of a module, from a device's request to the broker's acknowledgement of its last chunk. `None` if
+    /// somebody else serves the requests: another replica, or a newer transfer in place of a repetition.
     async fn deliver(&self, id: TransferId, app: &App, purpose: Purpose) -> Result<Option<Report>, Error> {
         let begun = Instant::now();
         let _place = self.open_modules.acquire().await;
@@ -238,6 +238,7 @@ impl Service {
     /// for.
     pub async fn run(self: &Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
         let end = self.serve(stop).await;
+        self.vitals.end().await;
         let state = Arc::clone(&self.state);
         // Fails if that panics, which is logged there.
         let _ = tokio::task::spawn_blocking(move || state.close()).await;

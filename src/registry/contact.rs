@@ -29,6 +29,18 @@ pub(super) fn root(config: &RegistryConfig) -> Option<Url> {
     Url::parse(&format!("{}://{}/v2/", config.url.scheme, api_host(&config.url.host))).ok()
 }
 
+/// What a call has found out: whether there was an answer, and why not. Not what was asked for: who asks for readiness
+/// is to learn no names of modules.
+pub(super) fn found<T>(answer: &Result<T, Failure>) -> Check {
+    let Err(Failure::Transient(error, _) | Failure::Permanent(error)) = answer else {
+        return Check::new(true, "it answers");
+    };
+    match error {
+        Error::RegistryUnreachable { detail, .. } => Check::new(false, detail.clone()),
+        error => Check::new(false, error.code()),
+    }
+}
+
 impl Registry {
     /// Whether the configured registry answers.
     pub(crate) fn contact(&self) -> &Probe {
@@ -40,10 +52,7 @@ impl Registry {
         let Some(root) = &self.root else { return Check::new(false, "its address is no URL") };
         let call = Call::new(Method::GET, root.clone());
         let answer = tokio::time::timeout(TIMEOUT, self.transport.send_once(&call, root, None)).await;
-        match answer.unwrap_or_else(|_| Err(silent(root, TIMEOUT))).map_err(<Failure as Into<Error>>::into) {
-            Ok(_) => Check::new(true, "it answers"),
-            Err(error) => Check::new(false, error.to_string()),
-        }
+        found(&answer.unwrap_or_else(|_| Err(silent(root, TIMEOUT))))
     }
 
     /// What an endpoint is called in metrics: by its name only if the operator knows it.
