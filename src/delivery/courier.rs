@@ -114,12 +114,14 @@ impl Courier {
     /// # Errors
     /// [`Error::Overloaded`], [`Error::OverBudget`].
     pub fn request(&self, app: &App, request: RequestId, arrived: Time) -> Result<Admission, Error> {
+        // Before its first chunk can be sent.
+        lock(&self.waits).begin(request, arrived);
         let admission = self.schedule().request(app, request, arrived, self.clock.now());
         self.work.notify_one();
-        if admission.is_ok() {
-            lock(&self.waits).begin(request, arrived);
-        }
-        admission.map_err(|excess| self.refusal(app, excess))
+        admission.map_err(|excess| {
+            lock(&self.waits).give_up(&[request]);
+            self.refusal(app, excess)
+        })
     }
 
     /// Sends the chunks of `blob` until every request of the transfer is covered. `None` if that is no longer wanted,
@@ -207,8 +209,8 @@ impl Courier {
         metrics::set(&self.meters.open_transfers, schedule.open_apps().count() as u64);
     }
 
-    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None` if it
-    /// is not being sent.
+    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None`
+    /// if it is not being sent.
     pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
         let outgoing = Arc::clone(self.schedule().load(app)?);
         let acknowledged = lock(&outgoing.progress).acknowledged;
@@ -220,8 +222,8 @@ impl Courier {
         self.schedule().open_apps().next().cloned()
     }
 
-    /// Does the sending until the link is closed, with at most [`MAX_IN_FLIGHT_MESSAGES`] and about `max_in_flight` bytes
-    /// on their way.
+    /// Does the sending until the link is closed, with at most [`MAX_IN_FLIGHT_MESSAGES`] and about `max_in_flight`
+    /// bytes on their way.
     pub async fn run(&self, publisher: &Publisher, max_in_flight: usize) {
         let mut in_flight = FuturesUnordered::new();
         let mut in_flight_bytes = 0;

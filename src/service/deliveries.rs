@@ -58,8 +58,12 @@ impl Service {
                 self.state.close_requests(requests);
             }
             Err(error) => {
-                // Before the report: who asks after it must not join what has failed.
+                // Before the report: who asks after it must not join what has failed, nor does the next process take it
+                // up.
                 let requests = open.give_up();
+                if !matches!(error, Error::Stopping { .. }) {
+                    self.state.close_requests(requests.clone());
+                }
                 Span::current()
                     .record("requests", requests.len())
                     .record("outcome", "failed")
@@ -71,9 +75,6 @@ impl Service {
                     self.refuse(&app, &error);
                 }
                 self.journal.given_up(&requests, &error);
-                if !matches!(error, Error::Stopping { .. }) {
-                    self.state.close_requests(requests);
-                }
             }
         }
     }
