@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
-use tracing::info;
+use tracing::span::Id;
+use tracing::{Span, info};
 
 use super::MAX_IN_FLIGHT_MESSAGES;
 use super::buffers::Buffers;
@@ -25,6 +26,7 @@ use crate::state::State;
 use crate::status::{self, Reporter};
 use crate::sync::lock;
 use crate::topic::{App, Role};
+use crate::traces::int;
 use crate::wire::Encoder;
 
 /// How often the progress of a transfer is told.
@@ -75,6 +77,8 @@ struct Outgoing {
     fetching: Duration,
     begun: Instant,
     progress: Mutex<Progress>,
+    /// The span that its progress belongs to, which does not last longer for this.
+    span: Option<Id>,
 }
 
 #[derive(Debug)]
@@ -145,6 +149,7 @@ impl Courier {
             fetching: begun.elapsed(),
             begun: Instant::now(),
             progress: Mutex::new(Progress { acknowledged: 0, acknowledged_bytes: 0, told: self.clock.now() }),
+            span: Span::current().id(),
         });
         let cut = Cut { total_chunks: plan.total_chunks(), message_size, module_size: plan.size() };
         match self.schedule().start(id, cut, outgoing, self.clock.now()) {
@@ -378,7 +383,8 @@ impl Outgoing {
         if !self.is_repeat && now.since(progress.told) >= PROGRESS_INTERVAL {
             progress.told = now;
             let (app_name, total_chunks) = (&*self.app.name, self.plan.total_chunks());
-            info!(app_name, acknowledged_chunks = progress.acknowledged, total_chunks, "sending");
+            let (acknowledged_chunks, total_chunks) = (int(progress.acknowledged), int(total_chunks));
+            info!(parent: self.span.clone(), app_name, acknowledged_chunks, total_chunks, "sending");
             let digest = self.blob.digest();
             reporter.tell_progress(&self.app, status::State::Sending, digest, &self.plan, progress.acknowledged);
         }

@@ -1,12 +1,13 @@
 //! Whether the configured registry answers, whatever it answers.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::{Method, Url};
 
 use super::retry::Failure;
 use super::transport::{Call, silent};
-use super::{Endpoint, Registry};
+use super::{Endpoint, Registry, Repository};
 use crate::config::RegistryConfig;
 use crate::error::Error;
 use crate::metrics;
@@ -58,5 +59,39 @@ impl Registry {
     /// What an endpoint is called in metrics: by its name only if the operator knows it.
     pub(super) fn label<'a>(&self, endpoint: &'a Endpoint) -> &'a str {
         if endpoint.mirror || self.policy.names(&endpoint.host) { &endpoint.host } else { metrics::OTHER_REGISTRY }
+    }
+}
+
+impl Repository<'_> {
+    /// The time is over in which it may be asked: what has no answer yet will have none.
+    pub fn be_late(&self) {
+        self.is_late.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts an answer, or that there was none.
+    pub(super) async fn counted<T>(
+        &self,
+        endpoint: &Endpoint,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let mut question = Question { label: self.registry.label(endpoint), is_late: &self.is_late, outcome: None };
+        let answer = answer.await;
+        question.outcome = Some(answer.as_ref().map_or_else(Error::code, |_| "ok"));
+        answer
+    }
+}
+
+/// Something that is asked for. It is counted also if nobody waits for the answer to the end.
+struct Question<'a> {
+    label: &'a str,
+    is_late: &'a AtomicBool,
+    outcome: Option<&'static str>,
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        let is_late = self.is_late.load(Ordering::Relaxed);
+        let outcome = self.outcome.unwrap_or(if is_late { "registry-unreachable" } else { "withdrawn" });
+        metrics::fetches(self.label, outcome).increment(1);
     }
 }
