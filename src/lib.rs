@@ -71,5 +71,6 @@ pub mod store;
 pub mod sync;
 pub mod tls;
 pub mod topic;
+mod traces;
 pub mod wasm;
 pub mod wire;

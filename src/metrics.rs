@@ -1,8 +1,8 @@
 //! What is counted and measured: every metric with its name, kind, labels and meaning in one table.
 //!
-//! Values go to the recorder that the program has installed for the facade `metrics`, and nowhere without one. Names and
-//! units are as Prometheus wants them. No label has more values than the operator has registries, or the proxy error
-//! codes.
+//! Values go to the recorder that the program has installed for the facade `metrics`, and nowhere without one. Names
+//! and units are as Prometheus wants them. No label has more values than the operator has registries, or the proxy
+//! error codes.
 
 use ::metrics::{Counter, Gauge, Histogram, Unit, counter, gauge, histogram, with_recorder};
 
@@ -101,8 +101,8 @@ metrics! {
     START_TIME: gauge("start_time_seconds", &[], "When the proxy started, in seconds since 1970-01-01 00:00 UTC.");
 }
 
-/// Tells the recorder what the metrics mean, and those that do not change. It is to be installed before. Outcomes of requests
-/// are there with 0 from now on: who looks at their increase would miss the first one otherwise.
+/// Tells the recorder what the metrics mean, and those that do not change. It is to be installed before. Outcomes of
+/// requests are there with 0 from now on: who looks at their increase would miss the first one otherwise.
 pub fn describe() {
     with_recorder(|recorder| {
         for metric in METRICS {
@@ -122,8 +122,8 @@ pub fn describe() {
     gauge!(START_TIME.name).set(now.unwrap_or_default().as_secs_f64());
 }
 
-/// Handles of the metrics without labels of many values. Whoever makes one gets the same metrics; made once, they cost an
-/// atomic operation each time.
+/// Handles of the metrics without labels of many values. Whoever makes one gets the same metrics; made once, they cost
+/// an atomic operation each time.
 #[derive(Debug, Clone)]
 pub(crate) struct Meters {
     pub(crate) sent_requests: Counter,

@@ -27,6 +27,7 @@ use crate::recent::Recent;
 use crate::reference::{Reference, Version};
 use crate::registry::{MAX_MANIFEST_SIZE, Progress, Registry, Repository};
 use crate::store::{Remembered, Scope, Store};
+use crate::traces::int;
 
 /// Refusals that are remembered.
 const MAX_REFUSALS: usize = 1024;
@@ -211,7 +212,7 @@ impl Pull<'_> {
     async fn module_in(&self, layer: &Descriptor, form: Form) -> Result<Blob, Error> {
         self.check_size(layer)?;
         self.repository.watch(layer.digest);
-        let fetch = debug_span!("fetch", digest = %layer.digest, size = layer.size);
+        let fetch = debug_span!("fetch", digest = %layer.digest, size = int(layer.size));
         let blob = self.blob(layer).instrument(fetch).await?;
         self.unpack(blob, form).instrument(debug_span!("unpack")).await
     }
@@ -337,7 +338,7 @@ impl Pull<'_> {
             return Err(Error::SizeMismatch { object: digest.to_string(), expected: size, actual: stored.size() });
         }
         self.may_ask(digest)?;
-        info!(reference = %self.reference, %digest, size, media_type = blob.media_type, "fetching");
+        info!(reference = %self.reference, %digest, size = int(size), media_type = blob.media_type, "fetching");
         self.repository.fetch(blob, &self.scope).await
     }
 

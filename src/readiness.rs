@@ -1,7 +1,7 @@
 //! Whether the proxy can do its work now, and what is in its way.
 //!
-//! [`Service::readiness`](crate::service::Service::readiness) answers in time, whatever hangs: what has to be tried out is
-//! tried by a task of its own, one at a time, and its outcome is remembered for a while.
+//! [`Service::readiness`](crate::service::Service::readiness) answers in time, whatever hangs: what has to be tried out
+//! is tried by a task of its own, one at a time, and its outcome is remembered for a while.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -85,7 +85,8 @@ impl Probe {
         self.0.latest.send_replace(Some((Instant::now(), check)));
     }
 
-    /// The last outcome, or that of `attempt`, on this runtime, if it is too old. What takes too long is taken for bad, and goes on.
+    /// The last outcome, or that of `attempt`, on this runtime, if it is too old. What takes too long is taken for bad,
+    /// and goes on.
     pub(crate) async fn outcome(&self, attempt: impl Future<Output = Check> + Send + 'static, on: &Handle) -> Check {
         let mut latest = self.0.latest.subscribe();
         let known = self.fresh(latest.borrow().as_ref());

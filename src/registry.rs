@@ -14,6 +14,7 @@ mod retry;
 mod transport;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -130,7 +131,14 @@ impl Registry {
             credentials: self.keychain.find(registry, repository).await?,
             mirror: false,
         };
-        Ok(Repository { registry: self, reference, mirrors, origin, progress: Arc::default() })
+        Ok(Repository {
+            registry: self,
+            reference,
+            mirrors,
+            origin,
+            progress: Arc::default(),
+            is_late: AtomicBool::default(),
+        })
     }
 }
 
@@ -143,6 +151,8 @@ pub struct Repository<'a> {
     mirrors: Vec<Endpoint>,
     origin: Endpoint,
     progress: Arc<Progress>,
+    /// Whether the time is over in which it may be asked.
+    is_late: AtomicBool,
 }
 
 impl Repository<'_> {
@@ -249,7 +259,7 @@ impl Repository<'_> {
     {
         let away = &self.registry.away;
         for mirror in self.mirrors.iter().filter(|mirror| away.get(&mirror.host).is_none()) {
-            match self.counted(mirror, ask(mirror).await) {
+            match self.counted(mirror, ask(mirror)).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => {
                     warn!(mirror = mirror.host, code = error.code(), "the mirror does not help: {error}");
@@ -259,14 +269,7 @@ impl Repository<'_> {
                 }
             }
         }
-        self.counted(&self.origin, ask(&self.origin).await)
-    }
-
-    /// Counts an answer, or that there was none.
-    fn counted<T>(&self, endpoint: &Endpoint, answer: Result<T, Error>) -> Result<T, Error> {
-        metrics::fetches(self.registry.label(endpoint), answer.as_ref().map_or_else(Error::code, |_| "ok"))
-            .increment(1);
-        answer
+        self.counted(&self.origin, ask(&self.origin)).await
     }
 
     /// Downloads a blob, from where it broke off if it does.

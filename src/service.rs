@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, debug, debug_span, field, info};
 
 use self::asks::Ask;
-use self::deliveries::{Deliveries, Sending};
+use self::deliveries::{Deliveries, Sending, UnderWay};
 use self::group::{Claim, Group};
 use self::intake::Intake;
 use self::presence::Presences;
@@ -41,6 +41,7 @@ use crate::state::{Left, State};
 use crate::status::{self, Reporter};
 use crate::sync::lock;
 use crate::topic::{App, Channels};
+use crate::traces::int;
 use crate::wasm;
 
 /// How old a request that was kept for the proxy may be: its device waits until it is 55 s old.
@@ -75,8 +76,7 @@ pub struct Service {
     /// What is asked for inside this process, until the service runs and takes the other end.
     asks: mpsc::Sender<Ask>,
     waiting_asks: Mutex<Option<mpsc::Receiver<Ask>>>,
-    /// What ends each delivery that nobody wants any more.
-    under_way: Mutex<HashMap<TransferId, CancellationToken>>,
+    under_way: Mutex<HashMap<TransferId, UnderWay>>,
     left: Mutex<Left>,
     ready: watch::Sender<bool>,
     vitals: Vitals,
@@ -172,8 +172,8 @@ impl Service {
         self.courier.open_transfers()
     }
 
-    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None` if it
-    /// is not being sent.
+    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None`
+    /// if it is not being sent.
     #[must_use]
     pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
         self.courier.progress(app)
@@ -191,8 +191,8 @@ impl Service {
         self.ready.subscribe()
     }
 
-    /// The path of a module, from a device's request to the broker's acknowledgement of its last chunk. `None` if somebody
-    /// else serves the requests: another replica, or a newer transfer in place of a repetition.
+    /// The path of a module, from a device's request to the broker's acknowledgement of its last chunk. `None` if
+    /// somebody else serves the requests: another replica, or a newer transfer in place of a repetition.
     async fn deliver(&self, id: TransferId, app: &App, purpose: Purpose) -> Result<Option<Report>, Error> {
         let begun = Instant::now();
         let _place = self.open_modules.acquire().await;
@@ -210,7 +210,7 @@ impl Service {
         let (plan, _sending) = loop {
             let plan = self.plan(app, &reference, root, &module)?;
             let sending = Sending { service: self, app, digest };
-            info!(app_name = &*app.name, %digest, size, total_chunks = plan.total_chunks(), "verified");
+            info!(app_name = &*app.name, %digest, size = int(size), total_chunks = int(plan.total_chunks()), "verified");
             match self.settle(app, digest, &plan, purpose).instrument(debug_span!("plan")).await? {
                 Claim::Hold => break (plan, sending),
                 Claim::GiveWay => return Ok(None),
@@ -218,7 +218,8 @@ impl Service {
             }
         };
         let span = Span::current();
-        span.record("digest", field::display(digest)).record("size", size).record("total_chunks", plan.total_chunks());
+        span.record("digest", field::display(digest)).record("size", int(size));
+        span.record("total_chunks", int(plan.total_chunks()));
         self.journal.note(app, What::Verified { digest, plan });
         if purpose != Purpose::Repeat {
             self.reporter.tell_progress(app, status::State::Sending, digest, &plan, 0);
@@ -238,6 +239,7 @@ impl Service {
     /// for.
     pub async fn run(self: &Arc<Self>, stop: CancellationToken) -> Result<(), Error> {
         let end = self.serve(stop).await;
+        self.vitals.end().await;
         let state = Arc::clone(&self.state);
         // Fails if that panics, which is logged there.
         let _ = tokio::task::spawn_blocking(move || state.close()).await;

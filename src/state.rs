@@ -1,15 +1,17 @@
 //! What must survive the process: open requests, and what was sent lately.
 //!
 //! One thread writes it all, in the order it is told, as many as wait in one transaction. Who has to be sure waits for
-//! the disk; everything else is written along with that.
+//! the disk; everything else is written along with that. While the disk takes nothing, what has to be written waits.
+
+mod writer;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::sync::mpsc::error::TrySendError;
@@ -17,13 +19,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 use uuid::Uuid;
 
+use self::writer::Writer;
 use crate::clock::Time;
 use crate::config::StateConfig;
 use crate::delivery::schedule::RequestId;
 use crate::delivery::versions::Sent;
 use crate::error::Error;
 use crate::link::Receipt;
-use crate::status::json;
 use crate::store::{make_folder, temporary_folder, try_writing};
 use crate::sync::lock;
 use crate::topic::App;
@@ -34,8 +36,6 @@ pub(crate) const FILE: &str = "state.redb";
 const CACHE_SIZE: usize = 1 << 20;
 /// Changes that may wait to be written.
 const QUEUE: usize = 4096;
-/// Changes that are written in one transaction.
-const MAX_BATCH: usize = 512;
 
 const REQUESTS: TableDefinition<RequestId, &[u8]> = TableDefinition::new("requests");
 const VERSIONS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("versions");
@@ -77,6 +77,8 @@ enum Change {
     Versions(App, Vec<Sent>, Option<oneshot::Sender<Result<(), Error>>>),
     Present(Time),
     Unsure(Time),
+    /// Nothing new: what could not be written is tried again.
+    Again,
 }
 
 /// Writes the state. What waits is written before it goes.
@@ -86,13 +88,15 @@ pub struct State {
     /// Gone when it is closed.
     changes: Mutex<Option<mpsc::Sender<Change>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// Why nothing can be written, as long as that is so.
+    failure: Arc<Mutex<Option<String>>>,
     /// Removes the folder with the state, if it is a temporary one.
     temporary: Option<TempDir>,
 }
 
 impl State {
-    /// Opens the folder, and makes it where it is missing. A file that cannot be read is set aside. Where nobody named a
-    /// folder and the usual one cannot be used, a temporary one has to do.
+    /// Opens the folder, and makes it where it is missing. A file that cannot be read is set aside. Where nobody named
+    /// a folder and the usual one cannot be used, a temporary one has to do.
     ///
     /// # Errors
     /// [`Error::Disk`] if it cannot be written to, or another proxy uses it.
@@ -139,11 +143,11 @@ impl State {
             let database = open_database(&folder.join(FILE))?;
             let left = read(&database).map_err(io::Error::other)?;
             let (changes, waiting) = mpsc::channel(QUEUE);
-            let owned = folder.to_owned();
-            let writer = thread::Builder::new().name("state".into());
-            let writer = writer.spawn(move || write_all(&database, &owned, waiting))?;
+            let (folder, failure) = (folder.to_owned(), Arc::<Mutex<Option<String>>>::default());
+            let writer = Writer { folder: folder.clone(), database: Some(database), failure: Arc::clone(&failure) };
+            let writer = thread::Builder::new().name("state".into()).spawn(move || writer.run(waiting))?;
             let (changes, writer) = (Mutex::new(Some(changes)), Mutex::new(Some(writer)));
-            Ok((Self { folder: folder.to_owned(), changes, writer, temporary }, left))
+            Ok((Self { folder, changes, writer, failure, temporary }, left))
         };
         open().map_err(|source| Error::disk(folder, source))
     }
@@ -191,12 +195,18 @@ impl State {
         self.changes().map_or(0, |changes| changes.max_capacity() - changes.capacity())
     }
 
-    /// Its folder, if a file can be written there. Blocks on the disk.
+    /// Its folder, if a file can be written there and the state is. Blocks on the disk.
     ///
     /// # Errors
-    /// What the system says otherwise.
+    /// What the system says otherwise. What could not be written is tried again then, which the next call tells of.
     pub fn try_writing(&self) -> io::Result<&Path> {
-        try_writing(&self.folder).map(|()| &*self.folder)
+        try_writing(&self.folder)?;
+        let failure = lock(&self.failure).clone();
+        if let Some(failure) = failure {
+            self.send(Change::Again);
+            return Err(io::Error::other(failure));
+        }
+        Ok(&self.folder)
     }
 
     /// Writes what waits, and leaves the folder to another proxy; what comes after is not written. Blocks on the disk.
@@ -232,9 +242,16 @@ impl Drop for State {
     }
 }
 
+/// How the file is opened.
+fn builder() -> Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_SIZE).set_check_integrity_on_open(true);
+    builder
+}
+
 /// Opens the file, or a new one in place of one that is damaged.
 fn open_database(path: &Path) -> io::Result<Database> {
-    let open = || Database::builder().set_cache_size(CACHE_SIZE).set_check_integrity_on_open(true).create(path);
+    let open = || builder().create(path);
     let failed = match open() {
         Ok(database) => return Ok(database),
         Err(DatabaseError::DatabaseAlreadyOpen) => {
@@ -283,52 +300,6 @@ fn read(database: &Database) -> Result<Left, redb::Error> {
     left.present = times.get(PRESENT)?.map(|time| Time(time.value()));
     left.unsure_until = times.get(UNSURE)?.map_or(Time::default(), |time| Time(time.value()));
     Ok(left)
-}
-
-fn write_all(database: &Database, folder: &Path, mut waiting: mpsc::Receiver<Change>) {
-    let mut batch = Vec::new();
-    while waiting.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
-        let result = write(database, &batch);
-        let result = result.map_err(|error| Error::disk(folder, io::Error::other(error)));
-        if let Err(error) = &result {
-            error!(code = error.code(), hint = error.hint(), "the state was not written: {error}");
-        }
-        for change in batch.drain(..) {
-            match change {
-                // Not acknowledging would stop the flow of requests; they are served all the same.
-                Change::Open(_, _, receipt) => receipt.confirm(),
-                Change::Versions(_, _, Some(done)) => drop(done.send(result.clone())),
-                _ => {}
-            }
-        }
-    }
-}
-
-fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    {
-        let mut requests = transaction.open_table(REQUESTS)?;
-        let mut versions_table = transaction.open_table(VERSIONS)?;
-        let mut times = transaction.open_table(TIMES)?;
-        for change in batch {
-            match change {
-                Change::Open(id, request, _) => drop(requests.insert(id, &*json(request))?),
-                Change::Close(ids) => {
-                    for id in ids {
-                        requests.remove(id)?;
-                    }
-                }
-                Change::Versions(app, versions, _) if versions.is_empty() => {
-                    drop(versions_table.remove(&*json(app))?);
-                }
-                Change::Versions(app, versions, _) => drop(versions_table.insert(&*json(app), &*json(versions))?),
-                Change::Present(time) => drop(times.insert(PRESENT, time.0)?),
-                Change::Unsure(until) => drop(times.insert(UNSURE, until.0)?),
-            }
-        }
-    }
-    transaction.commit()?;
-    Ok(())
 }
 
 #[cfg(test)]

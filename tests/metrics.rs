@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::endpoint::{fails, get};
 use crate::support::prometheus::{Prometheus, promtool};
+use crate::support::relay::Relay;
 use crate::support::site::Site;
 use crate::support::wasm_of_size;
 
@@ -116,6 +117,20 @@ async fn registries_that_nobody_listed_have_no_label() {
     assert!(!scrape.contains("127.0.0.1:1") && !scrape.contains("canary"), "{scrape}");
 }
 
+/// What has no answer in time is counted, though nobody waits for it any more.
+#[tokio::test]
+async fn fetches_that_take_too_long_are_counted() {
+    let registry = DockerRegistry::start().await;
+    registry.pusher().wasm("add", "latest", wasm_of_size(1000)).await;
+    let way = Relay::start(registry.host()).await;
+    way.stall(true);
+    let site = Site::start(&way.host(), &[("PROXY_FETCH_TIMEOUT", "1s")]).await;
+    site.refuses("add", "registry-unreachable").await;
+    let (_, scrape) = get(&format!("{}/metrics", site.daemon().http().await)).await;
+    let series = format!("fetches_total{{registry=\"{}\",outcome=\"registry-unreachable\"}} 1\n", way.host());
+    assert!(scrape.contains(&series), "{scrape}");
+}
+
 /// Every expression of the dashboard, as Grafana would send it.
 fn dashboard() -> Vec<String> {
     let dashboard: Value = serde_json::from_str(DASHBOARD).expect("JSON");
@@ -154,8 +169,8 @@ async fn prometheus_has_data_for_the_whole_dashboard() {
     }
     let quantile = "histogram_quantile(0.95, sum by (le) (rate(propeller_proxy_last_chunk_seconds_bucket[30s]))) > 0";
     prometheus.has(quantile).await;
-    let documented = DOCUMENT.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit_once("| `"));
-    let documented: Vec<_> = documented.map(|(_, query)| query).filter(|query| query.contains("rate(")).collect();
+    let documented = DOCUMENT.lines().filter_map(|line| line.strip_prefix("  `")?.strip_suffix('`'));
+    let documented: Vec<_> = documented.filter(|query| query.contains("rate(")).collect();
     assert_eq!(documented.len(), 3, "{documented:?}");
     for query in documented {
         prometheus.has(query).await;

@@ -17,7 +17,9 @@ use crate::support::endpoint::{failing, fails, get};
 use crate::support::mosquitto::Mosquitto;
 use crate::support::push::client;
 use crate::support::relay::Relay;
+use crate::support::shell::after;
 use crate::support::site::Site;
+use crate::support::wasm_of_size;
 
 /// Within what a loss of the broker is told.
 const NOTICED: Duration = Duration::from_secs(5);
@@ -132,6 +134,36 @@ async fn readiness_names_the_folder() {
     fs::rename(&aside, &ingest).expect("move it back");
     fs::rename(state.path().join("aside"), site.state()).expect("move it back");
     fails(&http, &[], DEADLINE).await;
+}
+
+/// Once nothing can be written for a while, and then again.
+#[tokio::test]
+async fn what_the_disk_stopped_goes_on_with_it() {
+    let registry = DockerRegistry::start().await;
+    let module = wasm_of_size(1000);
+    registry.pusher().wasm("add", "latest", module.clone()).await;
+    // The signal for a file that grows too large would end the daemon before the error reaches it.
+    let mut site = Site::start_by(after(&["sh"], "trap '' XFSZ"), registry.host(), &[]).await;
+    let http = site.daemon().http().await;
+    site.delivers("add", &module).await;
+    for round in 1..=2 {
+        fails(&http, &[], DEADLINE).await;
+        site.daemon().limit_files("0").await;
+        fails(&http, &["state", "store"], DEADLINE).await;
+        // It notes every few seconds that it is there.
+        site.daemon().logged_times("the state was not written", round).await;
+        site.refuses("add", "disk").await;
+        site.daemon().limit_files("unlimited").await;
+        fails(&http, &[], DEADLINE).await;
+        site.delivers("add", &module).await;
+    }
+    let log = site.log();
+    for line in ["the state was not written", "the state is written again"] {
+        assert_eq!(log.matches(line).count(), 2, "{line}\n{log}");
+    }
+    site.kill().await;
+    site.restart(&[]).await;
+    site.delivers("add", &module).await;
 }
 
 /// Reads until the other end closes; returns what came, and after what time.

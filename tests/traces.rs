@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use tokio::net::TcpListener;
 
@@ -57,6 +58,11 @@ async fn a_delivery_is_one_trace() {
     ] {
         assert_eq!(said.get(key).map(String::as_str), Some(value), "{key}: {said:?}");
     }
+    for attribute in sent.attributes.iter().chain(received.span("fetch").attributes.iter()) {
+        let is_number = ["size", "total_chunks", "requests"].contains(&attribute.key.as_str());
+        let value = attribute.value.as_ref().and_then(|value| value.value.as_ref());
+        assert_eq!(matches!(value, Some(Value::IntValue(_))), is_number, "{attribute:?}");
+    }
     assert!(sent.events.iter().any(|event| event.name == "delivered"), "{:?}", sent.events);
 
     let failed = delivery("nothing");
@@ -67,6 +73,42 @@ async fn a_delivery_is_one_trace() {
     // Its own client, and those of the broker and the registry, are in no trace.
     let traces: BTreeSet<_> = received.spans.iter().map(|span| &span.trace_id).collect();
     assert_eq!(traces.len(), 2, "{:?}", received.spans);
+}
+
+/// A second request comes while the module is being sent, which takes longer than it takes to tell how far that is.
+#[tokio::test]
+async fn what_happens_to_a_delivery_is_in_its_trace() {
+    let (registry, collector) = (DockerRegistry::start().await, Collector::start().await);
+    let module = wasm_of_size(1_200_000);
+    registry.pusher().wasm("add", "latest", module.clone()).await;
+    let variables = [("PROXY_OTEL_URL", collector.url()), ("PROXY_CHUNK_SIZE", "100000")];
+    let mut site = Site::behind_relay(registry.host(), 500_000, &variables).await;
+    let mut task = site.task("add");
+    task.has(1).await;
+    site.proplet().ask("add").await;
+    site.daemon().logged("\"joined\"").await;
+    assert!(task.module().await.as_deref() == Some(&module[..]), "{}", site.log());
+    site.daemon().logged("\"delivered\"").await;
+    site.stop().await;
+    let received = collector.deliveries(1).await;
+    for (span, event) in [("delivery", "joined"), ("delivery", "delivered"), ("send", "sending")] {
+        let events = &received.span(span).events;
+        assert!(events.iter().any(|found| found.name == event), "{span} has no {event}: {events:?}");
+    }
+}
+
+/// A password in the URL is for the collector.
+#[tokio::test]
+async fn the_collector_may_ask_for_a_password() {
+    let (registry, collector) = (DockerRegistry::start().await, Collector::start().await);
+    let module = wasm_of_size(1000);
+    registry.pusher().wasm("add", "latest", module.clone()).await;
+    let url = collector.url().replace("http://", "http://ada:love%40lace@");
+    let mut site = Site::start(registry.host(), &[("PROXY_OTEL_URL", &url)]).await;
+    site.delivers("add", &module).await;
+    site.stop().await;
+    assert_eq!(collector.deliveries(1).await.authorization.as_deref(), Some("Basic YWRhOmxvdmVAbGFjZQ=="));
+    assert!(!site.log().contains("lace"), "{}", site.log());
 }
 
 #[tokio::test]

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, oneshot};
-use tracing::info;
+use tracing::span::Id;
+use tracing::{Span, info};
 
 use super::MAX_IN_FLIGHT_MESSAGES;
 use super::buffers::Buffers;
@@ -25,6 +26,7 @@ use crate::state::State;
 use crate::status::{self, Reporter};
 use crate::sync::lock;
 use crate::topic::{App, Role};
+use crate::traces::int;
 use crate::wire::Encoder;
 
 /// How often the progress of a transfer is told.
@@ -75,6 +77,8 @@ struct Outgoing {
     fetching: Duration,
     begun: Instant,
     progress: Mutex<Progress>,
+    /// The span that its progress belongs to, which does not last longer for this.
+    span: Option<Id>,
 }
 
 #[derive(Debug)]
@@ -114,12 +118,14 @@ impl Courier {
     /// # Errors
     /// [`Error::Overloaded`], [`Error::OverBudget`].
     pub fn request(&self, app: &App, request: RequestId, arrived: Time) -> Result<Admission, Error> {
+        // Before its first chunk can be sent.
+        lock(&self.waits).begin(request, arrived);
         let admission = self.schedule().request(app, request, arrived, self.clock.now());
         self.work.notify_one();
-        if admission.is_ok() {
-            lock(&self.waits).begin(request, arrived);
-        }
-        admission.map_err(|excess| self.refusal(app, excess))
+        admission.map_err(|excess| {
+            lock(&self.waits).give_up(&[request]);
+            self.refusal(app, excess)
+        })
     }
 
     /// Sends the chunks of `blob` until every request of the transfer is covered. `None` if that is no longer wanted,
@@ -143,6 +149,7 @@ impl Courier {
             fetching: begun.elapsed(),
             begun: Instant::now(),
             progress: Mutex::new(Progress { acknowledged: 0, acknowledged_bytes: 0, told: self.clock.now() }),
+            span: Span::current().id(),
         });
         let cut = Cut { total_chunks: plan.total_chunks(), message_size, module_size: plan.size() };
         match self.schedule().start(id, cut, outgoing, self.clock.now()) {
@@ -207,8 +214,8 @@ impl Courier {
         metrics::set(&self.meters.open_transfers, schedule.open_apps().count() as u64);
     }
 
-    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None` if it
-    /// is not being sent.
+    /// How many chunks of `app` were acknowledged so far, those for late joiners included, and how many it has; `None`
+    /// if it is not being sent.
     pub fn progress(&self, app: &App) -> Option<(u64, u64)> {
         let outgoing = Arc::clone(self.schedule().load(app)?);
         let acknowledged = lock(&outgoing.progress).acknowledged;
@@ -220,8 +227,8 @@ impl Courier {
         self.schedule().open_apps().next().cloned()
     }
 
-    /// Does the sending until the link is closed, with at most [`MAX_IN_FLIGHT_MESSAGES`] and about `max_in_flight` bytes
-    /// on their way.
+    /// Does the sending until the link is closed, with at most [`MAX_IN_FLIGHT_MESSAGES`] and about `max_in_flight`
+    /// bytes on their way.
     pub async fn run(&self, publisher: &Publisher, max_in_flight: usize) {
         let mut in_flight = FuturesUnordered::new();
         let mut in_flight_bytes = 0;
@@ -376,7 +383,8 @@ impl Outgoing {
         if !self.is_repeat && now.since(progress.told) >= PROGRESS_INTERVAL {
             progress.told = now;
             let (app_name, total_chunks) = (&*self.app.name, self.plan.total_chunks());
-            info!(app_name, acknowledged_chunks = progress.acknowledged, total_chunks, "sending");
+            let (acknowledged_chunks, total_chunks) = (int(progress.acknowledged), int(total_chunks));
+            info!(parent: self.span.clone(), app_name, acknowledged_chunks, total_chunks, "sending");
             let digest = self.blob.digest();
             reporter.tell_progress(&self.app, status::State::Sending, digest, &self.plan, progress.acknowledged);
         }

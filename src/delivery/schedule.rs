@@ -65,8 +65,13 @@ pub type RequestId = u64;
 pub enum Admission {
     /// It opened this transfer, whose module is still to be fetched.
     Opened(TransferId),
-    /// It joined a transfer, which now has so many open requests.
-    Joined(usize),
+    /// It joined a transfer.
+    Joined {
+        /// Which.
+        transfer: TransferId,
+        /// The requests that are open with it.
+        requests: usize,
+    },
 }
 
 /// A bound that was reached.
@@ -192,7 +197,7 @@ impl<T: Clone> Schedule<T> {
             transfer.echoes = MAX_ECHOES.min(transfer.echoes + 1);
             transfer.is_echoed = false;
             self.open_requests += 1;
-            return Ok(Admission::Joined(transfer.open.len()));
+            return Ok(Admission::Joined { transfer: id, requests: transfer.open.len() });
         }
         // What rests or is repeated has the module as it was; who asks now gets it as it is.
         let before = known.and_then(|id| self.remove(id));

@@ -1,5 +1,6 @@
 //! What is asked of a reference, and for how long: a refusal answers the same question for a while.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use super::{Pull, Puller};
@@ -34,7 +35,10 @@ impl Pull<'_> {
         if let Some(refusal) = refusals.get(&name) {
             return Err(refusal);
         }
-        let answer = within(config.fetch_timeout, self.reference, "finding and fetching", work).await;
+        let mut work = pin!(work);
+        let answer = within(config.fetch_timeout, self.reference, "finding and fetching", work.as_mut()).await;
+        // If it is not done now, it ends for want of an answer.
+        self.repository.be_late();
         if let Err(error) = &answer
             && !error.retryable()
         {

@@ -2,6 +2,7 @@
 //! Support").
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use http_auth::ChallengeRef;
 use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
@@ -38,8 +39,14 @@ impl Registry {
         let is_anonymous = matches!(origin.credentials, Credentials::Anonymous);
         let (registry, repository, version) = (host.clone(), prefix.clone(), Version::Tag(String::new()));
         let reference = Reference { registry, repository, version, selector: None };
-        let asked =
-            Repository { registry: self, reference: &reference, mirrors: Vec::new(), origin, progress: Arc::default() };
+        let asked = Repository {
+            registry: self,
+            reference: &reference,
+            mirrors: Vec::new(),
+            origin,
+            progress: Arc::default(),
+            is_late: AtomicBool::default(),
+        };
 
         let send = |authorization: Option<HeaderValue>| {
             let call = &call;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
 use super::MAX_ANSWER_SIZE;
+use super::contact;
 use super::dial::{Forbidden, PublicOnly, is_public};
 use super::outgoing;
 use super::proxies::Proxies;
@@ -23,7 +24,7 @@ use crate::blob::Digest;
 use crate::config::RegistryConfig;
 use crate::error::{Detail, Error, Refusal};
 use crate::policy::{Policy, Reach};
-use crate::readiness::{Check, Probe};
+use crate::readiness::Probe;
 use crate::reference::Reference;
 use crate::tls;
 
@@ -171,10 +172,7 @@ impl Transport {
         }
         let answer = outgoing::send(request, url, call.body.as_ref()).await;
         if own && self.policy.reach(url) == Reach::Configured {
-            self.contact.note(match &answer {
-                Ok(_) => Check::new(true, "it answers"),
-                Err(Failure::Transient(error, _) | Failure::Permanent(error)) => Check::new(false, error.to_string()),
-            });
+            self.contact.note(contact::found(&answer));
         }
         answer
     }

@@ -18,6 +18,7 @@ use crate::metrics;
 use crate::state::OpenRequest;
 use crate::status;
 use crate::topic::App;
+use crate::traces::int;
 
 impl Service {
     /// Takes in what arrived. `away` is how long the proxy was away before.
@@ -96,8 +97,8 @@ impl Service {
                 self.reporter.tell(app, status::State::Queued);
                 deliveries.begin(transfer, app.clone(), purpose);
             }
-            Ok(Admission::Joined(requests)) => {
-                info!(app_name, channel, requests, "joined");
+            Ok(Admission::Joined { transfer, requests }) => {
+                info!(parent: self.span_of(transfer), app_name, channel, requests = int(requests), "joined");
                 self.journal.note(app, What::Joined { requests });
             }
             Err(error) => {

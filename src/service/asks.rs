@@ -89,9 +89,9 @@ impl Service {
     /// Ends the delivery of a request that nobody waits for any more, unless somebody else does.
     fn take_back(&self, id: RequestId) {
         if let Some(transfer) = self.courier.withdraw(id)
-            && let Some(withdrawn) = lock(&self.under_way).get(&transfer)
+            && let Some(delivery) = lock(&self.under_way).get(&transfer)
         {
-            withdrawn.cancel();
+            delivery.withdrawn.cancel();
         }
     }
 

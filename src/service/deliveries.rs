@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::span::Id;
 use tracing::{Instrument, Span, debug_span, field, info, warn};
 
 use super::{Purpose, Service};
@@ -14,8 +15,14 @@ use crate::journal::Report;
 use crate::status;
 use crate::sync::lock;
 use crate::topic::App;
+use crate::traces::int;
 
 impl Service {
+    /// The span of a delivery, for what becomes of it elsewhere.
+    pub(super) fn span_of(&self, delivery: TransferId) -> Option<Id> {
+        lock(&self.under_way).get(&delivery)?.span.clone()
+    }
+
     /// Delivers until `halt`, or until nobody wants it any more, and tells how it went.
     async fn carry_out(
         self: Arc<Self>,
@@ -34,21 +41,21 @@ impl Service {
         match result {
             Ok(Some(report)) => {
                 open.is_done = true;
-                Span::current().record("requests", report.requests).record("outcome", purpose.success());
+                Span::current().record("requests", int(report.requests)).record("outcome", purpose.success());
                 let Report { digest, plan, requests, sent_chunks, .. } = report;
-                let (seconds, size) = ((report.fetching + report.sending).as_secs_f64(), plan.size());
-                let total_chunks = plan.total_chunks();
+                let (seconds, size) = ((report.fetching + report.sending).as_secs_f64(), int(plan.size()));
+                let (total_chunks, sent) = (int(plan.total_chunks()), int(sent_chunks));
                 if purpose == Purpose::Repeat {
-                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, seconds, "repeated");
+                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks = sent, seconds, "repeated");
                 } else {
                     self.reporter.tell_progress(&app, status::State::Sent, digest, &plan, sent_chunks);
-                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks, requests, seconds, "delivered");
+                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks = sent, requests = int(requests), seconds, "delivered");
                 }
             }
             Ok(None) => {
                 let requests = open.give_up();
                 let given_way = Error::GivenWay { app_name: app.name.to_string() };
-                Span::current().record("requests", requests.len()).record("outcome", given_way.code());
+                Span::current().record("requests", int(requests.len())).record("outcome", given_way.code());
                 let asks = self.journal.given_up(&requests, &given_way);
                 if let Some(group) = &self.group
                     && requests.len() > asks
@@ -58,10 +65,14 @@ impl Service {
                 self.state.close_requests(requests);
             }
             Err(error) => {
-                // Before the report: who asks after it must not join what has failed.
+                // Before the report: who asks after it must not join what has failed, nor does the next process take it
+                // up.
                 let requests = open.give_up();
+                if !matches!(error, Error::Stopping { .. }) {
+                    self.state.close_requests(requests.clone());
+                }
                 Span::current()
-                    .record("requests", requests.len())
+                    .record("requests", int(requests.len()))
                     .record("outcome", "failed")
                     .record("error.code", error.code())
                     .record("otel.status_code", "error");
@@ -71,9 +82,6 @@ impl Service {
                     self.refuse(&app, &error);
                 }
                 self.journal.given_up(&requests, &error);
-                if !matches!(error, Error::Stopping { .. }) {
-                    self.state.close_requests(requests);
-                }
             }
         }
     }
@@ -93,8 +101,9 @@ impl<'a> Deliveries<'a> {
 
     pub(super) fn begin(&mut self, id: TransferId, app: App, purpose: Purpose) {
         let withdrawn = CancellationToken::new();
-        lock(&self.service.under_way).insert(id, withdrawn.clone());
         let span = span(&app, purpose);
+        let under_way = UnderWay { withdrawn: withdrawn.clone(), span: span.id() };
+        lock(&self.service.under_way).insert(id, under_way);
         let delivery = Arc::clone(self.service).carry_out(id, app, purpose, withdrawn, self.halt.clone());
         self.tasks.spawn(delivery.instrument(span));
     }
@@ -102,6 +111,15 @@ impl<'a> Deliveries<'a> {
     pub(super) async fn finished(&mut self) {
         while self.tasks.join_next().await.is_some() {}
     }
+}
+
+/// A delivery under way.
+#[derive(Debug)]
+pub(super) struct UnderWay {
+    /// Ends it when nobody wants it any more.
+    pub(super) withdrawn: CancellationToken,
+    /// Its span, which does not last longer for this.
+    span: Option<Id>,
 }
 
 /// The span of a delivery, below which each step has one. At the level of `debug`, so that an ordinary log has no part

@@ -37,8 +37,8 @@ impl Service {
         for (id, OpenRequest { app, arrived }) in requests {
             if now.since(arrived) >= MAX_REQUEST_AGE {
                 let reason = "it was open when the proxy ended, and the proxy was away for too long";
-                self.turn_away(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
                 self.state.close_requests(vec![id]);
+                self.turn_away(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
                 continue;
             }
             info!(app_name = &*app.name, age = now.since(arrived).as_secs_f64(), "resumed");

@@ -7,8 +7,12 @@ use std::{fmt, io};
 
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::Service;
+use crate::config::PullPolicy;
 use crate::delivery::MAX_OPEN_MODULES;
 use crate::link::Health;
 use crate::metrics::{self, Meters};
@@ -17,6 +21,8 @@ use crate::sync::lock;
 
 /// How long it is believed that a folder can be written to, or that it cannot.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the end waits for what is still tried out: a disk that hangs is left behind.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The links for requests and for chunks, as they are doing.
 type Links = [watch::Receiver<Health>; 2];
@@ -29,6 +35,9 @@ pub(super) struct Vitals {
     links: Mutex<Option<(Links, Handle)>>,
     store: Probe,
     state: Probe,
+    /// What is being tried out. It has the service, which is to go when it ends.
+    attempts: TaskTracker,
+    halt: CancellationToken,
     meters: Meters,
 }
 
@@ -49,6 +58,8 @@ impl Vitals {
             links: Mutex::default(),
             store: disk(),
             state: disk(),
+            attempts: TaskTracker::new(),
+            halt: CancellationToken::new(),
             meters: Meters::default(),
         }
     }
@@ -56,6 +67,13 @@ impl Vitals {
     pub(super) fn watch(&self, links: Links) -> Watched<'_> {
         *lock(&self.links) = Some((links, Handle::current()));
         Watched(&self.links)
+    }
+
+    /// Ends what is being tried out.
+    pub(super) async fn end(&self) {
+        self.halt.cancel();
+        self.attempts.close();
+        let _ = timeout(END_TIMEOUT, self.attempts.wait()).await;
     }
 }
 
@@ -78,23 +96,34 @@ impl Service {
         self.vitals.pulse.send_replace(Instant::now());
     }
 
-    /// Whether the proxy can do its work now. Answers within about two seconds, whatever hangs; also when all threads of
-    /// the service's runtime do, if it is asked on another one.
+    /// Whether the proxy can do its work now. Answers within about two seconds, whatever hangs; also when all threads
+    /// of the service's runtime do, if it is asked on another one.
     pub async fn readiness(self: &Arc<Self>) -> Readiness {
         let runtime = lock(&self.vitals.links).as_ref().map_or_else(Handle::current, |(_, runtime)| runtime.clone());
-        let (registry, store, state) = (Arc::clone(self), Arc::clone(self), Arc::clone(self));
-        let registry = async move { registry.puller.registry().greet().await };
+        let (store, state) = (Arc::clone(self), Arc::clone(self));
         let store = disk(move || written(store.puller.store().try_writing()));
         let state = disk(move || written(state.state.try_writing()));
-        let Vitals { store: store_probe, state: state_probe, .. } = &self.vitals;
+        let Vitals { store: store_probe, state: state_probe, attempts, .. } = &self.vitals;
         let (registry, store, state) = tokio::join!(
-            self.puller.registry().contact().outcome(registry, &runtime),
-            store_probe.outcome(store, &runtime),
-            state_probe.outcome(state, &runtime)
+            self.registry(&runtime),
+            store_probe.outcome(attempts.track_future(store), &runtime),
+            state_probe.outcome(attempts.track_future(state), &runtime)
         );
-        let url = &self.config.registry.url;
-        let registry = Check { detail: format!("{url}: {}", registry.detail).into(), ..registry };
         Readiness { broker: self.broker(), registry, store, state }
+    }
+
+    async fn registry(self: &Arc<Self>, runtime: &Handle) -> Check {
+        let (url, pull_policy) = (&self.config.registry.url, self.config.registry.pull_policy);
+        if pull_policy == PullPolicy::Never {
+            return Check::new(true, format!("{url} is not asked (PROXY_PULL_POLICY=never)"));
+        }
+        let (service, halt) = (Arc::clone(self), self.vitals.halt.clone());
+        let greeting = self.vitals.attempts.track_future(async move {
+            let answer = halt.run_until_cancelled(service.puller.registry().greet()).await;
+            answer.unwrap_or_else(|| Check::new(false, "the service has ended"))
+        });
+        let check = self.puller.registry().contact().outcome(greeting, runtime).await;
+        Check { detail: format!("{url}: {}", check.detail).into(), ..check }
     }
 
     fn broker(&self) -> Check {
@@ -131,24 +160,49 @@ mod tests {
     use std::thread;
 
     use tokio::runtime;
-    use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::config::{Config, Sources};
     use crate::embedded::broker::{Access, Broker};
     use crate::service::TICK;
 
+    fn service(broker: &Broker, registry: &str, folder: &Path) -> Arc<Service> {
+        let config = Config::load(&Sources::of_variables(|name| match name {
+            "PROXY_MQTT_ADDRESS" => Some(broker.address().into()),
+            "PROXY_REGISTRY_URL" => Some(registry.into()),
+            "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => Some("x".into()),
+            "PROXY_CACHE_DIR" | "PROXY_STATE_DIR" => Some(folder.join(name).into()),
+            _ => None,
+        }));
+        Service::new(config.unwrap()).unwrap()
+    }
+
+    /// Its temporary folders would be left behind otherwise.
+    #[tokio::test]
+    async fn nothing_has_the_service_after_its_end() {
+        let (broker, folder) = (Broker::start(Access::Anonymous).await.unwrap(), tempfile::tempdir().unwrap());
+        // Connections wait to be accepted.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let service = service(&broker, &silent.local_addr().unwrap().to_string(), folder.path());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn({
+            let (service, stop) = (Arc::clone(&service), stop.clone());
+            async move { service.run(stop).await }
+        });
+        service.ready().wait_for(|ready| *ready).await.unwrap();
+        let Readiness { broker: link, registry, store, state } = service.readiness().await;
+        assert_eq!([link, registry, store, state].map(|check| check.ok), [true, false, true, true]);
+        stop.cancel();
+        running.await.unwrap().unwrap();
+        assert!(Arc::into_inner(service).is_some());
+        broker.stop().await;
+    }
+
     /// The loop waits for a lock that a thread holds, as it would for anything that hangs.
     #[tokio::test]
     async fn the_pulse_stands_still_while_the_loop_hangs() {
         let (broker, folder) = (Broker::start(Access::Anonymous).await.unwrap(), tempfile::tempdir().unwrap());
-        let config = Config::load(&Sources::of_variables(|name| match name {
-            "PROXY_MQTT_ADDRESS" => Some(broker.address().into()),
-            "PROXY_REGISTRY_URL" | "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => Some("x".into()),
-            "PROXY_CACHE_DIR" | "PROXY_STATE_DIR" => Some(folder.path().join(name).into()),
-            _ => None,
-        }));
-        let (service, stop) = (Service::new(config.unwrap()).unwrap(), CancellationToken::new());
+        let (service, stop) = (service(&broker, "x", folder.path()), CancellationToken::new());
         // It may take the timers of its runtime with it.
         let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let running = runtime.spawn({

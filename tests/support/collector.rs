@@ -7,7 +7,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION, header::CONTENT_TYPE},
     routing::post,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -32,6 +32,15 @@ pub struct Received {
     pub spans: Vec<Span>,
     /// What the spans are said to come from.
     pub resource: HashMap<String, String>,
+    /// What was shown as credentials with the last of it.
+    pub authorization: Option<String>,
+}
+
+impl Received {
+    /// Returns the first span of this name.
+    pub fn span(&self, name: &str) -> &Span {
+        self.spans.iter().find(|span| span.name == name).unwrap_or_else(|| panic!("there is no span {name}"))
+    }
 }
 
 impl Collector {
@@ -79,7 +88,9 @@ pub fn attributes(attributes: &[KeyValue]) -> HashMap<String, String> {
 async fn receive(State(received): State<watch::Sender<Received>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     assert_eq!(headers[CONTENT_TYPE], "application/x-protobuf");
     let request = ExportTraceServiceRequest::decode(body).expect("an export request");
+    let authorization = headers.get(AUTHORIZATION).map(|value| value.to_str().expect("text").to_owned());
     received.send_modify(|received| {
+        received.authorization = authorization;
         for spans in request.resource_spans {
             received.resource = attributes(&spans.resource.expect("a resource").attributes);
             received.spans.extend(spans.scope_spans.into_iter().flat_map(|scope| scope.spans));

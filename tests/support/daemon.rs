@@ -180,6 +180,14 @@ impl Daemon {
         assert!(status.success(), "kill -{name} {id}");
     }
 
+    /// Sets how large a file may be that it writes to, bytes: none at all with 0.
+    pub async fn limit_files(&self, size: &str) {
+        let id = self.process.id().expect("a running daemon");
+        let limits = [format!("--pid={id}"), format!("--fsize={size}:unlimited")];
+        let status = Command::new("prlimit").args(limits).status().await.expect("run prlimit");
+        assert!(status.success(), "prlimit --fsize={size}");
+    }
+
     /// Waits for its end, which after a signal comes within [`STOP_DEADLINE`], and for the last line of its log.
     pub async fn ended(&mut self) -> ExitStatus {
         let end = async {

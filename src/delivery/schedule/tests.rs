@@ -79,7 +79,9 @@ fn a_transfer_that_nobody_wants_any_more_is_given_up() {
     let mut schedule = schedule();
     let id = started(&mut schedule, "a", 4);
     step(&mut schedule, NOW);
-    let Ok(Admission::Joined(2)) = schedule.request(&app("a"), 7, NOW, NOW) else { panic!("it does not join") };
+    let Ok(Admission::Joined { requests: 2, .. }) = schedule.request(&app("a"), 7, NOW, NOW) else {
+        panic!("it does not join")
+    };
     assert_eq!(schedule.withdraw(0), None, "somebody else wants it");
     assert_eq!(schedule.withdraw(0), None);
     assert!(schedule.next_turn(NOW).is_some());
@@ -95,7 +97,7 @@ fn a_joiner_costs_the_prefix_it_missed() {
     for _ in 0..3 {
         step(&mut schedule, NOW);
     }
-    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined(2)));
+    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined { transfer: id, requests: 2 }));
     let indices: Vec<_> = (0..4).map(|_| schedule.next_turn(NOW).unwrap()).collect();
     assert_eq!(indices.iter().map(|turn| turn.index).collect::<Vec<_>>(), [3, 0, 1, 2]);
     assert_eq!(schedule.next_turn(NOW), None);
@@ -112,7 +114,7 @@ fn a_joiner_costs_the_prefix_it_missed() {
 fn a_request_during_the_fetch_joins_for_free() {
     let mut schedule = schedule();
     let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
-    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined(2)));
+    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined { transfer: id, requests: 2 }));
     schedule.start(id, cut(1, 1), "a", NOW);
     assert_eq!(step(&mut schedule, NOW), Some((("a", 0), true)));
 }
@@ -266,9 +268,9 @@ fn repeated_bytes_are_bounded_and_first_copies_are_not() {
     let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
     schedule.start(id, cut(2, 10), "a", NOW);
     schedule.next_turn(NOW).unwrap();
-    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined(2)));
+    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined { transfer: id, requests: 2 }));
     schedule.next_turn(NOW).unwrap();
-    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined(3)));
+    assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined { transfer: id, requests: 3 }));
     schedule.next_turn(NOW).unwrap();
     assert_eq!(request(&mut schedule, "a", NOW), Err(Excess::Repeats));
     let Ok(Admission::Opened(id)) = request(&mut schedule, "b", NOW) else { panic!() };

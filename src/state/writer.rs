@@ -1,0 +1,110 @@
+//! The thread that writes, and goes on when the disk does.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use redb::Database;
+use tokio::sync::mpsc;
+use tracing::{error, info};
+
+use super::{Change, FILE, PRESENT, QUEUE, REQUESTS, TIMES, UNSURE, VERSIONS, builder};
+use crate::error::Error;
+use crate::status::json;
+use crate::sync::lock;
+
+/// Changes that are written in one transaction, beside those that could not be written before.
+const MAX_BATCH: usize = 512;
+
+/// Writes changes in their order. What could not be written is kept, as much as may wait, and goes before what comes
+/// next.
+pub(super) struct Writer {
+    pub(super) folder: PathBuf,
+    /// Nothing after an error: the database takes no more until it is opened anew.
+    pub(super) database: Option<Database>,
+    /// Why the last try failed, if it did.
+    pub(super) failure: Arc<Mutex<Option<String>>>,
+}
+
+impl Writer {
+    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Change>) {
+        let mut batch = Vec::new();
+        while waiting.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
+            self.write(&mut batch);
+        }
+        if !batch.is_empty() {
+            self.write(&mut batch);
+        }
+    }
+
+    /// Writes changes, tells who waits for them, and leaves those that have to be written yet.
+    fn write(&mut self, batch: &mut Vec<Change>) {
+        let written = self.try_writing(batch);
+        let failure = written.as_ref().err().map(ToString::to_string);
+        let written = written.map_err(|error| Error::disk(&self.folder, io::Error::other(error)));
+        for change in batch.iter_mut() {
+            match change {
+                // Not acknowledging would stop the flow of requests; they are served all the same.
+                Change::Open(_, _, receipt) => std::mem::take(receipt).confirm(),
+                // Whoever waited for it may be gone already.
+                Change::Versions(_, _, done) => drop(done.take().map(|done| done.send(written.clone()))),
+                _ => {}
+            }
+        }
+        let failed_before = std::mem::replace(&mut *lock(&self.failure), failure).is_some();
+        match written {
+            Ok(()) => {
+                batch.clear();
+                if failed_before {
+                    info!(folder = %self.folder.display(), "the state is written again");
+                }
+            }
+            Err(error) => {
+                batch.retain(|change| !matches!(change, Change::Again));
+                batch.drain(..batch.len().saturating_sub(QUEUE));
+                if !failed_before {
+                    error!(code = error.code(), hint = error.hint(), "the state was not written: {error}");
+                }
+            }
+        }
+    }
+
+    fn try_writing(&mut self, batch: &[Change]) -> Result<(), redb::Error> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            // One that is damaged is left to the next process: this one has in its memory what the file should have.
+            None => builder().create(self.folder.join(FILE))?,
+        };
+        write(&database, batch)?;
+        self.database = Some(database);
+        Ok(())
+    }
+}
+
+fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut requests = transaction.open_table(REQUESTS)?;
+        let mut versions_table = transaction.open_table(VERSIONS)?;
+        let mut times = transaction.open_table(TIMES)?;
+        for change in batch {
+            match change {
+                Change::Open(id, request, _) => drop(requests.insert(id, &*json(request))?),
+                Change::Close(ids) => {
+                    for id in ids {
+                        requests.remove(id)?;
+                    }
+                }
+                Change::Versions(app, versions, _) if versions.is_empty() => {
+                    drop(versions_table.remove(&*json(app))?);
+                }
+                Change::Versions(app, versions, _) => drop(versions_table.insert(&*json(app), &*json(versions))?),
+                Change::Present(time) => drop(times.insert(PRESENT, time.0)?),
+                Change::Unsure(until) => drop(times.insert(UNSURE, until.0)?),
+                Change::Again => {}
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
