@@ -217,15 +217,6 @@ impl Pull<'_> {
         self.unpack(blob, form).instrument(debug_span!("unpack")).await
     }
 
-    /// Whether a layer is not larger than modules may be.
-    fn check_size(&self, layer: &Descriptor) -> Result<(), Error> {
-        let limit = self.puller.config.max_module_size;
-        if layer.size > limit {
-            return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
-        }
-        Ok(())
-    }
-
     /// The manifest or index that the reference means now.
     async fn resolve(&self) -> Result<Document, Error> {
         match &self.reference.version {

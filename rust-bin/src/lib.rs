@@ -79,6 +79,9 @@ enum Command {
     Deliver(deliver::Options),
     #[cfg(feature = "embedded")]
     /// Act as a proplet: ask for a module, assemble it, verify it
+    ///
+    /// A module that nothing was told to verify it by is written all the same, with a warning that --quiet does not silence;
+    /// --digest makes sure.
     Request(request::Options),
     /// Look at what a reference leads to, and at what would be sent
     Inspect(inspect::Options),

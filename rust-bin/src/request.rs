@@ -39,7 +39,7 @@ pub(crate) struct Options {
     /// What to ask for
     #[arg(value_name = "REF")]
     reference: String,
-    /// Where to write the module; standard output if not given. What could not be verified is written too, with a warning
+    /// Where to write the module; standard output if not given
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// How long to wait for the module
@@ -102,9 +102,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
         options.verbosity.say(&format!("{written}, verified"));
     } else {
         // Who wants quiet does not want to miss this.
-        output::say(&format!(
-            "warning: {written}, not verified: no proxy told what it should be, and --digest did not"
-        ));
+        output::say(&format!("warning: {written}, not verified: no proxy told its digest, and --digest gave none"));
     }
     Ok(exit::SUCCESS)
 }

@@ -92,6 +92,15 @@ impl Pull<'_> {
         Ok(Inspected { root, chosen, shape, layer, title, digest, size, kind, signature })
     }
 
+    /// Whether a layer is not larger than modules may be.
+    pub(super) fn check_size(&self, layer: &Descriptor) -> Result<(), Error> {
+        let limit = self.puller.config.max_module_size;
+        if layer.size > limit {
+            return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
+        }
+        Ok(())
+    }
+
     async fn signature_state(&self, digests: &[Digest]) -> Result<SignatureState, Error> {
         if self.puller.config.verify_keys.is_empty() {
             return Ok(SignatureState::NotChecked);

@@ -104,8 +104,8 @@ async fn a_delivery_joins_what_devices_asked_for() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(5_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
-    let (_relay, address) = relay_before(&mosquitto, 3_000_000).await;
-    let home = Shell::between(&address, registry.host());
+    let (_relay, address) = relay_before(&mosquitto, 1_000_000).await;
+    let home = Shell::between(&address, registry.host()).with("PROXY_CHUNK_SIZE", "64000");
     let daemon = Daemon::start(&home.variables()).await;
     let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
     let (early, late) = (Arc::new(connect(&mosquitto).await), Arc::new(connect(&mosquitto).await));
