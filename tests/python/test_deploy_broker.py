@@ -162,6 +162,7 @@ def test_the_commands_of_the_page_work(tmp_path: Path, guarded: Broker, registry
             (proplets, ["push", tmp_path / "add.wasm", "add:latest"]),
             (proplets, ["request", "add:latest", "-o", tmp_path / "received.wasm"]),
             (operators, ["request", "add:latest", "-o", tmp_path / "again.wasm"]),
+            (operators, ["deliver", "add:latest"]),
         ]
         for env, command in commands:
             ended = run(native, *command, env=env)
