@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, interval, timeout};
 
-use crate::support::daemon::{Daemon, environment};
+use crate::support::daemon::{Daemon, environment, owned};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::endpoint::{failing, fails, get};
 use crate::support::mosquitto::Mosquitto;
@@ -68,6 +68,12 @@ async fn a_port_in_use_ends_the_daemon_before_anything_else() {
     assert!(log.contains(&format!("error: the HTTP endpoint cannot listen on {address}: ")), "{log}");
     assert!(log.contains("hint: set PROXY_HTTP_PORT to"), "{log}");
     assert!(!mosquitto.log().contains("New connection"), "{}", mosquitto.log());
+
+    // An address for documentation (RFC 5737), which no machine has.
+    variables.extend(owned(&[("PROXY_HTTP_HOST", "192.0.2.1")]));
+    let mut daemon = Daemon::spawn(&variables);
+    assert_eq!(daemon.ended().await.code(), Some(1), "{}", daemon.log());
+    assert!(daemon.log().contains("hint: set PROXY_HTTP_HOST to"), "{}", daemon.log());
 
     variables.push(("PROXY_HTTP_PORT", "off".to_owned()));
     let daemon = Daemon::start(&variables).await;

@@ -4,10 +4,11 @@
 //! further ones wait to be accepted. All of it has a thread and a runtime of its own: it answers when the service hangs,
 //! with all threads of its runtime.
 
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::{io, thread};
 
 use axum::Router;
 use axum::body::Body;
@@ -26,6 +27,9 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 /// Connections at once.
@@ -40,6 +44,13 @@ const BUFFER_SIZE: usize = 16 << 10;
 const ACCEPT_DELAY: Duration = Duration::from_millis(100);
 /// How long the service may take to come around before it is taken for dead.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
+/// How long the end waits for answers under way.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What to do if there is no such port, or none for us.
+const PORT_HINT: &str = "set PROXY_HTTP_PORT to another port, to 0 for a free one, or to off";
+/// What to do if there is no such address.
+const HOST_HINT: &str = "set PROXY_HTTP_HOST to an address of this machine, such as 127.0.0.1";
 
 /// A place where requests wait until they are served.
 pub(crate) struct Endpoint {
@@ -53,6 +64,8 @@ struct Shown {
     /// Not kept for this: what the service has to clear up is done when it ends.
     service: Weak<Service>,
     metrics: PrometheusHandle,
+    /// Everything that is done for whoever asks.
+    tasks: TaskTracker,
 }
 
 impl Shown {
@@ -65,8 +78,8 @@ impl Endpoint {
     /// Takes the address.
     ///
     /// # Errors
-    /// What the system says, as a sentence.
-    pub(crate) fn bind(HttpAddress { host, port }: &HttpAddress) -> Result<Self, String> {
+    /// What the system says, as a sentence, and what to do about it.
+    pub(crate) fn bind(HttpAddress { host, port }: &HttpAddress) -> Result<Self, (String, &'static str)> {
         let bound = || {
             let listener = StdListener::bind((host.as_str(), *port))?;
             listener.set_nonblocking(true)?;
@@ -75,39 +88,67 @@ impl Endpoint {
         };
         bound().map_err(|error: io::Error| {
             let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-            format!("the HTTP endpoint cannot listen on {host}:{port}: {error}")
+            let is_port = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied);
+            let message = format!("the HTTP endpoint cannot listen on {host}:{port}: {error}");
+            (message, if is_port { PORT_HINT } else { HOST_HINT })
         })
     }
 
-    /// Answers for as long as the process is there.
+    /// Answers until it is ended.
     ///
     /// # Errors
     /// What the system says if there can be no thread.
-    pub(crate) fn serve(self, service: &Arc<Service>, metrics: PrometheusHandle) -> io::Result<()> {
+    pub(crate) fn serve(self, service: &Arc<Service>, metrics: PrometheusHandle) -> io::Result<Serving> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _context = runtime.enter();
             TcpListener::from_std(self.listener)?
         };
         info!(http = %self.address, "listening");
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let router = Router::new()
             .route("/health", get(health))
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(scrape))
-            .with_state(Shown { service: Arc::downgrade(service), metrics });
-        let serving = thread::Builder::new().name("http".into());
-        serving.spawn(move || runtime.block_on(accept(listener, router))).map(drop)
+            .with_state(Shown { service: Arc::downgrade(service), metrics, tasks: tasks.clone() });
+        let stopped = stop.clone();
+        let thread = thread::Builder::new().name("http".into()).spawn(move || {
+            runtime.block_on(async {
+                stopped.run_until_cancelled(accept(listener, router, &tasks)).await;
+                tasks.close();
+                let _ = timeout(END_TIMEOUT, tasks.wait()).await;
+            });
+            // A disk that hangs is left behind.
+            runtime.shutdown_background();
+        })?;
+        Ok(Serving { _stop: stop.drop_guard(), thread })
     }
 }
 
-async fn accept(listener: TcpListener, router: Router) {
+/// The thread that answers; ends when this is dropped.
+pub(crate) struct Serving {
+    _stop: DropGuard,
+    thread: JoinHandle<()>,
+}
+
+impl Serving {
+    /// Closes the port, and waits a moment for answers under way.
+    pub(crate) async fn end(self) {
+        let Self { _stop: stop, thread } = self;
+        drop(stop);
+        // Fails if it panicked, which is logged there.
+        let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router, tasks: &TaskTracker) {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     while let Ok(place) = Arc::clone(&places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
                 let router = router.clone();
-                tokio::spawn(async move {
+                tasks.spawn(async move {
                     answer(stream, router).await;
                     drop(place);
                 });
@@ -128,7 +169,7 @@ async fn answer(stream: TcpStream, router: Router) {
         .keep_alive(false)
         .max_buf_size(BUFFER_SIZE)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match tokio::time::timeout(READ_TIMEOUT + WRITE_TIMEOUT, connection).await {
+    match timeout(READ_TIMEOUT + WRITE_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a connection to the HTTP endpoint broke"),
         Err(_) => debug!("a connection to the HTTP endpoint was too slow"),
@@ -162,7 +203,7 @@ async fn readyz(State(shown): State<Shown>) -> Result<Response, StatusCode> {
 async fn scrape(State(shown): State<Shown>) -> Result<Response, StatusCode> {
     let service = shown.service()?;
     // Whether the registry answers is a metric, too: it is found out for the next time.
-    tokio::spawn(async move { service.readiness().await });
+    shown.tasks.spawn(async move { service.readiness().await });
     Ok(with_type("text/plain; version=0.0.4; charset=utf-8", shown.metrics.render()))
 }
 

@@ -1,7 +1,6 @@
 //! What the daemon tells the service manager (systemd: `sd_notify`), if one listens.
 
 use std::env;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use propeller_proxy::service::Service;
@@ -13,14 +12,17 @@ use tracing::warn;
 const SLACK: Duration = Duration::from_millis(500);
 
 /// Tells that the service runs, how it is connected, and that it stops. It is alive as long as its loop goes around.
-pub(crate) fn keep_told(service: &Service, broker: String, stop: CancellationToken) {
-    if env::var_os("NOTIFY_SOCKET").is_none() {
-        return;
-    }
+pub(crate) fn keep_told(
+    service: &Service,
+    broker: String,
+    stop: CancellationToken,
+) -> impl Future<Output = ()> + Send + use<> {
     let (mut pulse, mut ready) = (service.pulse(), service.ready());
     let ping_interval = sd_notify::watchdog_enabled().map(|limit| limit / 2);
-    let broker: Arc<str> = broker.into();
-    tokio::spawn(async move {
+    async move {
+        if env::var_os("NOTIFY_SOCKET").is_none() {
+            return;
+        }
         let status = |is_up: bool| {
             if is_up { format!("Connected to {broker}") } else { format!("Waiting for {broker}") }
         };
@@ -50,7 +52,7 @@ pub(crate) fn keep_told(service: &Service, broker: String, stop: CancellationTok
             }
         }
         tell("STOPPING=1\nSTATUS=Stopping".into()).await;
-    });
+    }
 }
 
 /// Sends a message, where waiting for its receiver stops nobody.

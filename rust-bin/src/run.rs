@@ -1,9 +1,14 @@
 //! `propeller-proxy run`: the service, and what tells operators how it is doing.
 
+use std::io;
+use std::time::Duration;
+
 use clap::Args;
 use propeller_proxy::config::Config;
 use propeller_proxy::error::Error;
 use propeller_proxy::service::Service;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -13,7 +18,8 @@ use crate::traces::Traces;
 use crate::verbosity::Verbosity;
 use crate::{exit, logging, metrics, notify, settings, shutdown};
 
-const HTTP_HINT: &str = "set PROXY_HTTP_PORT to another port, to 0 for a free one, or to off";
+/// How long the end waits for those who watch over the service.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &[&str] = &[
     "propeller-proxy run",
@@ -53,7 +59,7 @@ pub(crate) async fn run(options: Options) -> u8 {
         None => None,
         Some(address) => match Endpoint::bind(address) {
             Ok(endpoint) => Some(endpoint),
-            Err(message) => return exit::fail(exit::FAILURE, &message, Some(HTTP_HINT)),
+            Err((message, hint)) => return exit::fail(exit::FAILURE, &message, Some(hint)),
         },
     };
     info!(
@@ -83,7 +89,7 @@ pub(crate) async fn run(options: Options) -> u8 {
     }
 }
 
-/// Runs the service, with everything that watches it, until `stop`.
+/// Runs the service, with everything that watches it, until `stop`, which is cancelled also if it ends by itself.
 async fn serve(
     config: Config,
     endpoint: Option<Endpoint>,
@@ -98,11 +104,63 @@ async fn serve(
     if let Some(traces) = traces {
         traces.name(service.instance_id());
     }
+    let mut watchers = JoinSet::new();
+    let mut serving = None;
     if let Some((endpoint, metrics)) = endpoint {
+        watchers.spawn(metrics::keep_up(metrics.clone(), stop.clone()));
         let served = endpoint.serve(&service, metrics);
-        served.map_err(|error| Error::Setup { object: "HTTP endpoint".into(), detail: error.to_string() })?;
+        let failed = |error: io::Error| Error::Setup { object: "HTTP endpoint".into(), detail: error.to_string() };
+        serving = Some(served.map_err(failed)?);
     }
-    notify::keep_told(&service, broker, stop.clone());
+    watchers.spawn(notify::keep_told(&service, broker, stop.clone()));
     info!(instance_id = service.instance_id(), "ready to connect");
-    service.run(stop).await
+    let end = service.run(stop.clone()).await;
+    stop.cancel();
+    let ended = async {
+        if let Some(serving) = serving {
+            serving.end().await;
+        }
+        while watchers.join_next().await.is_some() {}
+    };
+    let _ = timeout(END_TIMEOUT, ended).await;
+    end
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use propeller_proxy::config::{HttpAddress, Sources};
+    use propeller_proxy::embedded::broker::{Access, Broker};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    /// As in an interpreter that runs the command line more than once.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn it_can_be_run_again_in_the_same_process() {
+        let (broker, folder) = (Broker::start(Access::Anonymous).await.unwrap(), tempfile::tempdir().unwrap());
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        for _ in 0..2 {
+            let config = Config::load(&Sources::of_variables(|name| match name {
+                "PROXY_MQTT_ADDRESS" => Some(broker.address().into()),
+                "PROXY_REGISTRY_URL" | "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => Some("x".into()),
+                "PROXY_CACHE_DIR" | "PROXY_STATE_DIR" => Some(folder.path().join(name).into()),
+                _ => None,
+            }));
+            let endpoint = Endpoint::bind(&HttpAddress { host: "127.0.0.1".into(), port });
+            let (endpoint, stop) = (endpoint.map_err(|(message, _)| message).unwrap(), CancellationToken::new());
+            let running = tokio::spawn(serve(config.unwrap(), Some(endpoint), None, stop.clone()));
+            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            let mut scrape = String::new();
+            stream.read_to_string(&mut scrape).await.unwrap();
+            assert!(scrape.contains("\npropeller_proxy_build_info{"), "{scrape}");
+            stop.cancel();
+            running.await.unwrap().unwrap();
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap_err();
+        }
+        broker.stop().await;
+    }
 }
