@@ -60,7 +60,10 @@ async fn a_delivery_is_one_trace() {
     }
     for (span, key) in [(sent, "size"), (sent, "total_chunks"), (sent, "requests"), (received.span("fetch"), "size")] {
         let value = span.attributes.iter().find(|attribute| attribute.key == key).and_then(|found| found.value.clone());
-        assert!(matches!(value.and_then(|value| value.value), Some(Value::IntValue(_))), "{key} is no number: {span:?}");
+        assert!(
+            matches!(value.and_then(|value| value.value), Some(Value::IntValue(_))),
+            "{key} is no number: {span:?}"
+        );
     }
     assert!(sent.events.iter().any(|event| event.name == "delivered"), "{:?}", sent.events);
 
