@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::header::{CONTENT_RANGE, HeaderValue, RANGE};
+use reqwest::header::{HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::Semaphore;
 use tracing::warn;
@@ -27,7 +27,7 @@ use self::auth::{Access, Authorizations, Challenge, fingerprint};
 use self::credentials::Keychain;
 pub use self::progress::Progress;
 use self::retry::{Failure, Patience, retrying};
-use self::transport::{Body, Call, Transport, shown};
+use self::transport::{Body, Call, Transport, continues, shown};
 use crate::blob::{Blob, Descriptor, Digest};
 use crate::config::{Credentials, Mirror, RegistryConfig, Scheme};
 use crate::error::{Detail, Error};
@@ -392,13 +392,4 @@ impl Repository<'_> {
 /// The digest that the registry says the manifest has.
 fn content_digest(response: &Response) -> Option<Digest> {
     response.headers().get("docker-content-digest")?.to_str().ok()?.parse().ok()
-}
-
-/// Whether a partial answer is the rest from `offset` (RFC 9110, section 14.4).
-fn continues(response: &Response, offset: u64, size: u64) -> bool {
-    let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-    let Some((range, total)) = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('/')) else {
-        return false;
-    };
-    range == format!("{offset}-{}", size.saturating_sub(1)) && (total == "*" || total == size.to_string())
 }

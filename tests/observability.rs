@@ -112,8 +112,10 @@ async fn readiness_follows_the_registry() {
     // What a delivery finds out is known at once.
     way.refuse(true);
     way.cut().await;
-    site.refuses("add", "registry-unreachable").await;
+    site.refuses("canary", "registry-unreachable").await;
     assert_eq!(failing(&http).await, ["registry".to_owned()].into());
+    let (_, said) = get(&format!("{http}/readyz")).await;
+    assert!(!said.contains("canary"), "{said}");
 
     let silent = Relay::start(registry.host()).await;
     silent.stall(true);
@@ -122,6 +124,15 @@ async fn readiness_follows_the_registry() {
     let begin = Instant::now();
     assert_eq!(failing(&http).await, ["registry".to_owned()].into());
     assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn a_registry_that_is_not_to_be_asked_is_not() {
+    let site = Site::start("127.0.0.1:1", &[("PROXY_PULL_POLICY", "never")]).await;
+    let http = site.daemon().http().await;
+    fails(&http, &[], DEADLINE).await;
+    assert!(get(&format!("{http}/readyz")).await.1.contains(" is not asked (PROXY_PULL_POLICY=never)"));
+    assert!(!get(&format!("{http}/metrics")).await.1.contains("propeller_proxy_registry_up "));
 }
 
 /// Folders that are gone cannot be written to, not even by root.

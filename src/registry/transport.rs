@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, RANGE, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION, RANGE,
+    RETRY_AFTER,
 };
 use reqwest::redirect::Policy as Redirects;
 use reqwest::{Client, Method, Response, StatusCode, Url};
@@ -227,6 +228,15 @@ pub(super) fn location(response: &Response) -> Result<Url, Failure> {
     // User information in a URL would become credentials.
     let _ = next.set_username("").and(next.set_password(None));
     Ok(next)
+}
+
+/// Whether a partial answer is the rest from `offset` (RFC 9110, section 14.4).
+pub(super) fn continues(response: &Response, offset: u64, size: u64) -> bool {
+    let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    let Some((range, total)) = range.and_then(|range| range.strip_prefix("bytes ")?.split_once('/')) else {
+        return false;
+    };
+    range == format!("{offset}-{}", size.saturating_sub(1)) && (total == "*" || total == size.to_string())
 }
 
 /// The body of a response: at most so many bytes, and no slower than the least pace.

@@ -108,3 +108,30 @@ fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
     transaction.commit()?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::read;
+    use super::*;
+    use crate::clock::Time;
+
+    #[test]
+    fn what_could_not_be_written_is_written_when_it_can_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing");
+        let mut writer = Writer { folder: missing.clone(), database: None, failure: Arc::default() };
+        let mut batch = vec![Change::Present(Time(7))];
+        for _ in 0..2 {
+            batch.push(Change::Again);
+            writer.write(&mut batch);
+            assert!(matches!(batch[..], [Change::Present(Time(7))]), "{batch:?}");
+            assert!(lock(&writer.failure).is_some());
+        }
+        fs::create_dir(&missing).unwrap();
+        writer.write(&mut batch);
+        assert!(batch.is_empty() && lock(&writer.failure).is_none());
+        assert_eq!(read(&writer.database.unwrap()).unwrap().present, Some(Time(7)));
+    }
+}
