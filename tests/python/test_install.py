@@ -92,5 +92,5 @@ def test_the_source_distribution_is_complete(tmp_path: Path) -> None:
     for name in ("Cargo.lock", "LICENSE", "README.md", "python/propeller_proxy/py.typed", "src/lib.rs"):
         assert (folder / name).is_file(), name
     manifest = folder / "python" / "Cargo.toml"
-    command = ["cargo", "metadata", "--locked", "--offline", "--format-version", "1", "--manifest-path", str(manifest)]
+    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--manifest-path", str(manifest)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
