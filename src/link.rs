@@ -8,6 +8,7 @@ mod net;
 mod options;
 mod outage;
 mod probe;
+mod publisher;
 mod receipt;
 mod refusal;
 
@@ -18,17 +19,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, Packet, PublishOptions, QoS, StateError, SubAck, SubscribeFilter,
-    SubscribeReasonCode,
+    AsyncClient, ConnectionError, Event, EventLoop, Packet, StateError, SubAck, SubscribeFilter, SubscribeReasonCode,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::options::qos;
 pub use self::options::{LinkOptions, Retries, Session, Subscription, Will};
 use self::outage::Outage;
 pub use self::probe::check;
+pub use self::publisher::{Acknowledgement, Publisher};
 use self::receipt::Pending;
 pub use self::receipt::Receipt;
 use crate::config::{BrokerAddress, MqttConfig};
@@ -43,17 +45,6 @@ const REFUSED_DELAY: Duration = Duration::from_secs(5);
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(750);
 /// Round trips to the broker, after a session was resumed, in which it may deliver what it kept.
 const MAX_SETTLING_ROUNDS: u32 = 100;
-
-/// What became of a published message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acknowledgement {
-    /// The broker has it (QoS 0: it is written).
-    Received,
-    /// The connection ended before that; it has to be published again.
-    Lost,
-    /// The link is closed.
-    LinkClosed,
-}
 
 /// A message as it arrives.
 #[derive(Debug)]
@@ -79,41 +70,6 @@ pub struct Health {
     pub connections: u64,
     /// How long it was down before that.
     pub outage: Duration,
-}
-
-/// Publishes over a link; cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Publisher {
-    client: AsyncClient,
-    qos: QoS,
-    health: watch::Receiver<Health>,
-}
-
-impl Publisher {
-    /// Waits until the link is up. What is published before would stand in the way of its subscription.
-    pub async fn ready(&self) {
-        // The other end is gone when the link is closed, which publishing tells.
-        let _ = self.health.clone().wait_for(|health| health.is_up).await;
-    }
-
-    /// Queues `payload` on `topic`, not retained, and returns the wait for its acknowledgement.
-    ///
-    /// Waits itself only while [`LinkOptions::queue`] messages are queued.
-    pub async fn publish(&self, topic: &str, payload: Bytes) -> impl Future<Output = Acknowledgement> + Send + 'static {
-        let queued = self.client.publish_tracked(topic, payload, PublishOptions::new(self.qos)).await;
-        async move {
-            let Ok(notice) = queued else { return Acknowledgement::LinkClosed };
-            match notice.wait_async().await {
-                Ok(_) => Acknowledgement::Received,
-                Err(_) => Acknowledgement::Lost,
-            }
-        }
-    }
-
-    /// Queues `payload` on `topic` at QoS 1, to be sent when the link is up. Returns whether there was room.
-    pub fn post(&self, topic: &str, payload: Bytes, retain: bool) -> bool {
-        self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtLeastOnce).retain(retain)).is_ok()
-    }
 }
 
 /// A connection to the broker that keeps itself up.
@@ -198,14 +154,6 @@ impl Drop for Link {
 
 fn setup(error: &impl ToString) -> Error {
     Error::Setup { object: "MQTT client".into(), detail: error.to_string() }
-}
-
-fn qos(number: u8) -> QoS {
-    match number {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    }
 }
 
 /// Drives the connection.

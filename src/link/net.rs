@@ -10,7 +10,8 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tracing::warn;
 
-use super::{LinkOptions, Session, qos, setup};
+use super::options::qos;
+use super::{LinkOptions, Session, setup};
 use crate::config::{BrokerAddress, MqttConfig, MqttTls};
 use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rumqttc::QoS;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -113,4 +114,13 @@ impl Retries {
     pub const EAGER: Self = Self { first: Duration::from_millis(10), longest: Duration::from_millis(150) };
     /// Of a device: it tries 1, 3, 7, 15, 31, 63 s after the loss.
     pub const STOCK: Self = Self { first: Duration::from_secs(1), longest: Duration::from_secs(32) };
+}
+
+/// The library's name of a quality of service.
+pub(super) fn qos(number: u8) -> QoS {
+    match number {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
 }
