@@ -1,5 +1,6 @@
 //! The one error of a delivery: what happened, to which object, on whose side, and what to do.
 
+mod cause;
 mod class;
 mod hint;
 
@@ -9,6 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::cause::cause;
+pub use self::cause::causes;
 pub use self::class::{Class, Side, Stage};
 use crate::config::BrokerAddress;
 
@@ -345,8 +348,9 @@ impl Detail {
     }
 }
 
-/// What a log can hold of a text from elsewhere: no control characters, and no more than so many characters.
-pub(crate) fn printable(text: &str, max_chars: usize) -> String {
+/// What a log or a terminal can hold of a text from elsewhere: no control characters, and no more than so many characters.
+#[must_use]
+pub fn printable(text: &str, max_chars: usize) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max_chars).collect()
 }
 

@@ -36,7 +36,7 @@ fn try_making_files(folder: &Path) -> Result<(), Error> {
         if !nearest.metadata()?.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
-        tempfile::tempfile_in(nearest).and_then(|mut file| io::Write::write_all(&mut file, b"x"))
+        store::try_writing(nearest)
     };
     write().map_err(|source| Error::disk(folder, source))
 }

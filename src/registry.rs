@@ -96,7 +96,7 @@ impl Registry {
         let contact = contact::probe();
         Ok(Self {
             transport: Transport::new(config, policy.clone(), contact.clone())?,
-            root: contact::root(config),
+            root: contact::root(&config.url).ok(),
             contact,
             policy,
             keychain: Keychain::new(config),

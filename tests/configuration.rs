@@ -9,13 +9,11 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use propeller_proxy::config::{
-    Config, ConfigError, Credentials, FILE_SUFFIX, LogLevel, Part, PullPolicy, SETTINGS, Scheme, Setting, Sources,
-};
+use propeller_proxy::config::{Config, ConfigError, Credentials, LogLevel, PullPolicy, SETTINGS, Scheme, Sources};
 use secrecy::ExposeSecret as _;
 
 use crate::support::daemon::Daemon;
-use crate::support::generated;
+use crate::support::{configuration_page, generated};
 
 /// The least that is needed, overlaid with `variables`.
 fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -414,39 +412,7 @@ async fn the_daemon_reports_every_problem_and_ends_with_78() {
 /// `docs/configuration.md` is what the settings say of themselves; `UPDATE_DOCS=1` writes it anew.
 #[test]
 fn the_docs_list_every_setting() {
-    generated("docs/configuration.md", &reference());
-}
-
-/// The page of all settings.
-fn reference() -> String {
-    let code = |text: &str| format!("`{text}`");
-    let setting = |setting: &&Setting| {
-        let name = setting.names[0];
-        let aliases: Vec<_> = setting.names[1..].iter().chain(setting.old_names).map(|name| code(name)).collect();
-        let keys: Vec<_> = setting.keys().map(|key| code(&key)).collect();
-        let rows = [
-            ("Flag", Some(code(&format!("--{}", setting.flag())))),
-            ("Key in the file", Some(keys.join(", ")).filter(|_| name != "PROXY_CONFIG_FILE")),
-            (
-                "From a file",
-                setting
-                    .secret
-                    .then(|| format!("`{name}{FILE_SUFFIX}`, `{}_file`", setting.keys().next().unwrap_or_default())),
-            ),
-            ("Also", Some(aliases.join(", ")).filter(|aliases| !aliases.is_empty())),
-            ("Default", setting.default.map(code)),
-            ("Accepts", Some(setting.accepts.replace('*', "\\*").replace('[', "\\["))),
-        ];
-        let rows: String =
-            rows.into_iter().filter_map(|(title, value)| Some(format!("- {title}: {}\n", value?))).collect();
-        format!("### {name}\n\n{}\n\n{rows}\n", setting.help)
-    };
-    let part = |part: &Part| {
-        let settings: String = SETTINGS.iter().filter(|setting| setting.part == *part).map(setting).collect();
-        format!("## {}\n\n{settings}", part.title())
-    };
-    let parts: String = Part::ALL.iter().map(part).collect();
-    format!("{}\n\n{}\n", include_str!("support/configuration.md").trim_end(), parts.trim_end())
+    generated("docs/configuration.md", &configuration_page::page());
 }
 
 /// `docs/errors.md` lists every error code and no other.

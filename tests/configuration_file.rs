@@ -1,45 +1,42 @@
 //! Settings from flags, the environment and a configuration file, as the binary reads them.
 
 use std::fs;
-use std::path::Path;
-use std::process::Output;
 
+use insta::assert_snapshot;
 use propeller_proxy::topic::Layout;
 use serde_json::Value;
-use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::support::cli::{Ran, Shell};
 use crate::support::daemon::{BINARY, Daemon};
 use crate::support::docker_registry::DockerRegistry;
 use crate::support::mosquitto::{Mosquitto, Options};
-use crate::support::{path, proplet, wasm_of_size, write};
+use crate::support::{proplet, wasm_of_size, write};
 
 const REQUIRED: &str = "[proxy]\ndomain_id = \"d\"\nchannel_id = \"c\"\nregistry_url = \"localhost:5000\"\n";
 
-/// A working directory, perhaps with a `config.toml`.
-struct Place(TempDir);
+/// A shell in a directory with a `config.toml`.
+struct Place(Shell);
 
 impl Place {
     fn with(config: &str) -> Self {
-        let place = Self(tempfile::tempdir().expect("a folder"));
+        let place = Self(Shell::new());
         place.write("config.toml", config);
         place
     }
 
     fn write(&self, name: &str, text: &str) -> String {
-        write(self.0.path(), name, text)
+        write(&self.0.path(""), name, text)
     }
 
-    async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-        let mut command = Command::new(BINARY);
-        command.args(arguments).env_clear().envs(variables.iter().copied()).current_dir(self.0.path());
-        command.output().await.expect("run the binary")
+    async fn run(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        self.0.run_with(arguments, variables).await
     }
 
     /// What `config` says of a setting: its value, the kind of its origin, and by what it was given.
     async fn explains(&self, name: &str, arguments: &[&str], variables: &[(&str, &str)]) -> [Value; 3] {
         let output = self.run(&[&["config", "--format", "json"], arguments].concat(), variables).await;
-        let rows: Vec<Value> = serde_json::from_slice(&output.stdout).expect("JSON");
+        let Value::Array(rows) = output.json() else { panic!("{output:?}") };
         let row = rows.into_iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{name} is not listed"));
         ["value", "origin", "given_by"].map(|field| row[field].clone())
     }
@@ -47,13 +44,20 @@ impl Place {
     /// The problems that make a configuration unusable.
     async fn problems(&self, arguments: &[&str], variables: &[(&str, &str)]) -> String {
         let output = self.run(&[&["config"], arguments].concat(), variables).await;
-        assert_eq!(output.status.code(), Some(78), "{}", text(&output.stderr));
-        text(&output.stderr)
+        output.ended(78).stderr
     }
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+/// One setting from each place, one that is wrong, and a secret.
+#[tokio::test]
+async fn what_is_in_force_is_printed_with_where_it_comes_from() {
+    let place = Place::with(&format!("{REQUIRED}client_id = \"proxy\"\napi_key = \"secret\"\n"));
+    let folders = [("PROXY_CACHE_DIR", "/cache"), ("PROXY_STATE_DIR", "/state")];
+    let variables = [&folders[..], &[("PROXY_MQTT_QOS", "1"), ("PROXY_CHUNK_SISE", "1")]].concat();
+    let output = place.run(&["config", "--chunk-size", "64KiB"], &variables).await.ended(0);
+    assert_snapshot!("config", output.shown(&[]));
+    let output = place.run(&["config", "--mqtt-qos", "3"], &[]).await.ended(78);
+    assert_snapshot!("config_wrong", output.stderr);
 }
 
 #[tokio::test]
@@ -116,7 +120,7 @@ async fn what_a_file_cannot_mean_is_told() {
     for (name, value) in [("PROXY_DOMAIN_ID", "1.10"), ("PROXY_CHANNEL_ID", "7"), ("PROXY_CHUNK_SIZE", "64000")] {
         assert_eq!(place_of_numbers.explains(name, &[], &[]).await[0], value);
     }
-    assert!(place.run(&["config"], &[]).await.status.success());
+    assert!(place.run(&["config"], &[]).await.status == Some(0));
 }
 
 #[tokio::test]
@@ -124,9 +128,9 @@ async fn a_secret_may_be_in_a_file_and_is_not_shown() {
     let place = Place::with(&format!("{REQUIRED}client_id = \"proxy\"\nclient_key_file = \"key\"\n"));
     let key = place.write("key", "canary-secret\n");
     let output = place.run(&["config"], &[]).await;
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("PROXY_CLIENT_KEY=***"), "{}", text(&output.stdout));
-    assert!(!text(&output.stdout).contains("canary"), "{}", text(&output.stdout));
+    assert_eq!(output.status, Some(0), "{output:?}");
+    assert!(output.text().contains("PROXY_CLIENT_KEY=***"), "{}", output.text());
+    assert!(!output.text().contains("canary"), "{}", output.text());
     let given = place.explains("PROXY_CLIENT_KEY", &["--client-key-file", &key], &[]).await;
     assert_eq!(given, ["***", "flag", "--client-key-file"]);
     let given = place.explains("PROXY_CLIENT_KEY", &[], &[("PROXY_CLIENT_KEY_FILE", &key)]).await;
@@ -143,15 +147,15 @@ async fn a_secret_may_be_in_a_file_and_is_not_shown() {
     let problems = place.problems(&[], &[("PROXY_CLIENT_KEY_FILE", &empty)]).await;
     assert!(problems.contains("which is empty"), "{problems}");
     let secret = place.run(&["config", "--client-key", "canary"], &[]).await;
-    assert_eq!(secret.status.code(), Some(2), "a secret on the command line");
+    assert_eq!(secret.status, Some(2), "a secret on the command line");
 }
 
 #[tokio::test]
 async fn a_variable_that_is_no_setting_is_told_and_ignored() {
     let place = Place::with(REQUIRED);
     let output = place.run(&["config"], &[("PROXY_MQTT_ADRESS", "x"), ("PROXY_SOMETHING_ELSE", "y")]).await;
-    assert!(output.status.success());
-    let said = text(&output.stderr);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    let said = output.stderr;
     assert!(said.contains("PROXY_MQTT_ADRESS is no setting; did you mean PROXY_MQTT_ADDRESS?"), "{said}");
     assert!(said.contains("PROXY_SOMETHING_ELSE is no setting, and is ignored"), "{said}");
 }
@@ -162,8 +166,8 @@ async fn what_a_command_does_not_need_is_not_looked_at() {
     let place = Place::with(REQUIRED);
     let unreadable = [("PROXY_CLIENT_KEY_FILE", "/nowhere"), ("PROXY_CLIENT_ID", "proxy")];
     let output = place.run(&["inspect", "add", "--registry-url", "http://127.0.0.1:1"], &unreadable).await;
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("no complete answer from http://127.0.0.1:1"), "{}", text(&output.stderr));
+    assert_eq!(output.status, Some(1), "{output:?}");
+    assert!(output.stderr.contains("no complete answer from http://127.0.0.1:1"), "{}", output.stderr);
 }
 
 /// Keys and tokens where they do not belong, and passwords within addresses, are masked as secrets are.
@@ -171,7 +175,7 @@ async fn what_a_command_does_not_need_is_not_looked_at() {
 async fn what_may_be_a_password_in_an_address_is_not_shown() {
     let place = Place::with(REQUIRED);
     let output = place.run(&["config", "--registry-url", "https://ada:canary@localhost:5000"], &[]).await;
-    let all = text(&output.stdout) + &text(&output.stderr);
+    let all = output.shown(&[]);
     assert!(all.contains("https://***@localhost:5000") && !all.contains("canary"), "{all}");
     for (name, value) in [
         ("PROXY_OTEL_URL", "https://h/v1/traces?api-key=canary"),
@@ -179,7 +183,7 @@ async fn what_may_be_a_password_in_an_address_is_not_shown() {
         ("PROXY_MQTT_TLS_CLIENT_KEY", "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----"),
     ] {
         let output = place.run(&["config"], &[(name, value)]).await;
-        let all = text(&output.stdout) + &text(&output.stderr);
+        let all = output.shown(&[]);
         assert!(all.contains(name) && !all.contains("canary"), "{all}");
     }
 }
@@ -209,7 +213,7 @@ async fn what_was_written_for_the_original_starts_ours_unchanged() {
             ("PROXY_REGISTRY_URL", registry.host().to_owned()),
         ];
         let mut command = Command::new(BINARY);
-        command.current_dir(place.0.path());
+        command.current_dir(place.0.path(""));
         let daemon = Daemon::spawn_by(command, &variables);
         daemon.logged("\"subscribed\"").await;
         let proplet = proplet::connect_as(&broker, Layout::Plain, 2, Some(("p", "p-key"))).await;
@@ -224,9 +228,9 @@ async fn a_usual_file_of_another_program_is_left_alone() {
     let place = Place::with("[server]\nport = 1\n");
     let output =
         place.run(&["config", "--domain-id", "d", "--channel-id", "c", "--registry-url", "localhost"], &[]).await;
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    fs::remove_file(Path::new(path(place.0.path())).join("config.toml")).expect("remove the file");
+    assert_eq!(output.status, Some(0), "{output:?}");
+    fs::remove_file(place.0.path("config.toml")).expect("remove the file");
     let output =
         place.run(&["config", "--domain-id", "d", "--channel-id", "c", "--registry-url", "localhost"], &[]).await;
-    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(output.status, Some(0), "{output:?}");
 }

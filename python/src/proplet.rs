@@ -6,7 +6,6 @@ use std::time::Duration;
 use propeller_proxy::blob::Digest;
 use propeller_proxy::config::{Config, MqttConfig};
 use propeller_proxy::embedded::proplet::{self, Assembled, Reception, SeenChunk, Wish};
-use propeller_proxy::error::Error;
 use propeller_proxy::link::Acknowledgement;
 use propeller_proxy::sync::lock;
 use propeller_proxy::topic::{Channel, Layout, is_topic_level};
@@ -50,10 +49,7 @@ impl Inner {
     }
 
     async fn start(&self) -> Result<(), Failure> {
-        let waited = self.mqtt.timeout;
-        let connecting = proplet::Proplet::connect(&self.mqtt, &self.channel, self.layout);
-        let unreachable = Error::no_broker_within(&self.mqtt.address, waited);
-        let proplet = tokio::time::timeout(waited, connecting).await.unwrap_or(Err(unreachable))?;
+        let proplet = proplet::Proplet::connect(&self.mqtt, &self.channel, self.layout).await?;
         *self.slot() = Some(Arc::new(Connected { proplet, closed: CancellationToken::new() }));
         Ok(())
     }

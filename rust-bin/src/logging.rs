@@ -1,6 +1,5 @@
 //! The log on standard error: for people, or one JSON object a line. And where traces branch off.
 
-use std::env;
 use std::io::{self, IsTerminal};
 
 use opentelemetry_sdk::trace::SdkTracer;
@@ -11,6 +10,8 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+use crate::output::is_coloured;
 
 /// Starts the log. The libraries below us are heard only when something is wrong: their lower levels may hold headers.
 /// What `tracer` traces is ours alone, whatever the level of the log.
@@ -33,8 +34,7 @@ pub(crate) fn start(level: LogLevel, format: LogFormat, tracer: Option<SdkTracer
         LogFormat::Json => false,
     };
     let lines = if is_pretty {
-        let is_coloured = io::stderr().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(is_coloured).boxed()
+        fmt::layer().with_writer(io::stderr).with_target(false).with_ansi(is_coloured(&io::stderr())).boxed()
     } else {
         fmt::layer()
             .with_writer(io::stderr)

@@ -4,6 +4,7 @@ use std::env;
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
 use clap::ValueEnum;
+use propeller_proxy::error;
 use serde::Serialize;
 use tokio::task::block_in_place;
 
@@ -61,7 +62,7 @@ fn escaped(json: &str) -> String {
 
 /// A text from elsewhere without what a terminal would obey.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    error::printable(text, usize::MAX)
 }
 
 /// So many chunks, in words.

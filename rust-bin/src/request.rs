@@ -83,9 +83,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     let channel = channel::choose(&channels, options.channel.as_deref())?;
     let output = file.map(|file| block_in_place(|| Output::open(file))).transpose().map_err(unwritable)?;
     let assembled = async {
-        let connecting = Proplet::connect(&mqtt, &channel, options.layout.into());
-        let connected = tokio::time::timeout(mqtt.timeout, connecting).await;
-        let proplet = connected.unwrap_or_else(|_| Err(Error::no_broker_within(&mqtt.address, mqtt.timeout)))?;
+        let proplet = Proplet::connect(&mqtt, &channel, options.layout.into()).await?;
         let assembled = obtain(&proplet, &options).await;
         proplet.close().await;
         Ok(assembled?)

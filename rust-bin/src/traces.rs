@@ -20,6 +20,7 @@ use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, SpanData, SpanExporter,
 };
 use propeller_proxy::config::OperationConfig;
+use propeller_proxy::error::causes;
 use propeller_proxy::sync::lock;
 use propeller_proxy::tls;
 use tokio::runtime::Handle;
@@ -186,15 +187,4 @@ async fn send(http: reqwest::Client, request: Request<Bytes>) -> Result<Response
     };
     // The URL may hold a secret.
     sent.await.map_err(reqwest::Error::without_url)
-}
-
-/// An error and its causes on one line.
-fn causes(error: &reqwest::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
 }

@@ -89,7 +89,7 @@ impl Proplet {
     /// Connects and subscribes to the answers of one layout of `channel`.
     ///
     /// # Errors
-    /// [`Error::BrokerRefused`], [`Error::Setup`].
+    /// As [`Link::established`].
     pub async fn connect(mqtt: &MqttConfig, channel: &Channel, layout: Layout) -> Result<Self, Error> {
         let subscribe = |role, is_required| {
             let filter = channel.topic(layout, role);
@@ -114,7 +114,7 @@ impl Proplet {
         let (count, messages) = counter::channel(0);
         let listener = Arc::clone(&heard);
         let status_topic = channel.topic(layout, Role::Status);
-        let mut link = Link::open(mqtt, options, move |message: Message<'_>| {
+        let hear = move |message: Message<'_>| {
             if message.topic == status_topic {
                 lock(&listener).hear_status(&message.payload);
             } else {
@@ -122,13 +122,8 @@ impl Proplet {
                 lock(&listener).hear(chunk);
             }
             count.send_modify(|count| *count += 1);
-        })?;
-        let mut health = link.health();
-        tokio::select! {
-            end = link.ended() => end?,
-            // It fails when the link has ended, which says why.
-            Ok(_) = health.wait_for(|health| health.is_up) => {}
-        }
+        };
+        let link = Link::established(mqtt, options, hear).await?;
         Ok(Self { link, request_topic: channel.topic(layout, Role::Request), heard, messages })
     }
 

@@ -1,17 +1,14 @@
 //! Whether a connection failed for a reason that waiting does not mend.
 
-use std::error::Error as StdError;
-use std::io;
-
 use rumqttc::{ConnectReturnCode, ConnectionError};
 use rustls::{AlertDescription, Error as TlsError};
 
 use crate::config::BrokerAddress;
-use crate::error::Error;
+use crate::error::{Error, cause};
 
 /// The error, if the broker refused the connection, or a certificate is not trusted.
 pub(super) fn of(address: &BrokerAddress, error: &ConnectionError) -> Option<Error> {
-    if let Some(detail) = distrust(error) {
+    if let Some(detail) = cause(error).and_then(distrust) {
         return Some(Error::BrokerUntrusted { object: address.to_string(), detail });
     }
     let ConnectionError::ConnectionRefused(code) = error else { return None };
@@ -26,22 +23,7 @@ pub(super) fn of(address: &BrokerAddress, error: &ConnectionError) -> Option<Err
 }
 
 /// What is wrong with a certificate, if that is why the connection failed.
-fn distrust(error: &ConnectionError) -> Option<String> {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<TlsError>() {
-            return describe(error);
-        }
-        // An I/O error has no source but what it was made of.
-        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        };
-    }
-    None
-}
-
-fn describe(error: &TlsError) -> Option<String> {
+fn distrust(error: &TlsError) -> Option<String> {
     match error {
         TlsError::InvalidCertificate(reason) => Some(format!("its certificate is not trusted: {reason}")),
         TlsError::AlertReceived(

@@ -6,15 +6,15 @@ use std::sync::atomic::AtomicBool;
 
 use http_auth::ChallengeRef;
 use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, Response, StatusCode};
 
 use super::auth::Access;
 use super::retry::Failure;
 use super::transport::{self, Call};
-use super::{Endpoint, Registry, Repository};
+use super::{Endpoint, Registry, Repository, contact};
 use crate::config::{Credentials, RegistryUrl};
 use crate::error::Error;
-use crate::reference::{Reference, Version, api_host};
+use crate::reference::{Reference, Version};
 
 impl Registry {
     /// Asks the registry at `url` for the version of its API, once and with the credentials for it, and returns what it
@@ -25,10 +25,8 @@ impl Registry {
     /// token service that is not trusted, [`Error::Credentials`].
     pub async fn check(&self, url: &RegistryUrl) -> Result<String, Error> {
         let RegistryUrl { scheme, host, prefix, .. } = url;
-        let api = format!("{scheme}://{}/v2/", api_host(host));
-        let unusable =
-            |error: url::ParseError| Error::RegistryUnreachable { object: api.clone(), detail: error.to_string() };
-        let call = Call::new(Method::GET, Url::parse(&api).map_err(unusable)?);
+        let api = contact::root(url)?;
+        let call = Call::new(Method::GET, api.clone());
         let origin = Endpoint {
             host: host.clone(),
             scheme: *scheme,
@@ -67,7 +65,7 @@ impl Registry {
             Error::Unauthorized { detail, .. } => Error::Unauthorized { reference: host.clone(), detail },
             Error::UnknownImage { detail, .. } => {
                 let detail = format!("404 Not Found{detail}; there is no registry at this address");
-                Error::RegistryAnswer { object: api.clone(), detail }
+                Error::RegistryAnswer { object: api.to_string(), detail }
             }
             error => error,
         })?;

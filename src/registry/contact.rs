@@ -8,7 +8,7 @@ use reqwest::{Method, Url};
 use super::retry::Failure;
 use super::transport::{Call, silent};
 use super::{Endpoint, Registry, Repository};
-use crate::config::RegistryConfig;
+use crate::config::RegistryUrl;
 use crate::error::Error;
 use crate::metrics;
 use crate::readiness::{Check, Probe};
@@ -26,8 +26,12 @@ pub(super) fn probe() -> Probe {
 }
 
 /// Where a registry says that it is one (OCI distribution specification, "Determining Support").
-pub(super) fn root(config: &RegistryConfig) -> Option<Url> {
-    Url::parse(&format!("{}://{}/v2/", config.url.scheme, api_host(&config.url.host))).ok()
+///
+/// # Errors
+/// [`Error::RegistryUnreachable`] if its address makes no URL.
+pub(super) fn root(RegistryUrl { scheme, host, .. }: &RegistryUrl) -> Result<Url, Error> {
+    let root = format!("{scheme}://{}/v2/", api_host(host));
+    Url::parse(&root).map_err(|error| Error::RegistryUnreachable { object: root, detail: error.to_string() })
 }
 
 /// What a call has found out: whether there was an answer, and why not. Not what was asked for: who asks for readiness

@@ -1,7 +1,5 @@
 //! HTTP as registries are spoken to: bounded in time, size, pace, redirects and reach.
 
-use std::error::Error as _;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +21,7 @@ use super::proxies::Proxies;
 use super::retry::Failure;
 use crate::blob::Digest;
 use crate::config::RegistryConfig;
-use crate::error::{Detail, Error, Refusal};
+use crate::error::{Detail, Error, Refusal, cause, causes};
 use crate::policy::{Policy, Reach};
 use crate::readiness::Probe;
 use crate::reference::Reference;
@@ -364,30 +362,4 @@ fn denied(url: &Url, reason: String) -> Error {
 pub(super) fn shown(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
-}
-
-/// An error and its causes on one line.
-fn causes(error: &reqwest::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line = format!("{line}: {error}");
-        cause = error.source();
-    }
-    line
-}
-
-/// The cause of this type, in whatever it is wrapped: an I/O error's source is not what it wraps.
-fn cause<T: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&T> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => error.source(),
-        };
-    }
-    None
 }

@@ -124,8 +124,7 @@ def test_readers_can_be_closed_from_another_thread(embedded_parts: Parts, form: 
     with embedded_parts.proxy() as proxy, ThreadPoolExecutor(1) as thread:
         events = proxy.events()
         collected = thread.submit(collect, events, form)
-        while events._job is None and not collected.done():
-            time.sleep(0.001)
+        eventually(lambda: events._job is not None or collected.done())
         events.close()
         collected.result(60)
         assert collect(events, form) == []

@@ -132,7 +132,12 @@ impl Shell {
 
     /// Runs a command to its end.
     pub async fn run(&self, arguments: &[&str]) -> Ran {
-        let output = timeout(DEADLINE, self.command(arguments).output()).await;
+        self.run_with(arguments, &[]).await
+    }
+
+    /// Runs a command with further variables to its end.
+    pub async fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Ran {
+        let output = timeout(DEADLINE, self.command(arguments).envs(variables.iter().copied()).output()).await;
         let output = output.unwrap_or_else(|_| panic!("{arguments:?} goes on")).expect("run the command");
         let stderr = String::from_utf8(output.stderr).expect("text on standard error");
         Ran { status: output.status.code(), stdout: output.stdout, stderr }

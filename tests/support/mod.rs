@@ -7,6 +7,7 @@ pub mod cli;
 pub mod cli_page;
 pub mod client;
 pub mod collector;
+pub mod configuration_page;
 pub mod cosign;
 pub mod daemon;
 pub mod daemons;
