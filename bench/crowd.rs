@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use propeller_proxy::embedded::{proplet::Assemblies, sample};
+use propeller_proxy::device::Assemblies;
+use propeller_proxy::embedded::sample;
 use tokio::time;
 
 use super::module::CHUNK_SIZE;

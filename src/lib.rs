@@ -41,36 +41,17 @@
 //! With the feature `embedded`, the module `embedded` has a broker, a registry and a proplet inside the process, for the
 //! demo, tests and fixtures.
 
-mod archive;
-pub mod artifact;
-pub mod blob;
-pub mod chunk;
-pub mod clock;
 pub mod config;
 pub mod delivery;
 #[cfg(feature = "embedded")]
+pub mod device;
+#[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod error;
-pub mod folder;
-pub mod journal;
-pub mod link;
-mod manifest;
-pub mod metrics;
-pub mod policy;
-pub mod pull;
-pub mod readiness;
-mod recent;
-pub mod reference;
-pub mod registry;
-pub mod request;
+pub mod mqtt;
+pub mod oci;
 pub mod service;
-mod signature;
 pub mod state;
-pub mod status;
-pub mod store;
-pub mod sync;
+pub mod telemetry;
 pub mod tls;
-pub mod topic;
-mod traces;
-pub mod wasm;
-pub mod wire;
+pub mod util;

@@ -5,11 +5,19 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
-use crate::config::ClientIdentity;
 use crate::error::Error;
+
+/// A client certificate with its chain, and its private key.
+#[derive(Debug, Clone)]
+pub struct ClientIdentity {
+    /// The certificate, then those that vouch for it.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key.
+    pub key: Arc<PrivateKeyDer<'static>>,
+}
 
 /// The system's roots, and `more`.
 ///

@@ -4,7 +4,7 @@
 use std::fs;
 
 use propeller_proxy::embedded::sample::{self, ADD};
-use propeller_proxy::wasm::{COMPONENT_PREAMBLE, MODULE_PREAMBLE};
+use propeller_proxy::oci::wasm::{COMPONENT_PREAMBLE, MODULE_PREAMBLE};
 use serde_json::{Value, json};
 
 use crate::support::archives::{Entry, files, gzip, in_halves, tar, zstd, zstd_with_window};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use propeller_proxy::embedded::proplet::Proplet;
+use propeller_proxy::device::Proplet;
 
 use crate::support::client::{ANSWERS, Client, STATUSES};
 use crate::support::daemon::{CHANNEL, DOMAIN};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use propeller_proxy::embedded::proplet::Tally;
+use propeller_proxy::device::Tally;
 
 use crate::support::client::{Client, EVERYTHING, Message};
 use crate::support::daemon::{CHANNEL, DOMAIN};

@@ -9,7 +9,9 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use propeller_proxy::config::{Config, ConfigError, Credentials, LogLevel, PullPolicy, SETTINGS, Scheme, Sources};
+use propeller_proxy::config::{Config, ConfigError, LogLevel, SETTINGS, Sources};
+use propeller_proxy::oci::host::Scheme;
+use propeller_proxy::oci::options::{Credentials, PullPolicy};
 use secrecy::ExposeSecret as _;
 
 use crate::support::daemon::Daemon;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use insta::assert_snapshot;
-use propeller_proxy::topic::Layout;
+use propeller_proxy::mqtt::topic::Layout;
 use serde_json::Value;
 use tokio::process::Command;
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use propeller_proxy::topic::Layout;
+use propeller_proxy::mqtt::topic::Layout;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;

@@ -1,8 +1,8 @@
 //! Modules of all sizes, at every QoS, in both layouts, arrive bit-exact under the assembly rules of stock proplets.
 
 use bytes::Bytes;
-use propeller_proxy::embedded::proplet::{Proplet, Tally};
-use propeller_proxy::topic::Layout;
+use propeller_proxy::device::{Proplet, Tally};
+use propeller_proxy::mqtt::topic::Layout;
 use tokio::process::Command;
 
 use crate::support::daemon::{CHANNEL, DOMAIN, Daemon, environment};

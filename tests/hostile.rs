@@ -7,7 +7,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures_util::future::join_all;
 use propeller_proxy::embedded::sample;
-use propeller_proxy::wasm::MODULE_PREAMBLE;
+use propeller_proxy::oci::wasm::MODULE_PREAMBLE;
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
 use tokio::time;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use propeller_proxy::metrics::{Kind, METRICS};
+use propeller_proxy::util::metrics::{Kind, METRICS};
 use serde_json::Value;
 
 use crate::support::docker_registry::DockerRegistry;

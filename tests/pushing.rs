@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 
 use bytes::Bytes;
-use propeller_proxy::artifact::{Artifact, Shape};
-use propeller_proxy::blob::Digest;
-use propeller_proxy::config::{Config, RegistryConfig, Sources, StoreConfig};
+use propeller_proxy::config::{Config, Sources};
 use propeller_proxy::embedded::sample;
-use propeller_proxy::pull::Puller;
-use propeller_proxy::reference::Reference;
+use propeller_proxy::oci::artifact::{Artifact, Shape};
+use propeller_proxy::oci::digest::Digest;
+use propeller_proxy::oci::options::RegistryOptions;
+use propeller_proxy::oci::pull::Puller;
+use propeller_proxy::oci::reference::Reference;
+use propeller_proxy::oci::store::StoreOptions;
 use tempfile::TempDir;
 
 use crate::support::docker_registry::{Auth, DockerRegistry};
@@ -22,7 +24,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// A client of registries with a store of its own.
 struct Client {
     puller: Puller,
-    registry: RegistryConfig,
+    registry: RegistryOptions,
     _store: TempDir,
 }
 
@@ -36,7 +38,7 @@ impl Client {
             name => variables.iter().find(|(given, _)| *given == name).map(|(_, value)| OsString::from(value)),
         }));
         let registry = config.expect("a configuration of the client").registry;
-        let store = StoreConfig { folder: folder.path().to_owned(), named: true, limit: 1 << 30 };
+        let store = StoreOptions { folder: folder.path().to_owned(), named: true, limit: 1 << 30 };
         let puller = Puller::new(&registry, &store).expect("a client of registries");
         Self { puller, registry, _store: folder }
     }

@@ -1,8 +1,8 @@
 //! Registries with and without authentication and TLS; and failures, which publish nothing and say so.
 
 use futures_util::future::join_all;
-use propeller_proxy::embedded::proplet::Tally;
-use propeller_proxy::topic::Layout;
+use propeller_proxy::device::Tally;
+use propeller_proxy::mqtt::topic::Layout;
 
 use crate::support::docker_registry::{Auth, DockerRegistry};
 use crate::support::faulty_registry::{Fault, FaultyRegistry, Guard};

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use propeller_proxy::embedded::sample;
-use propeller_proxy::topic::Layout;
+use propeller_proxy::mqtt::topic::Layout;
 use serde_json::{Value, json};
 
 use crate::support::Variable;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
-use propeller_proxy::topic::Layout;
+use propeller_proxy::mqtt::topic::Layout;
 use tokio::process::Command;
 use tokio::time::{sleep, timeout};
 

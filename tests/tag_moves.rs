@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use propeller_proxy::embedded::proplet::{Assemblies, Reception};
+use propeller_proxy::device::{Assemblies, Reception};
 use propeller_proxy::embedded::sample;
 
 use crate::support::Variable;

@@ -3,9 +3,9 @@
 use std::num::NonZeroU32;
 
 use fastcdc::v2020::{AVERAGE_MAX, AVERAGE_MIN, FastCDC, MAXIMUM_MAX, MINIMUM_MIN};
-use propeller_proxy::blob::Digest;
-use propeller_proxy::chunk::ChunkPlan;
-use propeller_proxy::wire::Encoder;
+use propeller_proxy::delivery::plan::ChunkPlan;
+use propeller_proxy::mqtt::chunk::Encoder;
+use propeller_proxy::oci::digest::Digest;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;

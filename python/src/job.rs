@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use propeller_proxy::sync::lock;
+use propeller_proxy::util::sync::lock;
 use pyo3::prelude::*;
 use tokio_util::sync::CancellationToken;
 

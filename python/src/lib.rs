@@ -23,9 +23,9 @@ use pyo3::pymodule;
 mod _core {
     use std::ffi::OsString;
 
-    use propeller_proxy::artifact::Shape;
     use propeller_proxy::embedded::sample;
     use propeller_proxy::error::Error;
+    use propeller_proxy::oci::artifact::Shape;
     use pyo3::prelude::*;
     use pyo3::types::PyBytes;
 

@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use propeller_proxy::blob::Digest;
-use propeller_proxy::config::{Config, MqttConfig};
-use propeller_proxy::embedded::proplet::{self, Assembled, Reception, SeenChunk, Wish};
-use propeller_proxy::link::Acknowledgement;
-use propeller_proxy::sync::lock;
-use propeller_proxy::topic::{Channel, Layout, is_topic_level};
+use propeller_proxy::config::Config;
+use propeller_proxy::device::{self, Assembled, Reception, SeenChunk, Wish};
+use propeller_proxy::mqtt::Acknowledgement;
+use propeller_proxy::mqtt::BrokerOptions;
+use propeller_proxy::mqtt::topic::{Channel, Layout, is_topic_level};
+use propeller_proxy::oci::digest::Digest;
+use propeller_proxy::util::sync::lock;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use crate::settings::{Settings, sources};
 pub(crate) struct Proplet(Own<Arc<Inner>>);
 
 struct Inner {
-    mqtt: MqttConfig,
+    mqtt: BrokerOptions,
     channel: Channel,
     layout: Layout,
     connected: Mutex<Option<Arc<Connected>>>,
@@ -35,7 +36,7 @@ struct Inner {
 
 /// What is between one start and its stop.
 struct Connected {
-    proplet: proplet::Proplet,
+    proplet: device::Proplet,
     closed: CancellationToken,
 }
 
@@ -49,7 +50,7 @@ impl Inner {
     }
 
     async fn start(&self) -> Result<(), Failure> {
-        let proplet = proplet::Proplet::connect(&self.mqtt, &self.channel, self.layout).await?;
+        let proplet = device::Proplet::connect(&self.mqtt, &self.channel, self.layout).await?;
         *self.slot() = Some(Arc::new(Connected { proplet, closed: CancellationToken::new() }));
         Ok(())
     }

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use propeller_proxy::config::Config;
 use propeller_proxy::error::Error;
-use propeller_proxy::journal::{Report, Stats};
+use propeller_proxy::mqtt::topic::{App, Channel, Layout};
 use propeller_proxy::service::Service;
-use propeller_proxy::sync::lock;
-use propeller_proxy::topic::{App, Channel, Layout};
+use propeller_proxy::telemetry::events::{Report, Stats};
+use propeller_proxy::util::sync::lock;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::sync::oneshot;

@@ -3,7 +3,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
-use propeller_proxy::reference::{self, Version};
+use propeller_proxy::oci::reference::{self, Version};
 use pyo3::prelude::*;
 
 use crate::failure::Failure;

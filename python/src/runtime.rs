@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use propeller_proxy::sync::lock;
+use propeller_proxy::util::sync::lock;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio_util::sync::CancellationToken;

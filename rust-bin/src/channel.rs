@@ -1,7 +1,7 @@
 //! The one channel that a command is about.
 
 use clap::ValueEnum;
-use propeller_proxy::topic::{ANY, Channel, Channels, Layout, is_topic_level};
+use propeller_proxy::mqtt::topic::{ANY, Channel, Channels, Layout, is_topic_level};
 
 use crate::exit::{Failure, USAGE};
 

@@ -5,11 +5,14 @@ use std::path::Path;
 
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
-use propeller_proxy::config::{Config, RegistryConfig, Sources, StateConfig, StoreConfig};
+use propeller_proxy::config::{Config, Sources};
 use propeller_proxy::error::Error;
-use propeller_proxy::policy::Policy;
-use propeller_proxy::registry::Registry;
-use propeller_proxy::{folder, link};
+use propeller_proxy::oci::options::RegistryOptions;
+use propeller_proxy::oci::policy::Policy;
+use propeller_proxy::oci::registry::Registry;
+use propeller_proxy::oci::store::{self, StoreOptions};
+use propeller_proxy::state::StateOptions;
+use propeller_proxy::{mqtt, state};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -112,7 +115,8 @@ async fn all(sources: &Sources<'_>, config: Config, offline: bool) -> Vec<Check>
     let mut checks = vec![Check::passed("configuration", format!("flags, environment{file}: nothing is wrong"))];
     if !offline {
         let broker = async {
-            link::check(&config).await?;
+            mqtt::check(&config.mqtt, &config.channels, config.instance_id.as_deref(), config.share_group.is_some())
+                .await?;
             Ok(format!("{} lets us connect and subscribe", config.mqtt.address))
         };
         let (broker, registry) = tokio::join!(broker, registry(&config.registry));
@@ -125,13 +129,13 @@ async fn all(sources: &Sources<'_>, config: Config, offline: bool) -> Vec<Check>
     checks
 }
 
-async fn registry(config: &RegistryConfig) -> Result<String, Error> {
+async fn registry(config: &RegistryOptions) -> Result<String, Error> {
     Registry::new(config, Policy::new(config))?.check(&config.url).await
 }
 
 /// Whether the store can be used; a temporary one does as well where nobody named a folder.
-fn of_store(StoreConfig { folder, named, .. }: &StoreConfig) -> Check {
-    match folder::check_store(folder) {
+fn of_store(StoreOptions { folder, named, .. }: &StoreOptions) -> Check {
+    match store::check(folder) {
         Err(error) if !named => {
             let hint = error.hint();
             Check { hint, ..Check::passed("store", format!("a temporary folder will be used: {error}")) }
@@ -141,8 +145,8 @@ fn of_store(StoreConfig { folder, named, .. }: &StoreConfig) -> Check {
 }
 
 /// Whether the state can be used. A temporary one, which the service would make do with, loses what must survive.
-fn of_state(StateConfig { folder, named }: &StateConfig) -> Check {
-    let check = Check::of("state", folder::check_state(folder).map(|()| can_be_written(folder)));
+fn of_state(StateOptions { folder, named }: &StateOptions) -> Check {
+    let check = Check::of("state", state::check(folder).map(|()| can_be_written(folder)));
     if check.ok || *named {
         return check;
     }

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use propeller_proxy::blob::Digest;
 use propeller_proxy::config::Config;
 use propeller_proxy::error::Error;
-use propeller_proxy::journal::Report;
-use propeller_proxy::status::{self, Presences};
+use propeller_proxy::mqtt::presence::{self, Presences};
+use propeller_proxy::oci::digest::Digest;
+use propeller_proxy::telemetry::events::Report;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +82,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     options.verbosity.start_log();
     let config = Config::load(&options.settings.sources())?;
     let channel = Arc::new(channel::choose(&config.channels, options.channel.as_deref())?);
-    let presences = async { Ok(status::presences(&config.mqtt, &channel).await?) };
+    let presences = async { Ok(presence::presences(&config.mqtt, &channel).await?) };
     let Presences { online, any } = unless_stopped(&stop, presences).await?;
     let outcomes = if online.is_empty() {
         alone::deliver_all(config, &channel, any, &options, &stop).await

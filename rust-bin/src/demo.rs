@@ -10,17 +10,17 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use propeller_proxy::artifact::Shape;
-use propeller_proxy::blob::Digest;
 use propeller_proxy::config::{Config, Sources};
+use propeller_proxy::device::{Proplet, TASK_TIMEOUT};
 use propeller_proxy::embedded::broker::{Access, Broker};
 use propeller_proxy::embedded::layout::Layout;
-use propeller_proxy::embedded::proplet::{Proplet, TASK_TIMEOUT};
 use propeller_proxy::embedded::registry::Registry;
 use propeller_proxy::embedded::sample;
+use propeller_proxy::mqtt::topic;
+use propeller_proxy::oci::artifact::Shape;
+use propeller_proxy::oci::digest::Digest;
+use propeller_proxy::oci::wasm::is_wasm;
 use propeller_proxy::service::Service;
-use propeller_proxy::topic;
-use propeller_proxy::wasm::is_wasm;
 use serde_json::{Value, json};
 
 use crate::output::{self, Format, say};

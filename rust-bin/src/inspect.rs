@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use propeller_proxy::blob::Descriptor;
-use propeller_proxy::chunk::ChunkPlan;
 use propeller_proxy::config::Config;
-use propeller_proxy::pull::{Inspected, Puller, Resolved};
-use propeller_proxy::reference::Reference;
+use propeller_proxy::delivery::plan::ChunkPlan;
+use propeller_proxy::oci::blob::Descriptor;
+use propeller_proxy::oci::pull::{Inspected, Puller, Resolved};
+use propeller_proxy::oci::reference::Reference;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 

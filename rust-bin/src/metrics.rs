@@ -23,7 +23,7 @@ static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
 /// If somebody else does so already.
 pub(crate) fn install() -> Result<PrometheusHandle, Box<dyn Error>> {
     if let Some(handle) = INSTALLED.get() {
-        propeller_proxy::metrics::describe();
+        propeller_proxy::util::metrics::describe();
         return Ok(handle.clone());
     }
     let recorder = PrometheusBuilder::new()
@@ -32,7 +32,7 @@ pub(crate) fn install() -> Result<PrometheusHandle, Box<dyn Error>> {
         .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
-    propeller_proxy::metrics::describe();
+    propeller_proxy::util::metrics::describe();
     Ok(INSTALLED.get_or_init(|| handle).clone())
 }
 

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use propeller_proxy::artifact::{Artifact, Shape};
-use propeller_proxy::blob::Descriptor;
 use propeller_proxy::config::Config;
-use propeller_proxy::pull::Puller;
-use propeller_proxy::reference::Reference;
-use propeller_proxy::wasm::is_wasm;
+use propeller_proxy::oci::artifact::{Artifact, Shape};
+use propeller_proxy::oci::blob::Descriptor;
+use propeller_proxy::oci::pull::Puller;
+use propeller_proxy::oci::reference::Reference;
+use propeller_proxy::oci::wasm::is_wasm;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use propeller_proxy::blob::Digest;
 use propeller_proxy::config::{Config, positive_duration};
-use propeller_proxy::embedded::proplet::{Assembled, Proplet, Wish};
+use propeller_proxy::device::{Assembled, Proplet, Wish};
 use propeller_proxy::error::Error;
+use propeller_proxy::oci::digest::Digest;
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;

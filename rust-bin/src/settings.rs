@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use propeller_proxy::config::{FILE_SUFFIX, Part, SETTINGS, Setting, Sources};
-use propeller_proxy::reference::Reference;
+use propeller_proxy::oci::reference::Reference;
 
 /// What the settings of a command are about.
 pub(crate) trait Parts {

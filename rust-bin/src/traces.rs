@@ -21,8 +21,8 @@ use opentelemetry_sdk::trace::{
 };
 use propeller_proxy::config::OperationConfig;
 use propeller_proxy::error::causes;
-use propeller_proxy::sync::lock;
 use propeller_proxy::tls;
+use propeller_proxy::util::sync::lock;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 

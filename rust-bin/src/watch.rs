@@ -5,9 +5,9 @@ mod live;
 use clap::Args;
 use propeller_proxy::config::{Config, LogFormat, LogLevel};
 use propeller_proxy::error::Error;
-use propeller_proxy::link::{Link, LinkOptions};
-use propeller_proxy::status::{State, Status};
-use propeller_proxy::topic::{Channel, Layout, Role};
+use propeller_proxy::mqtt::status::{State, Status};
+use propeller_proxy::mqtt::topic::{Channel, Layout, Role};
+use propeller_proxy::mqtt::{Connection, ConnectionOptions};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -137,8 +137,8 @@ async fn watch(options: Options, stop: CancellationToken) -> Result<u8, Failure>
     let mut view = live.map_or(View::Lines(format), View::Live);
 
     let (heard, mut waiting) = mpsc::channel(QUEUE);
-    let listening = LinkOptions::listening("proxy-watch", channels.filters(Role::Status));
-    let mut link = Link::open(&mqtt, listening, move |message| {
+    let listening = ConnectionOptions::listening("proxy-watch", channels.filters(Role::Status));
+    let mut link = Connection::open(&mqtt, listening, move |message| {
         if let Some(told) = Told::read(message.topic, &message.payload)
             && let Err(TrySendError::Full(_)) = heard.try_send(told)
         {

@@ -9,7 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::sources::shown;
-use crate::signature;
+use crate::oci::cosign;
 
 /// Every certificate in the file `path`; there is one at least.
 ///
@@ -67,7 +67,7 @@ pub(super) fn public_keys(text: &str) -> Result<Vec<SubjectPublicKeyInfoDer<'sta
         let of_file = |path: &str| objects(path, &read(path)?, "public key");
         text.split(',').map(str::trim).map(of_file).collect::<Result<Vec<Vec<_>>, _>>()?.concat()
     };
-    let is_usable = keys.iter().all(signature::is_usable);
+    let is_usable = keys.iter().all(cosign::is_usable);
     is_usable.then_some(keys).ok_or_else(|| format!("{}, which has a key of another kind", shown(text)))
 }
 

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::delivery::versions::TagMoves;
+use crate::delivery::rules::versions::TagMoves;
 
 /// Largest chunk, bytes of module: in base64 it still fits the 10 MiB packet of a stock proplet.
 pub const MAX_CHUNK_SIZE: u32 = 7_800_000;
@@ -68,30 +68,6 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
         _ => None,
-    }
-}
-
-/// When the registry is asked, and when the store is enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PullPolicy {
-    /// The registry confirms every request.
-    Always,
-    /// What is known by digest comes from the store; tags, too, while the registry cannot be reached.
-    IfNotPresent,
-    /// The store only.
-    Never,
-}
-
-impl FromStr for PullPolicy {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Ok(match text.to_ascii_lowercase().as_str() {
-            "always" => Self::Always,
-            "if-not-present" => Self::IfNotPresent,
-            "never" => Self::Never,
-            _ => return Err(()),
-        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use crate::sync::lock;
+use crate::util::sync::lock;
 
 /// A pool of buffers. It holds no more than were ever in use at once, which the window of messages in flight bounds.
 #[derive(Debug, Clone, Default)]

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use super::schedule::RequestId;
-use crate::clock::Time;
-use crate::metrics::Meters;
+use super::rules::schedule::RequestId;
+use crate::util::clock::Time;
+use crate::util::metrics::Meters;
 
 /// The requests that wait, as many as are open.
 #[derive(Debug, Default)]

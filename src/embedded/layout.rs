@@ -10,9 +10,9 @@ use bytes::Bytes;
 use oci_client::annotations::ORG_OPENCONTAINERS_IMAGE_REF_NAME;
 use oci_client::manifest::{ImageIndexEntry, OciDescriptor, OciImageIndex};
 
-use crate::artifact::{Artifact, IMAGE_INDEX, Packed, Shape};
-use crate::blob::Digest;
-use crate::reference::{is_repository, is_tag};
+use crate::oci::artifact::{Artifact, IMAGE_INDEX, Packed, Shape};
+use crate::oci::digest::Digest;
+use crate::oci::reference::{is_repository, is_tag};
 
 /// What a push wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]

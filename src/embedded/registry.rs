@@ -27,8 +27,8 @@ use tower_http::services::ServeFile;
 
 use super::layout::{Layout, ref_name};
 use super::port::candidates;
-use crate::blob::Digest;
-use crate::sync::lock;
+use crate::oci::digest::Digest;
+use crate::util::sync::lock;
 
 /// How long stopping waits for answers that are being sent.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -258,7 +258,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::artifact::Shape;
+    use crate::oci::artifact::Shape;
 
     /// Status, lower-case headers and body of one answer.
     async fn ask(registry: &Registry, request_line: &str, header: &str) -> (u16, String, String) {

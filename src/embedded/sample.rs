@@ -1,6 +1,6 @@
 //! Modules to deliver when nobody has one at hand.
 
-use crate::wasm::MODULE_PREAMBLE;
+use crate::oci::wasm::MODULE_PREAMBLE;
 
 /// A core module that exports `add`, the sum of two `i32`.
 pub const ADD: [u8; 41] = [

@@ -9,16 +9,16 @@ use tracing::{error, info};
 use super::deliveries::Deliveries;
 use super::intake::Arrival;
 use super::{MAX_REQUEST_AGE, Purpose, Service};
-use crate::clock::Time;
-use crate::delivery::schedule::{Admission, RequestId};
+use crate::delivery::rules::schedule::{Admission, RequestId};
 use crate::error::Error;
-use crate::journal::What;
-use crate::link::Receipt;
-use crate::metrics;
+use crate::mqtt::Ack;
+use crate::mqtt::status;
+use crate::mqtt::topic::App;
 use crate::state::OpenRequest;
-use crate::status;
-use crate::topic::App;
-use crate::traces::int;
+use crate::telemetry::events::What;
+use crate::util::clock::Time;
+use crate::util::fields::int;
+use crate::util::metrics;
 
 impl Service {
     /// Takes in what arrived. `away` is how long the proxy was away before.
@@ -68,13 +68,7 @@ impl Service {
     }
 
     /// Writes a request down, and serves it.
-    pub(super) fn request(
-        self: &Arc<Self>,
-        app: &App,
-        arrived: Time,
-        receipt: Receipt,
-        deliveries: &mut Deliveries<'_>,
-    ) {
+    pub(super) fn request(self: &Arc<Self>, app: &App, arrived: Time, receipt: Ack, deliveries: &mut Deliveries<'_>) {
         let id = self.next_request.fetch_add(1, Ordering::Relaxed);
         self.state.open_request(id, OpenRequest { app: app.clone(), arrived }, receipt);
         self.admit(id, app, arrived, Purpose::Request, deliveries);

@@ -9,13 +9,13 @@ use uuid::Uuid;
 use super::deliveries::Deliveries;
 use super::{Purpose, Service};
 use crate::config::Config;
-use crate::delivery::schedule::RequestId;
+use crate::delivery::rules::schedule::RequestId;
 use crate::error::Error;
-use crate::journal::{Journal, Report};
-use crate::reference::Reference;
+use crate::mqtt::topic::{App, is_topic_level};
+use crate::oci::reference::Reference;
 use crate::state::State;
-use crate::sync::lock;
-use crate::topic::{App, is_topic_level};
+use crate::telemetry::events::{Journal, Report};
+use crate::util::sync::lock;
 
 /// Asks that may wait for the service to look at them; further ones wait to be told.
 pub(super) const MAX_WAITING: usize = 256;

@@ -8,14 +8,14 @@ use tracing::span::Id;
 use tracing::{Instrument, Span, debug_span, field, info, warn};
 
 use super::{Purpose, Service};
-use crate::blob::Digest;
-use crate::delivery::schedule::{RequestId, TransferId};
+use crate::delivery::rules::schedule::{RequestId, TransferId};
 use crate::error::Error;
-use crate::journal::Report;
-use crate::status;
-use crate::sync::lock;
-use crate::topic::App;
-use crate::traces::int;
+use crate::mqtt::status;
+use crate::mqtt::topic::App;
+use crate::oci::digest::Digest;
+use crate::telemetry::events::Report;
+use crate::util::fields::int;
+use crate::util::sync::lock;
 
 impl Service {
     /// The span of a delivery, for what becomes of it elsewhere.

@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 
 use super::Service;
 use super::deliveries::Deliveries;
-use crate::blob::Digest;
-use crate::chunk::ChunkPlan;
-use crate::clock::Time;
-use crate::delivery::replicas::{HEARTBEAT_INTERVAL, Replicas};
+use crate::delivery::plan::ChunkPlan;
+use crate::delivery::rules::replicas::{HEARTBEAT_INTERVAL, Replicas};
 use crate::error::Error;
-use crate::link::Receipt;
-use crate::status::{State, Status};
-use crate::sync::lock;
-use crate::topic::App;
+use crate::mqtt::Ack;
+use crate::mqtt::status::{State, Status};
+use crate::mqtt::topic::App;
+use crate::oci::digest::Digest;
+use crate::util::clock::Time;
+use crate::util::sync::lock;
 
 /// How long a replica waits to hear its own claim. If the link is down, nothing can be sent either.
 const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
@@ -172,7 +172,7 @@ impl Service {
     /// Serves the requests for `app` that are this replica's.
     pub(super) fn take_over(self: &Arc<Self>, group: &Group, app: &App, deliveries: &mut Deliveries<'_>) {
         for arrived in group.take(app, self.courier.is_open(app), self.clock.now()) {
-            self.request(app, arrived, Receipt::default(), deliveries);
+            self.request(app, arrived, Ack::default(), deliveries);
         }
     }
 }

@@ -18,12 +18,12 @@ use super::admission::log;
 use super::presence::Presences;
 use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;
-use crate::link::{Link, LinkOptions, Message, Receipt, Retries, Session, Subscription};
-use crate::metrics;
-use crate::request::{MAX_REQUEST_SIZE, Request};
-use crate::status::{Presence, Status};
-use crate::topic::{App, Channel, Layout, Role};
-use crate::wire;
+use crate::mqtt::chunk;
+use crate::mqtt::request::{MAX_REQUEST_SIZE, Request};
+use crate::mqtt::status::{Presence, Status};
+use crate::mqtt::topic::{App, Channel, Layout, Role};
+use crate::mqtt::{Ack, Backoff, Connection, ConnectionOptions, Message, Session, Subscription};
+use crate::util::metrics;
 
 /// Messages that may wait between the links and the service.
 const ARRIVALS: usize = 4096;
@@ -41,7 +41,7 @@ const CHUNKS_KEEP_ALIVE: Duration = Duration::from_secs(600);
 /// Something that arrived.
 pub(super) enum Arrival {
     /// A request, for this proxy to serve.
-    Request { app: App, was_kept: bool, receipt: Receipt },
+    Request { app: App, was_kept: bool, receipt: Ack },
     /// A request as all replicas hear it.
     Witnessed(App),
     /// A status message.
@@ -52,9 +52,9 @@ pub(super) enum Arrival {
 
 /// The links, and what arrives over them.
 pub(super) struct Intake {
-    pub(super) requests: Link,
-    pub(super) chunks: Link,
-    pub(super) group: Option<Link>,
+    pub(super) requests: Connection,
+    pub(super) chunks: Connection,
+    pub(super) group: Option<Connection>,
     pub(super) arrivals: mpsc::Receiver<Arrival>,
 }
 
@@ -72,7 +72,7 @@ impl Intake {
         let present = filters(Role::Presence("+")).map(|filter| subscribe(filter, false));
         let has_presence = config.channels.named().next().is_some();
         let broker_hangs = Arc::default();
-        let clean = |client_id: String| LinkOptions {
+        let clean = |client_id: String| ConnectionOptions {
             client_id,
             session: Session::Clean,
             subscriptions: Vec::new(),
@@ -81,8 +81,9 @@ impl Intake {
             by_receipt: false,
             keep_alive: KEEP_ALIVE,
             broker_hangs: Arc::clone(&broker_hangs),
-            retries: Retries::EAGER,
+            retries: Backoff::EAGER,
             queue: MAX_IN_FLIGHT_MESSAGES.into(),
+            max_in_flight: MAX_IN_FLIGHT_MESSAGES,
             max_incoming: MAX_INCOMING_PACKET,
             max_outgoing: 2 * PACKET_OVERHEAD,
             is_talkative: false,
@@ -92,7 +93,7 @@ impl Intake {
             subscriptions.clear();
         }
         let is_kept = group.is_none() && service.takes_requests;
-        let requests = LinkOptions {
+        let requests = ConnectionOptions {
             session: if is_kept { Session::Kept } else { Session::Clean },
             subscriptions,
             will: presences.will(Layout::Messages),
@@ -101,21 +102,22 @@ impl Intake {
             is_talkative: true,
             ..clean(instance.clone())
         };
-        let chunks = LinkOptions {
+        let chunks = ConnectionOptions {
             will: presences.will(Layout::Plain),
             qos: config.mqtt.qos,
             keep_alive: CHUNKS_KEEP_ALIVE,
-            max_outgoing: wire::max_message_size(config.delivery.chunk_size.get()) + PACKET_OVERHEAD,
+            max_outgoing: chunk::max_message_size(config.delivery.chunk_size.get()) + PACKET_OVERHEAD,
             ..clean(format!("{instance}-chunks"))
         };
         let heard = filters(Role::Request).chain(filters(Role::Status)).map(|filter| subscribe(filter, true));
-        let overheard = LinkOptions { subscriptions: heard.collect(), ..clean(format!("{instance}-group")) };
+        let overheard = ConnectionOptions { subscriptions: heard.collect(), ..clean(format!("{instance}-group")) };
         let (listener, witness, arrived_too) = (Arc::clone(service), Arc::clone(service), arrived.clone());
-        let overhear = |_| Link::open(&config.mqtt, overheard, move |message| witness.overhear(&message, &arrived_too));
+        let overhear =
+            |_| Connection::open(&config.mqtt, overheard, move |message| witness.overhear(&message, &arrived_too));
         Ok(Self {
             group: group.as_ref().map(overhear).transpose()?,
-            requests: Link::open(&config.mqtt, requests, move |message| listener.receive(message, &arrived))?,
-            chunks: Link::open(&config.mqtt, chunks, |_| ())?,
+            requests: Connection::open(&config.mqtt, requests, move |message| listener.receive(message, &arrived))?,
+            chunks: Connection::open(&config.mqtt, chunks, |_| ())?,
             arrivals,
         })
     }

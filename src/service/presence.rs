@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::clock::Time;
-use crate::link::{Publisher, Will};
-use crate::status::Presence;
-use crate::topic::{Channels, Layout, Role};
+use crate::mqtt::status::Presence;
+use crate::mqtt::topic::{Channels, Layout, Role};
+use crate::mqtt::{Publisher, Will};
+use crate::util::clock::Time;
 
 /// The presence messages of one proxy; none of one that is there for nobody.
 #[derive(Default)]

@@ -7,11 +7,11 @@ use tracing::info;
 
 use super::deliveries::Deliveries;
 use super::{MAX_REQUEST_AGE, Purpose, Service};
-use crate::clock::Time;
 use crate::error::Error;
-use crate::link::Health;
+use crate::mqtt::Health;
 use crate::state::{Left, OpenRequest};
-use crate::sync::lock;
+use crate::util::clock::Time;
+use crate::util::sync::lock;
 
 impl Service {
     /// Takes up what an earlier process left; returns when that was last there.

@@ -4,14 +4,15 @@ use tracing::warn;
 
 use super::group::Claim;
 use super::{Purpose, Service};
-use crate::blob::{Blob, Digest};
-use crate::chunk::ChunkPlan;
-use crate::delivery::versions::{Candidate, MAX_APPS, TagMoves, Unsafe};
+use crate::delivery::plan::ChunkPlan;
+use crate::delivery::rules::versions::{Candidate, MAX_APPS, TagMoves, Unsafe};
 use crate::error::Error;
-use crate::pull::Pulled;
-use crate::reference::{Reference, Version};
-use crate::sync::lock;
-use crate::topic::App;
+use crate::mqtt::topic::App;
+use crate::oci::blob::Blob;
+use crate::oci::digest::Digest;
+use crate::oci::pull::Pulled;
+use crate::oci::reference::{Reference, Version};
+use crate::util::sync::lock;
 
 /// Messages that a subscriber of mosquitto may have waiting, if it is not configured otherwise.
 const USUAL_QUEUE: u64 = 1000;

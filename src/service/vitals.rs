@@ -12,12 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Service;
-use crate::config::PullPolicy;
 use crate::delivery::MAX_OPEN_MODULES;
-use crate::link::Health;
-use crate::metrics::{self, Meters};
-use crate::readiness::{Check, Probe, Readiness};
-use crate::sync::lock;
+use crate::mqtt::Health;
+use crate::oci::options::PullPolicy;
+use crate::telemetry::readiness::{Check, Probe, Readiness};
+use crate::util::metrics::{self, Meters};
+use crate::util::sync::lock;
 
 /// How long it is believed that a folder can be written to, or that it cannot.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);

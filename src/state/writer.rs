@@ -10,8 +10,8 @@ use tracing::{error, info};
 
 use super::{Change, FILE, PRESENT, QUEUE, REQUESTS, TIMES, UNSURE, VERSIONS, builder};
 use crate::error::Error;
-use crate::status::json;
-use crate::sync::lock;
+use crate::util::json;
+use crate::util::sync::lock;
 
 /// Changes that are written in one transaction, beside those that could not be written before.
 const MAX_BATCH: usize = 512;
@@ -115,7 +115,7 @@ mod tests {
 
     use super::super::read;
     use super::*;
-    use crate::clock::Time;
+    use crate::util::clock::Time;
 
     #[test]
     fn what_could_not_be_written_is_written_when_it_can_be() {

@@ -43,7 +43,7 @@ use std::{
 
 use bytes::Bytes;
 use propeller_proxy::embedded::sample;
-use propeller_proxy::wasm::MODULE_PREAMBLE;
+use propeller_proxy::oci::wasm::MODULE_PREAMBLE;
 use sha2::{Digest as _, Sha256};
 
 /// Returns a TCP port of 127.0.0.1 that is free now and that no other caller in this process gets.

@@ -6,7 +6,8 @@ use std::{
     time::Instant,
 };
 
-use propeller_proxy::embedded::{proplet::Assemblies, sample};
+use propeller_proxy::device::Assemblies;
+use propeller_proxy::embedded::sample;
 
 use super::{
     Variable, client::Client, docker_registry::DockerRegistry, mosquitto::Mosquitto, proplet::connect, task::Task,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use propeller_proxy::config::{Login, MqttConfig, MqttTls};
-use propeller_proxy::embedded::proplet::{Proplet, Tally};
-use propeller_proxy::topic::{Channel, Layout};
+use propeller_proxy::device::{Proplet, Tally};
+use propeller_proxy::mqtt::topic::{Channel, Layout};
+use propeller_proxy::mqtt::{BrokerOptions, Login, TlsOptions};
 use tokio::time::{sleep, timeout};
 
 use super::daemon::{CHANNEL, DOMAIN};
@@ -54,12 +54,12 @@ async fn connect_to(
     qos: u8,
     login: Option<(&str, &str)>,
 ) -> Proplet {
-    let mqtt = MqttConfig {
+    let mqtt = BrokerOptions {
         address: address.parse().expect("an address"),
         timeout: Duration::from_secs(10),
         qos,
         login: login.map(|(username, password)| Login { username: username.into(), password: password.into() }),
-        tls: MqttTls::default(),
+        tls: TlsOptions::default(),
     };
     let channel = Channel { domain: domain.into(), id: channel.into() };
     Proplet::connect(&mqtt, &channel, layout).await.expect("a proplet's connection")

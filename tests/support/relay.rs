@@ -38,7 +38,7 @@ const SLICES: u32 = 20;
 /// A relay on 127.0.0.1; it closes its connections when dropped.
 pub struct Relay {
     port: u16,
-    link: Arc<Link>,
+    link: Arc<Connection>,
     _accepting: JoinSet<()>,
 }
 
@@ -61,7 +61,7 @@ impl Relay {
 
     fn on(listener: TcpListener, upstream: String, packet: usize) -> Self {
         let port = listener.local_addr().expect("the relay's address").port();
-        let link = Arc::new(Link::new(upstream, packet));
+        let link = Arc::new(Connection::new(upstream, packet));
         let mut accepting = JoinSet::new();
         accepting.spawn(accept(listener, Arc::clone(&link)));
         Self { port, link, _accepting: accepting }
@@ -116,7 +116,7 @@ impl Relay {
     }
 }
 
-struct Link {
+struct Connection {
     upstream: String,
     /// Largest packet, bytes.
     packet: usize,
@@ -130,7 +130,7 @@ struct Link {
     cuts: Mutex<watch::Sender<()>>,
 }
 
-impl Link {
+impl Connection {
     fn new(upstream: String, packet: usize) -> Self {
         Self {
             upstream,
@@ -184,7 +184,7 @@ impl Link {
     }
 }
 
-async fn accept(listener: TcpListener, link: Arc<Link>) {
+async fn accept(listener: TcpListener, link: Arc<Connection>) {
     let mut open = JoinSet::new();
     loop {
         let (client, _) = listener.accept().await.expect("accept a connection");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use propeller_proxy::embedded::proplet::Proplet;
+use propeller_proxy::device::Proplet;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use propeller_proxy::embedded::proplet::Proplet;
+use propeller_proxy::device::Proplet;
 use tokio::{sync::watch, task::JoinSet};
 
 /// A task that has asked for a module and waits for it; given up when dropped.

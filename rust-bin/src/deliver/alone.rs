@@ -6,8 +6,8 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use propeller_proxy::config::Config;
 use propeller_proxy::error::Error;
+use propeller_proxy::mqtt::topic::{App, Channel};
 use propeller_proxy::service::Service;
-use propeller_proxy::topic::{App, Channel};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

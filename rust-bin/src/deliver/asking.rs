@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use indicatif::ProgressBar;
-use propeller_proxy::config::MqttConfig;
 use propeller_proxy::error::Error;
-use propeller_proxy::link::{Link, LinkOptions, Message};
-use propeller_proxy::request::Request;
-use propeller_proxy::status::{State, Status};
-use propeller_proxy::topic::{Channel, Layout, Role};
+use propeller_proxy::mqtt::BrokerOptions;
+use propeller_proxy::mqtt::request::Request;
+use propeller_proxy::mqtt::status::{State, Status};
+use propeller_proxy::mqtt::topic::{Channel, Layout, Role};
+use propeller_proxy::mqtt::{Connection, ConnectionOptions, Message};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -50,7 +50,7 @@ struct Followed {
 
 /// Asks for everything at once, and follows it to its end.
 pub(super) async fn deliver_all(
-    mqtt: &MqttConfig,
+    mqtt: &BrokerOptions,
     channel: &Channel,
     options: &Options,
 ) -> Result<Vec<Outcome>, Failure> {
@@ -62,11 +62,11 @@ pub(super) async fn deliver_all(
 
     let layout = Layout::from(options.layout);
     let (heard, mut statuses) = mpsc::channel(QUEUE);
-    let listening = LinkOptions {
+    let listening = ConnectionOptions {
         queue: 2 * all.len(),
-        ..LinkOptions::listening("proxy-deliver", vec![channel.topic(layout, Role::Status)])
+        ..ConnectionOptions::listening("proxy-deliver", vec![channel.topic(layout, Role::Status)])
     };
-    let mut link = Link::established(mqtt, listening, move |Message { payload, .. }: Message<'_>| {
+    let mut link = Connection::established(mqtt, listening, move |Message { payload, .. }: Message<'_>| {
         if let Ok(status) = serde_json::from_slice::<Status>(&payload)
             && names.contains(&status.app_name)
             && let Err(TrySendError::Full(_)) = heard.try_send(status)

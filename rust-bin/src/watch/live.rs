@@ -1,8 +1,8 @@
 //! The table on a terminal: a row for each transfer under way, and above it what has come to its end.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use propeller_proxy::status::{State, Status};
-use propeller_proxy::topic::Layout;
+use propeller_proxy::mqtt::status::{State, Status};
+use propeller_proxy::mqtt::topic::Layout;
 
 use super::{Told, state_name};
 use crate::exit::Failure;

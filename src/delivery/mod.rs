@@ -1,0 +1,19 @@
+//! Delivering verified modules: which chunk goes next, and its way to the broker.
+//!
+//! [`rules`] decide, and know neither sockets nor clocks; [`sender`] does what they decide. It must never know where a module
+//! comes from.
+
+mod buffers;
+mod options;
+pub mod plan;
+pub mod rules;
+pub mod sender;
+mod waits;
+
+pub use self::options::DeliveryOptions;
+
+/// Modules that are open at once, being fetched or sent; further transfers wait. Each holds a file, of which a process
+/// often may have no more than 1,024.
+pub const MAX_OPEN_MODULES: usize = 256;
+/// Messages on their way to the broker at once. Mosquitto 2.0 loses QoS 2 messages beyond 20.
+pub const MAX_IN_FLIGHT_MESSAGES: u16 = 20;

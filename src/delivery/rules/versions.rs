@@ -1,0 +1,332 @@
+//! What was sent of each app lately, so that two versions of it never become one module in a device.
+//!
+//! A device keeps chunks by the app's name and their index, the first copy of each, and drops those whose `total_chunks` is
+//! another than that of what it has. So two modules that are sent under one name within the time that a device may keep
+//! chunks get totals that differ: what a device has of the old one is then never completed with the new one.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::plan::ChunkPlan;
+use crate::mqtt::topic::App;
+use crate::oci::digest::Digest;
+use crate::util::clock::Time;
+
+/// How long chunks may stay in a device after the last one came: 360 s, and a minute for what is under way.
+pub const CHUNK_LIFETIME: Duration = Duration::from_secs(420);
+/// How old a pin may become.
+const MAX_PIN_AGE: Duration = Duration::from_secs(900);
+/// Apps that are remembered.
+pub const MAX_APPS: usize = 16_384;
+/// How often a tag is taken to move at most within [`CHUNK_LIFETIME`], as far as that is guessed at.
+const USUAL_MOVES: u64 = 16;
+/// How many totals are tried beside the plain one while it is not known what was sent before.
+const GUESSES: u64 = 64;
+
+/// What becomes of a tag that moves while devices may have chunks of what it meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagMoves {
+    /// The new module is sent, in another number of chunks.
+    Fresh,
+    /// The old one is sent until nobody has asked for [`CHUNK_LIFETIME`], or for 15 min.
+    Pinned,
+}
+
+/// A module as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// The digest of the manifest or index that the reference led to, if this proxy has sent it.
+    pub root: Option<Digest>,
+    /// The digest of the module.
+    pub digest: Digest,
+    /// How it was cut.
+    pub plan: ChunkPlan,
+}
+
+/// A module that is about to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// The digest of the manifest or index that the reference led to.
+    pub root: Digest,
+    /// The digest of the module.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Whether the reference is a tag, which may have meant something else before.
+    pub may_move: bool,
+}
+
+/// Why a module cannot be sent without the risk that devices mix it with another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unsafe {
+    /// Every number of chunks that it can be cut into is taken.
+    NoTotal,
+    /// More apps were sent lately than can be remembered, [`MAX_APPS`].
+    TooManyApps,
+}
+
+/// A version, and when it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// What was sent.
+    pub version: Version,
+    /// When its first chunk may have gone out.
+    pub since: Time,
+    /// When its last chunk went out.
+    pub last: Time,
+    /// How many transfers are sending it.
+    pub open: u32,
+}
+
+/// The versions of all apps that were sent within [`CHUNK_LIFETIME`]; the latest one of each is at the end.
+#[derive(Debug, Default)]
+pub struct Versions {
+    apps: HashMap<App, Vec<Sent>>,
+    /// Until when others, or an earlier process, may have sent what is not in here.
+    unsure_until: Time,
+}
+
+impl Versions {
+    /// Takes in what an earlier process wrote down. What it was sending then it may have sent until `now`; returns
+    /// whether that was anything.
+    pub fn restore(&mut self, app: App, mut versions: Vec<Sent>, now: Time) -> bool {
+        let mut was_open = false;
+        for sent in versions.iter_mut().filter(|sent| sent.open > 0) {
+            (sent.open, sent.last, was_open) = (0, now, true);
+        }
+        self.apps.insert(app, versions);
+        was_open
+    }
+
+    /// From now on for [`CHUNK_LIFETIME`], there may be chunks in devices of which nothing is known here; returns the end
+    /// of that.
+    pub fn be_unsure(&mut self, now: Time) -> Time {
+        self.be_unsure_until(now + CHUNK_LIFETIME)
+    }
+
+    /// The same until a time that an earlier process wrote down.
+    pub fn be_unsure_until(&mut self, until: Time) -> Time {
+        self.unsure_until = self.unsure_until.max(until);
+        self.unsure_until
+    }
+
+    /// What was written down of one app.
+    #[must_use]
+    pub fn of(&self, app: &App) -> &[Sent] {
+        self.apps.get(app).map_or(&[], Vec::as_slice)
+    }
+
+    /// The manifest that `app` is pinned to.
+    #[must_use]
+    pub fn pin(&self, app: &App, now: Time) -> Option<Digest> {
+        let sent = self.of(app).last()?;
+        (sent.is_remembered(now) && now.since(sent.since) < MAX_PIN_AGE).then_some(sent.version.root)?
+    }
+
+    /// The manifest that was sent last of `app`, for a repetition of it.
+    #[must_use]
+    pub fn latest(&self, app: &App) -> Option<Digest> {
+        self.of(app).last()?.version.root
+    }
+
+    /// Cuts a module of `app` that is to be sent now, and notes that it is.
+    ///
+    /// # Errors
+    /// [`Unsafe`] if it must not be sent.
+    pub fn begin(
+        &mut self,
+        app: &App,
+        module: Candidate,
+        chunk_size: NonZeroU32,
+        now: Time,
+    ) -> Result<ChunkPlan, Unsafe> {
+        if self.apps.len() >= MAX_APPS && !self.apps.contains_key(app) {
+            return Err(Unsafe::TooManyApps);
+        }
+        let Candidate { root, digest, may_move, .. } = module;
+        let is_unsure = may_move && self.is_unsure(now);
+        let versions = self.apps.entry(app.clone()).or_default();
+        versions.retain(|sent| sent.is_remembered(now));
+        let is_same = |Sent { version, .. }: &Sent| {
+            let Version { digest: sent, plan, .. } = version;
+            *sent == digest && plan.size() == module.size && plan.chunk_size() <= chunk_size
+        };
+        let (plan, since, open) = match versions.iter().position(is_same) {
+            Some(index) => {
+                let Sent { version, since, open, .. } = versions.remove(index);
+                (version.plan, if now.since(since) < MAX_PIN_AGE { since } else { now }, open)
+            }
+            None => (cut(versions, &module, chunk_size, is_unsure).ok_or(Unsafe::NoTotal)?, now, 0),
+        };
+        let version = Version { root: Some(root), digest, plan };
+        versions.push(Sent { version, since, last: now, open: open + 1 });
+        Ok(plan)
+    }
+
+    /// The last chunk of a transfer of this module is out.
+    pub fn end(&mut self, app: &App, digest: Digest, now: Time) {
+        let versions = self.apps.get_mut(app).into_iter().flatten();
+        for sent in versions.filter(|sent| sent.version.digest == digest && sent.open > 0) {
+            (sent.open, sent.last) = (sent.open - 1, now);
+        }
+    }
+
+    /// Whether others, or an earlier process, may have sent what is not known here.
+    #[must_use]
+    pub fn is_unsure(&self, now: Time) -> bool {
+        now < self.unsure_until
+    }
+
+    /// Another module that was sent of `app` in as many chunks, so that devices might mix the two.
+    #[must_use]
+    pub fn clash(&self, app: &App, digest: Digest, plan: &ChunkPlan, now: Time) -> Option<Version> {
+        let versions = self.of(app).iter().filter(|sent| sent.is_remembered(now)).map(|sent| sent.version);
+        let mut others = versions.filter(|version| version.digest != digest && plan.total_chunks() > 1);
+        others.find(|version| version.plan.total_chunks() == plan.total_chunks())
+    }
+
+    /// Forgets a version of which nothing was sent after all.
+    pub fn withdraw(&mut self, app: &App, digest: Digest, plan: &ChunkPlan) {
+        if let Some(versions) = self.apps.get_mut(app) {
+            versions.retain(|sent| sent.version.digest != digest || sent.version.plan != *plan);
+        }
+    }
+
+    /// Another proxy is sending this.
+    pub fn hear(&mut self, app: &App, digest: Digest, plan: ChunkPlan, now: Time) {
+        if self.apps.len() >= MAX_APPS && !self.apps.contains_key(app) {
+            self.be_unsure(now);
+            return;
+        }
+        let versions = self.apps.entry(app.clone()).or_default();
+        versions.retain(|sent| sent.is_remembered(now));
+        if let Some(sent) = versions.iter_mut().find(|sent| sent.version.digest == digest && sent.version.plan == plan)
+        {
+            sent.last = now;
+        } else {
+            let version = Version { root: None, digest, plan };
+            versions.insert(0, Sent { version, since: now, last: now, open: 0 });
+        }
+    }
+
+    /// Forgets what no device has chunks of any more; returns the apps of which nothing is left.
+    pub fn forget(&mut self, now: Time) -> Vec<App> {
+        for versions in self.apps.values_mut() {
+            versions.retain(|sent| sent.is_remembered(now));
+        }
+        self.apps.extract_if(|_, versions| versions.is_empty()).map(|(app, _)| app).collect()
+    }
+}
+
+impl Sent {
+    fn is_remembered(&self, now: Time) -> bool {
+        self.open > 0 || now.since(self.last) < CHUNK_LIFETIME
+    }
+}
+
+/// Cuts a module so that it can be mixed with none of `versions`; nor, if `is_unsure`, with what nobody remembers.
+fn cut(versions: &[Sent], module: &Candidate, chunk_size: NonZeroU32, is_unsure: bool) -> Option<ChunkPlan> {
+    let plain = ChunkPlan::new(module.size, chunk_size);
+    // A single chunk is all or nothing.
+    if plain.total_chunks() == 1 {
+        return Some(plain);
+    }
+    let (mut least, mut first) = (plain.total_chunks(), plain.total_chunks());
+    if is_unsure {
+        least += 1;
+        // Not what a few moves of the tag take, and the same again for the same module.
+        let most = module.size.saturating_sub(least);
+        let aside = USUAL_MOVES.min(most / 2);
+        first = least + aside + u64::from(module.digest.bytes()[0]) % GUESSES.min(most - aside).max(1);
+    }
+    let is_free = |total: &u64| versions.iter().all(|sent| sent.version.plan.total_chunks() != *total);
+    let total_chunks = (first..=module.size).chain(least..first).find(is_free)?;
+    ChunkPlan::with_total(module.size, chunk_size, total_chunks)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::mqtt::topic::{Channel, Layout};
+
+    const CHUNK_SIZE: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+    fn app() -> App {
+        let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
+        App { channel, layout: Layout::Plain, name: "a".into() }
+    }
+
+    fn begin(versions: &mut Versions, name: &str, size: u64, now: u64) -> Option<u64> {
+        let digest = Digest::of(name.as_bytes());
+        let module = Candidate { root: digest, digest, size, may_move: true };
+        let plan = versions.begin(&app(), module, CHUNK_SIZE, Time(now * 1000));
+        plan.ok().map(|plan| plan.total_chunks())
+    }
+
+    fn end(versions: &mut Versions, name: &str, now: u64) {
+        versions.end(&app(), Digest::of(name.as_bytes()), Time(now * 1000));
+    }
+
+    #[test]
+    fn versions_of_one_app_have_totals_of_their_own_while_devices_may_have_chunks() {
+        let mut versions = Versions::default();
+        assert_eq!(begin(&mut versions, "one", 25, 0), Some(3));
+        end(&mut versions, "one", 10);
+        assert_eq!(begin(&mut versions, "one", 25, 20), Some(3), "the same again");
+        end(&mut versions, "one", 100);
+        assert_eq!(begin(&mut versions, "two", 25, 519), Some(4), "419 s after the last chunk of the first");
+        end(&mut versions, "two", 519);
+        assert_eq!(begin(&mut versions, "three", 26, 520), Some(3), "420 s after");
+        assert_eq!(begin(&mut versions, "four", 26, 520), Some(5));
+        assert_eq!(begin(&mut versions, "small", 10, 520), Some(1));
+        assert_eq!(begin(&mut versions, "small too", 10, 520), Some(1), "one chunk is never mixed");
+    }
+
+    #[test]
+    fn totals_run_out_with_the_bytes() {
+        let mut versions = Versions::default();
+        let totals: Vec<_> = (0..12).map(|name| begin(&mut versions, &name.to_string(), 11, 0)).collect();
+        assert_eq!(totals[..10], (2..12).map(Some).collect::<Vec<_>>());
+        assert_eq!(totals[10..], [None, None]);
+    }
+
+    #[test]
+    fn after_a_restart_what_was_open_counts_from_then() {
+        let mut before = Versions::default();
+        begin(&mut before, "one", 25, 0);
+        let mut versions = Versions::default();
+        assert!(versions.restore(app(), before.of(&app()).to_vec(), Time(400_000)));
+        assert_eq!(versions.latest(&app()), Some(Digest::of(b"one")));
+        assert_eq!(begin(&mut versions, "two", 25, 800), Some(4));
+    }
+
+    #[test]
+    fn what_others_send_counts_and_who_is_unsure_takes_odd_totals() {
+        let mut versions = Versions::default();
+        versions.hear(&app(), Digest::of(b"one"), ChunkPlan::new(25, CHUNK_SIZE), Time(0));
+        assert_eq!(begin(&mut versions, "one", 25, 1), Some(3));
+        assert_eq!(begin(&mut versions, "two", 25, 1), Some(4));
+        let mut versions = Versions::default();
+        versions.be_unsure(Time(0));
+        assert!(begin(&mut versions, "one", 1000, 419).is_some_and(|total| total > 100));
+        assert_eq!(begin(&mut versions, "two", 1000, 420), Some(100));
+    }
+
+    #[test]
+    fn a_pin_lasts_until_it_is_quiet_or_old() {
+        let mut versions = Versions::default();
+        let one = Some(Digest::of(b"one"));
+        begin(&mut versions, "one", 25, 0);
+        end(&mut versions, "one", 100);
+        assert_eq!(versions.pin(&app(), Time(519_000)), one);
+        assert_eq!(versions.pin(&app(), Time(520_000)), None);
+        begin(&mut versions, "one", 25, 500);
+        assert_eq!(versions.pin(&app(), Time(899_000)), one);
+        assert_eq!(versions.pin(&app(), Time(900_000)), None);
+    }
+}

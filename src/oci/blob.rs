@@ -1,0 +1,105 @@
+//! Verified blobs: bytes on disk become a [`Blob`] only by passing their size and digest check.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::error::Error;
+use crate::oci::digest::Digest;
+
+/// What the registry vouches for: the digest and size of a blob (OCI image specification, "Descriptor").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The SHA-256 of its bytes.
+    pub digest: Digest,
+    /// How many bytes it has.
+    pub size: u64,
+    /// What the publisher says it is.
+    pub media_type: String,
+}
+
+/// A blob on disk whose size and digest were checked. It can be read until its last clone is gone, whatever becomes of
+/// its name.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    file: Arc<File>,
+    digest: Digest,
+    size: u64,
+    /// What it takes a place of, as long as it is there.
+    _place: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Blob {
+    /// Bytes that were checked to be these.
+    pub(crate) fn verified(file: File, digest: Digest, size: u64) -> Self {
+        Self { file: Arc::new(file), digest, size, _place: None }
+    }
+
+    /// The same, in a place of which there are only so many.
+    pub(crate) fn in_place(self, place: OwnedSemaphorePermit) -> Self {
+        Self { _place: Some(Arc::new(place)), ..self }
+    }
+
+    /// Its digest.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Fills `buffer` from `offset`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the system says, or an unexpected end if the range is not inside the blob.
+    pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    /// All of its bytes. Blocks on the disk.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if they cannot be read, or do not fit into memory.
+    pub fn read(&self) -> Result<Vec<u8>, Error> {
+        let read = || {
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(usize::try_from(self.size).map_err(io::Error::other)?)?;
+            self.reader().read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(|source| self.unreadable(source))
+    }
+
+    /// The error of not being able to read it.
+    pub(crate) fn unreadable(&self, source: io::Error) -> Error {
+        Error::Disk { object: self.digest.to_string(), source: Arc::new(source) }
+    }
+
+    /// Reads it from its beginning. Blocks on the disk.
+    #[must_use]
+    pub fn reader(&self) -> BlobReader {
+        BlobReader { blob: self.clone(), offset: 0 }
+    }
+}
+
+/// A place in a blob.
+#[derive(Debug)]
+pub struct BlobReader {
+    blob: Blob,
+    offset: u64,
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.blob.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}

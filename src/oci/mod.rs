@@ -1,0 +1,18 @@
+//! OCI registries: from a reference to a verified module on disk, and from a module to a registry.
+//!
+//! It knows HTTP and the OCI specifications. It must never know MQTT, devices or chunks.
+
+mod archive;
+pub mod artifact;
+pub mod blob;
+pub(crate) mod cosign;
+pub mod digest;
+pub mod host;
+mod manifest;
+pub mod options;
+pub mod policy;
+pub mod pull;
+pub mod reference;
+pub mod registry;
+pub mod store;
+pub mod wasm;

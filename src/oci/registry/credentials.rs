@@ -1,0 +1,150 @@
+//! Which credentials go to which registry.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+
+use super::docker::{DockerConfig, Found, login};
+use crate::error::Error;
+use crate::oci::options::{Credentials, RegistryOptions};
+use crate::util::sync::lock;
+use crate::util::ttl_cache::TtlCache;
+
+/// How long a credential helper may take.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the answer of a credential helper is used.
+const HELPER_TTL: Duration = Duration::from_secs(60);
+/// Credential helpers that run at once.
+const MAX_HELPERS: usize = 4;
+/// Answers of credential helpers that are remembered.
+const MAX_HELPER_ANSWERS: usize = 256;
+/// Largest answer of a credential helper that is read, bytes.
+const MAX_HELPER_ANSWER_SIZE: u64 = 64 << 10;
+
+/// The credentials of the configuration, of the docker configuration file and of its helpers.
+#[derive(Debug)]
+pub(super) struct Keychain {
+    /// Those of the configured registry go there and nowhere else.
+    registry: String,
+    own: Credentials,
+    file: Option<PathBuf>,
+    snapshot: Mutex<Option<Snapshot>>,
+    /// By helper and server.
+    answers: TtlCache<(String, String), Credentials>,
+    helpers: Semaphore,
+}
+
+/// The file as it was read, and its time and size then.
+#[derive(Debug, Clone)]
+struct Snapshot {
+    stamp: (SystemTime, u64),
+    config: Arc<DockerConfig>,
+}
+
+impl Keychain {
+    pub(super) fn new(config: &RegistryOptions) -> Self {
+        Self {
+            registry: config.url.host.clone(),
+            own: config.credentials.clone(),
+            file: config.auth_file.clone(),
+            snapshot: Mutex::default(),
+            answers: TtlCache::new(MAX_HELPER_ANSWERS),
+            helpers: Semaphore::new(MAX_HELPERS),
+        }
+    }
+
+    /// The credentials for a repository of the registry `host`.
+    pub(super) async fn find(&self, host: &str, repository: &str) -> Result<Credentials, Error> {
+        if host == self.registry && !matches!(self.own, Credentials::Anonymous) {
+            return Ok(self.own.clone());
+        }
+        let Some(file) = &self.file else { return Ok(Credentials::Anonymous) };
+        match self.config(file)?.find(host, repository) {
+            Found::Here(credentials) => Ok(credentials),
+            Found::Nowhere => Ok(Credentials::Anonymous),
+            Found::With { helper, server } => self.ask(helper, server).await,
+        }
+    }
+
+    /// The file's content, read anew when it changed.
+    fn config(&self, file: &Path) -> Result<Arc<DockerConfig>, Error> {
+        let failed = |detail| Error::Credentials { object: file.display().to_string(), detail };
+        let metadata = file.metadata().map_err(|error| failed(format!("cannot be read ({error})")))?;
+        let stamp = (metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), metadata.len());
+        let mut snapshot = lock(&self.snapshot);
+        if let Some(snapshot) = &*snapshot
+            && snapshot.stamp == stamp
+        {
+            return Ok(Arc::clone(&snapshot.config));
+        }
+        let config = Arc::new(DockerConfig::read(file).map_err(failed)?);
+        *snapshot = Some(Snapshot { stamp, config: Arc::clone(&config) });
+        self.answers.clear();
+        Ok(config)
+    }
+
+    /// Asks a helper, unless its answer is still fresh.
+    async fn ask(&self, helper: String, server: String) -> Result<Credentials, Error> {
+        let key = (helper, server);
+        if let Some(credentials) = self.answers.get(&key) {
+            return Ok(credentials);
+        }
+        let _permit = self.helpers.acquire().await;
+        // Somebody may have asked meanwhile.
+        if let Some(credentials) = self.answers.get(&key) {
+            return Ok(credentials);
+        }
+        let asked = tokio::time::timeout(HELPER_TIMEOUT, ask_helper(&key.0, &key.1)).await;
+        let credentials = asked
+            .unwrap_or_else(|_| Err(format!("gave no answer within {} s", HELPER_TIMEOUT.as_secs())))
+            .map_err(|detail| Error::Credentials { object: format!("docker-credential-{}", key.0), detail })?;
+        self.answers.insert(key, credentials.clone(), Instant::now() + HELPER_TTL);
+        Ok(credentials)
+    }
+}
+
+/// Runs `docker-credential-{helper} get` (the protocol of docker-credential-helpers). What it prints is never repeated.
+async fn ask_helper(helper: &str, server: &str) -> Result<Credentials, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Answer {
+        username: String,
+        secret: SecretString,
+    }
+    /// How every helper says that it knows nothing.
+    const UNKNOWN: &[u8] = b"credentials not found in native keychain";
+
+    if helper.is_empty() || !helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
+        return Err("is no name of a program".into());
+    }
+    let mut command = Command::new(format!("docker-credential-{helper}"));
+    command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut process = command.spawn().map_err(|error| format!("cannot be run ({error})"))?;
+    let (stdin, stdout) = (process.stdin.take(), process.stdout.take());
+    let (Some(mut stdin), Some(stdout)) = (stdin, stdout) else { return Err("has no standard input".into()) };
+    // A helper that does not read its input may still answer.
+    let _ = stdin.write_all(server.as_bytes()).await;
+    drop(stdin);
+    let mut answer = Vec::new();
+    let read = stdout.take(MAX_HELPER_ANSWER_SIZE).read_to_end(&mut answer).await;
+    read.map_err(|error| format!("gave no answer ({error})"))?;
+    let status = process.wait().await.map_err(|error| format!("was lost ({error})"))?;
+    if answer.trim_ascii().starts_with(UNKNOWN) {
+        return Ok(Credentials::Anonymous);
+    }
+    if !status.success() {
+        return Err(format!("failed ({status})"));
+    }
+    let answer: Answer = serde_json::from_slice(&answer).map_err(|_| "gave an unreadable answer".to_owned())?;
+    if answer.username.is_empty() && answer.secret.expose_secret().is_empty() {
+        return Ok(Credentials::Anonymous);
+    }
+    Ok(login(&answer.username, answer.secret.expose_secret()))
+}

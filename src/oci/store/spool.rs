@@ -1,0 +1,202 @@
+//! A blob on its way into the store.
+
+use std::fs::File;
+use std::io::{self, Seek, Write};
+
+use bytes::Bytes;
+use tempfile::NamedTempFile;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::{Scope, Stamp};
+use crate::error::Error;
+use crate::oci::blob::{Blob, Descriptor};
+use crate::oci::digest::{Digest, Hasher};
+use crate::util::file::make_folder;
+
+/// Pieces of a body that wait to be written; each is one read from the network, some tens of KiB.
+const SPOOL_QUEUE: usize = 2;
+
+/// A blob that is written to disk, and hashed on the way.
+pub struct Spool {
+    scope: Scope,
+    expected: Descriptor,
+    received: u64,
+    pieces: mpsc::Sender<Piece>,
+    /// Gone once its end was awaited.
+    writer: Option<JoinHandle<Written>>,
+}
+
+type Written = io::Result<(NamedTempFile, Digest)>;
+
+enum Piece {
+    Bytes(Bytes),
+    /// What was written does not count.
+    Restart,
+}
+
+impl Spool {
+    pub(super) fn open(scope: Scope, expected: Descriptor, file: NamedTempFile) -> Self {
+        let (pieces, queue) = mpsc::channel(SPOOL_QUEUE);
+        let writer = Some(tokio::task::spawn_blocking(|| write(file, queue)));
+        Self { scope, expected, received: 0, pieces, writer }
+    }
+
+    /// How many bytes there are.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Appends `piece`.
+    ///
+    /// # Errors
+    /// [`Error::SizeMismatch`] as soon as there are more bytes than the descriptor says, [`Error::Disk`] if they cannot be
+    /// written.
+    pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
+        self.received += piece.len() as u64;
+        if self.received > self.expected.size {
+            return Err(self.size_mismatch(self.received));
+        }
+        self.send(Piece::Bytes(piece)).await
+    }
+
+    /// Begins again.
+    ///
+    /// # Errors
+    /// [`Error::Disk`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.received = 0;
+        self.send(Piece::Restart).await
+    }
+
+    async fn send(&mut self, piece: Piece) -> Result<(), Error> {
+        if self.pieces.send(piece).await.is_ok() {
+            return Ok(());
+        }
+        // The writer is gone only after an error.
+        let closed = || io::Error::other("the spool is closed");
+        let source = ended(&mut self.writer).await.err().unwrap_or_else(closed);
+        Err(Error::disk(&self.scope.store.root, source))
+    }
+
+    /// Ends the spool, and removes what there is. A spool that is dropped does so by and by.
+    pub async fn discard(mut self) {
+        drop(self.pieces);
+        let _ = ended(&mut self.writer).await;
+    }
+
+    /// Ends the spool; its bytes are a blob, and have their name, if they are what the descriptor says. One that is
+    /// larger than the whole store may be gets no name.
+    ///
+    /// # Errors
+    /// [`Error::Disk`], [`Error::SizeMismatch`] and [`Error::DigestMismatch`].
+    pub async fn commit(self) -> Result<Blob, Error> {
+        if self.received != self.expected.size {
+            return Err(self.size_mismatch(self.received));
+        }
+        let Self { scope, expected: Descriptor { digest, size, .. }, pieces, mut writer, .. } = self;
+        drop(pieces);
+        let written = ended(&mut writer).await;
+        let (file, actual) = written.map_err(|source| Error::disk(&scope.store.root, source))?;
+        if actual != digest {
+            return Err(Error::DigestMismatch { object: digest.to_string(), actual: actual.to_string() });
+        }
+        scope.blocking(move |scope| scope.persist(file, digest)).await.map(|file| Blob::verified(file, digest, size))
+    }
+
+    /// The error of having another number of bytes than the descriptor says.
+    pub(crate) fn size_mismatch(&self, actual: u64) -> Error {
+        let Descriptor { digest, size, .. } = &self.expected;
+        Error::SizeMismatch { object: digest.to_string(), expected: *size, actual }
+    }
+}
+
+/// What the writer leaves; an error, too, if that was taken before.
+async fn ended(writer: &mut Option<JoinHandle<Written>>) -> Written {
+    match writer.take() {
+        Some(writer) => writer.await.map_err(io::Error::other).flatten(),
+        None => Err(io::Error::other("the spool has failed")),
+    }
+}
+
+fn write(mut file: NamedTempFile, mut queue: mpsc::Receiver<Piece>) -> Written {
+    let mut hasher = Hasher::default();
+    while let Some(piece) = queue.blocking_recv() {
+        match piece {
+            Piece::Bytes(piece) => {
+                hasher.write_all(&piece)?;
+                file.write_all(&piece)?;
+            }
+            Piece::Restart => {
+                hasher = Hasher::default();
+                file.as_file().set_len(0)?;
+                file.rewind()?;
+            }
+        }
+    }
+    Ok((file, hasher.digest()))
+}
+
+impl Scope {
+    /// Gives a checked blob its name, when it is safely on disk.
+    fn persist(&self, file: NamedTempFile, digest: Digest) -> io::Result<File> {
+        let size = file.as_file().metadata()?.len();
+        if !self.store.can_keep(size) {
+            return Ok(file.into_file());
+        }
+        self.store.make_room(size)?;
+        make_folder(&self.folder.join("blobs"))?;
+        file.as_file().sync_all()?;
+        let path = self.path(digest);
+        let file = file.persist(&path)?;
+        self.store.learn(&path, Stamp::of(&file)?);
+        Ok(file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::store::Store;
+    use crate::oci::store::StoreOptions;
+
+    fn descriptor(bytes: &[u8]) -> Descriptor {
+        Descriptor { digest: Digest::of(bytes), size: bytes.len() as u64, media_type: "application/wasm".into() }
+    }
+
+    async fn spool(expected: Descriptor, pieces: &[&'static [u8]]) -> Result<Blob, Error> {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&StoreOptions { folder: folder.path().into(), named: true, limit: 1 << 20 })?;
+        let scope = store.scope(b"");
+        let mut spool = scope.spool(expected.clone()).await?;
+        spool.write(Bytes::from_static(b"hel")).await?;
+        spool.restart().await?;
+        for piece in pieces {
+            spool.write(Bytes::from_static(piece)).await?;
+        }
+        let blob = spool.commit().await?;
+        assert_eq!(scope.blob(expected.digest).await?.map(|blob| blob.size()), Some(expected.size));
+        Ok(blob)
+    }
+
+    #[tokio::test]
+    async fn bytes_that_match_their_descriptor_are_a_blob() {
+        let blob = spool(descriptor(b"hello world"), &[b"hello", b" ", b"world"]).await.unwrap();
+        let mut word = [0; 5];
+        blob.read_at(&mut word, 6).unwrap();
+        assert_eq!((&word, blob.size()), (b"world", 11));
+        assert!(blob.read_at(&mut word, 7).is_err());
+    }
+
+    #[tokio::test]
+    async fn other_bytes_are_not() {
+        for (pieces, code) in [
+            (&[b"hello".as_slice()][..], "size-mismatch"),
+            (&[b"hello", b" world!"], "size-mismatch"),
+            (&[b"hello", b" World"], "digest-mismatch"),
+        ] {
+            assert_eq!(spool(descriptor(b"hello world"), pieces).await.unwrap_err().code(), code);
+        }
+    }
+}
