@@ -59,7 +59,7 @@ async fn five_hundred_requests_for_one_module_are_one_fetch_and_four_passes() {
     let devices = join_all(connections).await;
     let served = devices.iter().map(async |device| {
         for _ in 1..REQUESTS {
-            device.ask("add").await;
+            device.publish_request("add").await;
         }
         device.request("add").await
     });

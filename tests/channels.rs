@@ -140,7 +140,7 @@ async fn what_the_broker_does_not_show_is_not_served() {
     let device = Some(("device", "device-key"));
     let client = Client::listening_as(&mosquitto, &[EVERYTHING], device).await;
     for channel in [(DOMAIN, "unseen"), ("unseen", "seen")] {
-        connect_on(&mosquitto, channel, device).await.ask("unseen").await;
+        connect_on(&mosquitto, channel, device).await.publish_request("unseen").await;
     }
     let proplet = connect_on(&mosquitto, (DOMAIN, "seen"), device).await;
     assert!(proplet.request("add").await.is_some_and(|served| served == module), "{}", daemon.log());

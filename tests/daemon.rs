@@ -53,7 +53,7 @@ async fn a_signal_while_the_broker_hangs_ends_it_too() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     registry.pusher().wasm("add", "latest", wasm_of_size(20_000_000)).await;
     let (relay, mut daemon) = Daemon::behind_relay(&mosquitto, &registry, 5_000_000).await;
-    connect(&mosquitto).await.ask("add").await;
+    connect(&mosquitto).await.publish_request("add").await;
     daemon.logged("\"verified\"").await;
     relay.stall(true);
     daemon.signal("TERM").await;
@@ -67,7 +67,7 @@ async fn a_signal_during_a_fetch_ends_it_too() {
     let mosquitto = Mosquitto::start().await;
     let registry = FaultyRegistry::start(wasm_of_size(1000), [Fault::Slow]).await;
     let mut daemon = Daemon::start(&environment(&mosquitto.address(), registry.host())).await;
-    connect(&mosquitto).await.ask("add").await;
+    connect(&mosquitto).await.publish_request("add").await;
     daemon.logged("\"fetching\"").await;
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());

@@ -152,7 +152,7 @@ async fn site_before_a_drip(modules: usize) -> (Site, FaultyRegistry, DockerRegi
 }
 
 async fn begin_to_drip(site: &Site, drip: &FaultyRegistry) {
-    site.proplet().ask(&format!("{}/drip", drip.host())).await;
+    site.proplet().publish_request(&format!("{}/drip", drip.host())).await;
     site.daemon().logged("\"fetching\"").await;
 }
 

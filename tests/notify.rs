@@ -144,7 +144,7 @@ async fn pings_stop_while_the_service_hangs() {
 
     let proplet = connect(&mosquitto).await;
     for index in 0..REQUESTS {
-        proplet.ask(&format!("app-{index}")).await;
+        proplet.publish_request(&format!("app-{index}")).await;
     }
     manager.silence().await;
     let begin = Instant::now();

@@ -17,7 +17,7 @@ const TRACE: Variable = ("PROXY_LOG_LEVEL", "trace");
 /// Asks a fresh site in both layouts, and sees the failures in the log and nothing on either answer topic.
 async fn assert_refused(site: &Site, app_name: &str, code: &str) {
     let messages = connect_at(site.mosquitto(), Layout::Messages, 2).await;
-    messages.ask(app_name).await;
+    messages.publish_request(app_name).await;
     site.daemon().logged(&format!("\"code\":\"{code}\"")).await;
     site.refuses(app_name, code).await;
     for proplet in [site.proplet(), &messages] {

@@ -168,7 +168,7 @@ async fn fifty_kills_during_ingest_leave_no_wrong_blob() {
     let mut cut_short = 0;
     for kill in 0..KILLS {
         let app_name = format!("module-{kill}");
-        site.proplet().ask(&app_name).await;
+        site.proplet().publish_request(&app_name).await;
         site.daemon().logged("\"requested\"").await;
         // Each kill comes a little later in the transfer than the one before.
         sleep(Duration::from_millis(kill as u64)).await;

@@ -87,7 +87,7 @@ async fn what_happens_to_a_delivery_is_in_its_trace() {
     let mut site = Site::behind_relay(registry.host(), 800_000, &variables).await;
     let mut task = site.task("add");
     task.has(1).await;
-    site.proplet().ask("add").await;
+    site.proplet().publish_request("add").await;
     site.daemon().logged("\"joined\"").await;
     assert!(task.module().await.as_deref() == Some(&module[..]), "{}", site.log());
     site.daemon().logged("\"delivered\"").await;

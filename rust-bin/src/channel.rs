@@ -32,7 +32,7 @@ pub(crate) fn choose(channels: &Channels, id: Option<&str>) -> Result<Channel, F
     }
     let of = |id: &str| Channel { domain: channels.domain.clone(), id: id.to_owned() };
     match (id, channels.ids.as_slice()) {
-        (Some(id), _) if is_topic_level(id) && channels.serve(&of(id)) => Ok(of(id)),
+        (Some(id), _) if is_topic_level(id) && channels.contains(&of(id)) => Ok(of(id)),
         (Some(id), _) => usage(
             format!("{id:?} is not one of the configured channels"),
             format!("these are {}; --channel-id names others", channels.ids.join(", ")),

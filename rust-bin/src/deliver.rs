@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use propeller_proxy::config::Config;
 use propeller_proxy::error::Error;
-use propeller_proxy::mqtt::presence::{self, Presences};
+use propeller_proxy::mqtt::presence::{self, Proxies};
 use propeller_proxy::oci::digest::Digest;
 use propeller_proxy::telemetry::events::Report;
 use serde_json::{Value, json};
@@ -82,10 +82,10 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     options.verbosity.start_log();
     let config = Config::load(&options.settings.sources())?;
     let channel = Arc::new(channel::choose(&config.channels, options.channel.as_deref())?);
-    let presences = async { Ok(presence::presences(&config.mqtt, &channel).await?) };
-    let Presences { online, any } = unless_stopped(&stop, presences).await?;
+    let proxies = async { Ok(presence::query(&config.mqtt, &channel).await?) };
+    let Proxies { online, is_any_known } = unless_stopped(&stop, proxies).await?;
     let outcomes = if online.is_empty() {
-        alone::deliver_all(config, &channel, any, &options, &stop).await
+        alone::deliver_all(config, &channel, is_any_known, &options, &stop).await
     } else {
         tracing::info!(?online, "asking, as a device does");
         unless_stopped(&stop, asking::deliver_all(&config.mqtt, &channel, &options)).await

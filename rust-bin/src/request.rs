@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use propeller_proxy::config::{Config, positive_duration};
-use propeller_proxy::device::{Assembled, Proplet, Wish};
+use propeller_proxy::device::{Assembled, Proplet, RequestOptions};
 use propeller_proxy::error::Error;
 use propeller_proxy::oci::digest::Digest;
 use tempfile::NamedTempFile;
@@ -108,10 +108,10 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
 /// Asks, and shows the progress.
 async fn obtain(proplet: &Proplet, options: &Options) -> Result<Assembled, Error> {
     let Options { reference, timeout, digest, verbosity, .. } = options;
-    let wish = Wish { timeout: *timeout, digest: *digest, is_strict: false };
+    let request_options = RequestOptions { timeout: *timeout, digest: *digest, is_strict: false };
     let bar = progress::of_chunks(&progress::bars(*verbosity), reference);
     let mut look = tokio::time::interval(LOOK_INTERVAL);
-    let mut obtained = std::pin::pin!(proplet.obtain(reference, &wish));
+    let mut obtained = std::pin::pin!(proplet.obtain(reference, &request_options));
     loop {
         tokio::select! {
             obtained = &mut obtained => return obtained,

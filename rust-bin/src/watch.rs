@@ -5,7 +5,7 @@ mod live;
 use clap::Args;
 use propeller_proxy::config::{Config, LogFormat, LogLevel};
 use propeller_proxy::error::Error;
-use propeller_proxy::mqtt::status::{State, Status};
+use propeller_proxy::mqtt::status::{DeliveryState, Status};
 use propeller_proxy::mqtt::topic::{Channel, Layout, Role};
 use propeller_proxy::mqtt::{Connection, ConnectionOptions};
 use serde::Serialize;
@@ -95,7 +95,7 @@ impl Told {
         match (error, digest.zip(*size).zip(*total_chunks)) {
             (Some(error), _) => format!("{word}: {} ({})", error.message, error.code),
             // Late joiners get some again.
-            (None, Some(((digest, size), total))) if *state == State::Sent => {
+            (None, Some(((digest, size), total))) if *state == DeliveryState::Sent => {
                 format!("{word} {} in {sent_chunks} messages, {digest}, {size} bytes", chunks(total))
             }
             (None, Some(((digest, size), total))) => {
@@ -106,13 +106,13 @@ impl Told {
     }
 }
 
-fn state_name(state: State) -> &'static str {
+fn state_name(state: DeliveryState) -> &'static str {
     match state {
-        State::Queued => "queued",
-        State::Fetching => "fetching",
-        State::Sending => "sending",
-        State::Sent => "sent",
-        State::Failed => "failed",
+        DeliveryState::Queued => "queued",
+        DeliveryState::Fetching => "fetching",
+        DeliveryState::Sending => "sending",
+        DeliveryState::Sent => "sent",
+        DeliveryState::Failed => "failed",
     }
 }
 
@@ -137,7 +137,7 @@ async fn watch(options: Options, stop: CancellationToken) -> Result<u8, Failure>
     let mut view = live.map_or(View::Lines(format), View::Live);
 
     let (heard, mut waiting) = mpsc::channel(QUEUE);
-    let listening = ConnectionOptions::listening("proxy-watch", channels.filters(Role::Status));
+    let listening = ConnectionOptions::subscriber("proxy-watch", channels.filters(Role::Status));
     let mut link = Connection::open(&mqtt, listening, move |message| {
         if let Some(told) = Told::read(message.topic, &message.payload)
             && let Err(TrySendError::Full(_)) = heard.try_send(told)

@@ -387,7 +387,13 @@ impl Outgoing {
             let (acknowledged_chunks, total_chunks) = (int(progress.acknowledged), int(total_chunks));
             info!(parent: self.span.clone(), app_name, acknowledged_chunks, total_chunks, "sending");
             let digest = self.blob.digest();
-            reporter.tell_progress(&self.app, status::State::Sending, digest, &self.plan, progress.acknowledged);
+            reporter.tell_progress(
+                &self.app,
+                status::DeliveryState::Sending,
+                digest,
+                &self.plan,
+                progress.acknowledged,
+            );
         }
     }
 }

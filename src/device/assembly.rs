@@ -1,4 +1,4 @@
-//! What a stock proplet makes of the messages it hears.
+//! How a stock proplet assembles chunks.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,10 +9,10 @@ use serde::Deserialize;
 
 use crate::oci::digest::{Digest, Hasher};
 
-/// Age after its first chunk at which an incomplete assembly is swept.
+/// The age, from its first chunk, at which an assembly is removed.
 pub const ASSEMBLY_TTL: Duration = Duration::from_secs(300);
 
-/// The assemblies of one proplet: every chunk it hears, asked or not, by `app_name`.
+/// The assemblies of one proplet by `app_name`: it stores every chunk on its topic, requested or not.
 #[derive(Debug, Default)]
 pub struct Assemblies(HashMap<String, Assembly>);
 
@@ -21,35 +21,35 @@ pub struct Assemblies(HashMap<String, Assembly>);
 pub(super) struct Assembly {
     chunks: BTreeMap<u64, Vec<u8>>,
     total_chunks: u64,
-    /// Of the chunks below `hashed`.
+    /// The digest of the first `hashed` chunks.
     hasher: Hasher,
     hashed: u64,
-    begun: Instant,
+    started_at: Instant,
 }
 
-/// What becomes of a message.
+/// The outcome of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reception {
     /// A new chunk was stored.
     Stored,
-    /// The index was there already; the first copy stays.
+    /// The index is stored already: the first copy stays.
     Repeated,
-    /// Its `total_chunks` is not that of the assembly; it is dropped.
+    /// Its `total_chunks` differs from the assembly's: it is dropped.
     OtherTotal,
-    /// It is no chunk.
+    /// It is no chunk message.
     Unreadable,
 }
 
-/// How many messages met each [`Reception`].
+/// The number of messages by [`Reception`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// New chunks.
     pub stored: u64,
-    /// Chunks heard before.
+    /// Further copies of a chunk.
     pub repeated: u64,
-    /// Chunks of another total.
+    /// Chunks with another total.
     pub other_total: u64,
-    /// Messages that are no chunks.
+    /// Messages that are no chunk messages.
     pub unreadable: u64,
 }
 
@@ -64,7 +64,7 @@ impl Tally {
     }
 }
 
-/// A message of wire protocol 1 as a device reads it.
+/// A chunk message of wire protocol 1, decoded.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) app_name: String,
@@ -74,7 +74,7 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// Reads a message; `None` if it is no chunk.
+    /// Decodes a message; `None` if it is no chunk message.
     pub(super) fn read(message: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Fields<'a> {
@@ -98,7 +98,7 @@ impl Assembly {
         }
     }
 
-    /// The digest of the module, which is complete.
+    /// The digest of the complete module.
     pub(super) fn digest(mut self) -> (Digest, Self) {
         self.hash();
         let hasher = std::mem::take(&mut self.hasher);
@@ -111,19 +111,19 @@ impl Assembly {
 }
 
 impl Assemblies {
-    /// Takes in a message that was heard at `now`.
+    /// Stores the chunk in a message that arrived at `now`.
     pub fn receive(&mut self, message: &[u8], now: Instant) -> Reception {
         Chunk::read(message).map_or(Reception::Unreadable, |chunk| self.store(chunk, now))
     }
 
-    /// Takes in a chunk that was heard at `now`.
+    /// Stores a chunk that arrived at `now`.
     pub(super) fn store(&mut self, chunk: Chunk, now: Instant) -> Reception {
         let assembly = self.0.entry(chunk.app_name).or_insert_with(|| Assembly {
             chunks: BTreeMap::new(),
             total_chunks: chunk.total_chunks,
             hasher: Hasher::default(),
             hashed: 0,
-            begun: now,
+            started_at: now,
         });
         if assembly.total_chunks != chunk.total_chunks {
             return Reception::OtherTotal;
@@ -137,18 +137,18 @@ impl Assemblies {
         }
     }
 
-    /// The number of chunks of a module that are there, and of all.
+    /// The number of chunks of a module so far, and of all.
     #[must_use]
     pub fn progress(&self, app_name: &str) -> (u64, u64) {
         self.0.get(app_name).map_or((0, 0), |assembly| (assembly.chunks.len() as u64, assembly.total_chunks))
     }
 
-    /// Takes a module out if it is complete, as the task that polls next does.
+    /// Removes and returns a module if it is complete, as the next poll of a stock task does.
     pub fn take(&mut self, app_name: &str) -> Option<Vec<u8>> {
         Some(self.take_assembly(app_name)?.into_pieces().concat())
     }
 
-    /// The same, as it came.
+    /// Removes and returns an assembly if it is complete.
     pub(super) fn take_assembly(&mut self, app_name: &str) -> Option<Assembly> {
         let assembly = self.0.get(app_name)?;
         if assembly.chunks.len() as u64 != assembly.total_chunks {
@@ -157,16 +157,16 @@ impl Assemblies {
         self.0.remove(app_name)
     }
 
-    /// Hashes what is there of a module, so that there is less to do when it is complete.
+    /// Hashes the chunks of a module so far, so that little is left to hash at the end.
     pub(super) fn hash(&mut self, app_name: &str) {
         if let Some(assembly) = self.0.get_mut(app_name) {
             assembly.hash();
         }
     }
 
-    /// Removes what is older than [`ASSEMBLY_TTL`]; devices do so every 60 s.
+    /// Removes assemblies older than [`ASSEMBLY_TTL`]; stock devices do so every 60 s.
     pub fn sweep(&mut self, now: Instant) {
-        self.0.retain(|_, assembly| now.duration_since(assembly.begun) < ASSEMBLY_TTL);
+        self.0.retain(|_, assembly| now.duration_since(assembly.started_at) < ASSEMBLY_TTL);
     }
 }
 

@@ -1,31 +1,58 @@
-//! Acknowledging what arrived, when it is safe.
+//! Acknowledging a message once it is safe to do so (MQTT 3.1.1, section 4.3).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rumqttc::{AsyncClient, ManualAck};
+use rumqttc::{AsyncClient, ManualAck, Publish};
 
-/// Acknowledges a message (MQTT 3.1.1, section 4.3), if that is not done already. If it is dropped instead, the broker sends
-/// the message again after the next reconnect.
+/// Acknowledges one message, unless the library has done so already. When it is dropped instead, the broker publishes
+/// the message again after the next reconnect of a persistent session.
 #[derive(Debug, Default)]
-pub struct Ack(pub(super) Option<Pending>);
+pub struct Ack(Option<Pending>);
 
 #[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) client: AsyncClient,
-    pub(super) acknowledgement: ManualAck,
-    pub(super) connection: u64,
-    pub(super) current: Arc<AtomicU64>,
+struct Pending {
+    client: AsyncClient,
+    packet: ManualAck,
+    connection: u64,
+    current: ConnectionCount,
+}
+
+/// Counts the connections of a client: a packet identifier means something only on the connection that it came by
+/// (MQTT 3.1.1, section 2.3.1).
+#[derive(Debug, Clone, Default)]
+pub(super) struct ConnectionCount(Arc<AtomicU64>);
+
+impl ConnectionCount {
+    /// Invalidates every [`Ack`] so far.
+    pub(super) fn increment(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 impl Ack {
-    /// Acknowledges the message, if the connection it came by is still there.
-    pub fn confirm(self) {
-        if let Some(Pending { client, acknowledgement, connection, current }) = self.0
-            && current.load(Ordering::Acquire) == connection
+    /// The acknowledgement of `publish`, which came by the current connection. It is empty at QoS 0.
+    pub(super) fn of(client: &AsyncClient, publish: &Publish, current: &ConnectionCount) -> Self {
+        Self(client.prepare_ack(publish).map(|packet| Pending {
+            client: client.clone(),
+            packet,
+            connection: current.get(),
+            current: current.clone(),
+        }))
+    }
+
+    /// Acknowledges the message, if the connection that it came by is still open.
+    pub fn acknowledge(self) {
+        if let Some(Pending { client, packet, connection, current }) = self.0
+            && current.get() == connection
         {
-            // Fails if the link is closed or its queue full; then the message comes again, which does no harm.
-            let _ = client.try_manual_ack(acknowledgement);
+            // Fails if the connection is closed or its queue is full. Then the broker publishes the message again,
+            // which does no harm.
+            let _ = client.try_manual_ack(packet);
         }
     }
 }

@@ -6,17 +6,16 @@ use std::str::FromStr;
 
 use crate::util::authority::split_authority;
 
-/// Where the MQTT broker listens.
+/// The address at which the MQTT broker listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerAddress {
     /// Name or address, IPv6 without brackets.
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// Whether the connection is made with TLS.
+    /// Whether the connection uses TLS.
     pub tls: bool,
-    /// The path of the WebSocket (RFC 6455) below which MQTT is spoken, beginning with a slash; none where it is spoken
-    /// over TCP itself.
+    /// The path of the WebSocket (RFC 6455) that carries MQTT, beginning with a slash; none for MQTT over TCP or TLS.
     pub path: Option<String>,
 }
 

@@ -1,12 +1,12 @@
-//! Wire protocol 1: one JSON message a chunk, written straight into the outgoing buffer.
+//! The chunk message of wire protocol 1, encoded straight into the outgoing buffer.
 
 use base64_simd::STANDARD;
 use bytes::Bytes;
 
-/// Writes the chunks of one transfer.
+/// Encodes the chunks of one transfer.
 ///
 /// The message is `{"app_name":…,"chunk_idx":…,"total_chunks":…,"data":…}` with `data` in standard padded base64
-/// (RFC 4648, section 4). All but the index and the data is the same in every chunk and written once.
+/// (RFC 4648, section 4). Everything but the index and the data is the same in every chunk and encoded once.
 #[derive(Debug)]
 pub struct Encoder {
     before_index: String,
@@ -42,7 +42,7 @@ impl Encoder {
         frame + STANDARD.encoded_length(length as usize)
     }
 
-    /// Makes `message` the one of chunk `index`; what it held is overwritten, and its memory used again.
+    /// Encodes the message of chunk `index` into `message`, whose memory is reused.
     pub fn encode(&self, index: u64, data: &[u8], message: &mut Vec<u8>) {
         let index = index.to_string();
         let size = [self.before_index.len(), index.len(), self.after_index.len(), END.len()].iter().sum::<usize>();
@@ -55,7 +55,7 @@ impl Encoder {
         message.extend_from_slice(END.as_bytes());
     }
 
-    /// The message of chunk `index`, for those who need few.
+    /// The message of chunk `index`, in a buffer of its own.
     #[must_use]
     pub fn message(&self, index: u64, data: &[u8]) -> Bytes {
         let mut message = Vec::new();
@@ -64,10 +64,10 @@ impl Encoder {
     }
 }
 
-/// Longest `app_name` that is answered, bytes: no longer one is a reference.
+/// Longest `app_name` of a chunk message, bytes: no reference is longer.
 pub const MAX_APP_NAME_SIZE: usize = 512;
 
-/// Longest message that can come of chunks of `chunk_size` bytes, with `app_name` as long as a request can make it.
+/// The longest message of a chunk of `chunk_size` bytes, for any `app_name`.
 #[must_use]
 pub fn max_message_size(chunk_size: u32) -> usize {
     /// Field names, punctuation and two numbers of at most 20 digits.

@@ -1,14 +1,29 @@
-//! MQTT: connections to the broker, and what is said over them.
+//! MQTT 3.1.1: the connection to the broker, and the topics and payloads of wire protocol 1.
 //!
-//! [`connection`] and what is below it know the MQTT library, and nothing else does. It must never know registries or how
-//! modules are delivered.
+//! A [`Connection`] subscribes, reconnects with a backoff and reports its [`Health`]; a [`Publisher`] publishes over it
+//! and returns the broker's [`Acknowledgement`]; an [`Ack`] acknowledges a message that arrived. [`topic`],
+//! [`request`], [`chunk`], [`status`] and [`presence`] are what the messages mean. Only this folder knows the MQTT
+//! library. It must never know registries, or which message is published when: it imports [`crate::error`],
+//! [`crate::util`], [`crate::tls`] and [`crate::oci::digest`], and nothing else of this crate.
+//!
+//! Its files import one way:
+//!
+//! ```text
+//! address ← backoff ← options ← socket, refusal ← driver ← connection ← check, presence
+//!           ack ← message, backlog ← driver       health ← driver, publisher ← connection
+//! topic, request, chunk, status ← check, presence
+//! ```
 
 mod ack;
 pub mod address;
+mod backlog;
 mod backoff;
-pub mod check;
+mod check;
 pub mod chunk;
 mod connection;
+mod driver;
+mod health;
+mod message;
 mod options;
 pub mod presence;
 mod publisher;
@@ -20,7 +35,10 @@ pub mod topic;
 
 pub use self::ack::Ack;
 pub use self::address::BrokerAddress;
+pub use self::backoff::Backoff;
 pub use self::check::check;
-pub use self::connection::{Connection, Health, Message};
-pub use self::options::{Backoff, BrokerOptions, ConnectionOptions, Login, Session, Subscription, TlsOptions, Will};
+pub use self::connection::Connection;
+pub use self::health::Health;
+pub use self::message::Message;
+pub use self::options::{BrokerOptions, ConnectionOptions, Login, Session, Subscription, TlsOptions, Will};
 pub use self::publisher::{Acknowledgement, Publisher};

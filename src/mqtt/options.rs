@@ -1,4 +1,4 @@
-//! What a connection is made for, and how the broker is reached.
+//! How to reach the broker, and what a connection to it is for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,15 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::address::BrokerAddress;
+use super::backoff::Backoff;
 use crate::tls::ClientIdentity;
 
-/// How often the broker hears from a link that only listens.
-const LISTENER_KEEP_ALIVE: Duration = Duration::from_secs(8);
-/// Messages of such a link on their way at once.
-const LISTENER_MAX_IN_FLIGHT: u16 = 20;
-/// Largest packet of such a link, bytes.
-const LISTENER_MAX_PACKET: usize = 4 << 20;
+/// The keep-alive of a connection that only subscribes.
+const SUBSCRIBER_KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// Messages in flight of such a connection.
+const SUBSCRIBER_MAX_IN_FLIGHT: u16 = 20;
+/// Largest packet of such a connection, bytes.
+const SUBSCRIBER_MAX_PACKET: usize = 4 << 20;
 
 /// How to reach the broker.
 #[derive(Debug, Clone)]
@@ -29,20 +30,21 @@ pub struct BrokerOptions {
     pub timeout: Duration,
     /// The quality of service of chunks: 0, 1 or 2.
     pub qos: u8,
-    /// User name and password (the client id and key of the deployment); none for a broker that admits anybody.
+    /// User name and password (the client id and key of the deployment); none for a broker that permits anonymous
+    /// clients.
     pub login: Option<Login>,
-    /// Whom its certificate is checked with, and what it is shown, where TLS is used.
+    /// TLS, where the address asks for it.
     pub tls: TlsOptions,
 }
 
 /// The TLS of connections to the broker.
 #[derive(Debug, Clone, Default)]
 pub struct TlsOptions {
-    /// Certificate authorities beside the system's.
+    /// Certificate authorities that are trusted beside the system's.
     pub ca_certificates: Vec<CertificateDer<'static>>,
     /// The client certificate.
     pub client_identity: Option<ClientIdentity>,
-    /// Whether any certificate of the broker is taken.
+    /// Whether every certificate of the broker is accepted.
     pub skip_verify: bool,
 }
 
@@ -55,45 +57,45 @@ pub struct Login {
     pub password: SecretString,
 }
 
-/// What a link is made for.
+/// What a connection is for.
 #[derive(Debug)]
 pub struct ConnectionOptions {
     /// MQTT client identifier.
     pub client_id: String,
-    /// Whether the broker keeps what arrives for it while it is away.
+    /// Whether the session outlives the connection.
     pub session: Session,
-    /// What is subscribed to.
+    /// Its subscriptions.
     pub subscriptions: Vec<Subscription>,
-    /// What the broker publishes when it loses the link.
+    /// What the broker publishes when the connection is lost.
     pub will: Option<Will>,
-    /// The quality of service of what [`super::Publisher::publish`] publishes.
+    /// The quality of service of [`Publisher::publish`](super::Publisher::publish).
     pub qos: u8,
-    /// Whether messages are acknowledged by their receipts; else they are as they come.
-    pub by_receipt: bool,
-    /// How often the broker hears from the link at least.
+    /// Whether each message is acknowledged by its [`Ack`](super::Ack); else the library does so on arrival.
+    pub has_manual_acks: bool,
+    /// The longest time between two packets to the broker (MQTT 3.1.1, section 3.1.2.10).
     pub keep_alive: Duration,
-    /// Wakes all links to one broker when one of them finds that it hangs. A link that pings often enough finds out;
-    /// another one, whose pings would stand in line behind what it writes, is told.
-    pub broker_hangs: Arc<Notify>,
-    /// When it tries again.
-    pub retries: Backoff,
+    /// Notifies all connections to one broker when one of them finds it stalled. A connection with frequent pings
+    /// detects that itself; one whose pings would queue behind large writes relies on the others.
+    pub stalled: Arc<Notify>,
+    /// The waits before it reconnects.
+    pub backoff: Backoff,
     /// Messages that may be queued.
     pub queue: usize,
-    /// Messages on their way to the broker at once.
+    /// Messages in flight to the broker.
     pub max_in_flight: u16,
-    /// Largest packet that is received, bytes. A larger one ends the connection, and the link makes a new one.
+    /// Largest packet that is received, bytes. A larger one ends the connection, which is then made anew.
     pub max_incoming: usize,
     /// Largest packet that is sent, bytes.
     pub max_outgoing: usize,
-    /// Whether it is mentioned in the log when it is up.
-    pub is_talkative: bool,
+    /// Whether the log says, at level info, when it is up.
+    pub is_logged: bool,
 }
 
 impl ConnectionOptions {
-    /// A link that hears what is published on `filters` and nothing else. It disturbs nobody: its identifier, which begins
-    /// with `name`, is its own, and the broker keeps nothing for it.
+    /// A connection that subscribes to `filters` and nothing else. Its client identifier is unique and begins with
+    /// `name`, and its session is clean, so that it affects no other client.
     #[must_use]
-    pub fn listening(name: &str, filters: Vec<String>) -> Self {
+    pub fn subscriber(name: &str, filters: Vec<String>) -> Self {
         let subscribe = |filter| Subscription { filter, qos: 1, is_required: true };
         Self {
             client_id: format!("{name}-{}", Uuid::new_v4()),
@@ -101,15 +103,15 @@ impl ConnectionOptions {
             subscriptions: filters.into_iter().map(subscribe).collect(),
             will: None,
             qos: 1,
-            by_receipt: false,
-            keep_alive: LISTENER_KEEP_ALIVE,
-            broker_hangs: Arc::default(),
-            retries: Backoff::EAGER,
+            has_manual_acks: false,
+            keep_alive: SUBSCRIBER_KEEP_ALIVE,
+            stalled: Arc::default(),
+            backoff: Backoff::EAGER,
             queue: 1,
-            max_in_flight: LISTENER_MAX_IN_FLIGHT,
-            max_incoming: LISTENER_MAX_PACKET,
-            max_outgoing: LISTENER_MAX_PACKET,
-            is_talkative: false,
+            max_in_flight: SUBSCRIBER_MAX_IN_FLIGHT,
+            max_incoming: SUBSCRIBER_MAX_PACKET,
+            max_outgoing: SUBSCRIBER_MAX_PACKET,
+            is_logged: false,
         }
     }
 }
@@ -117,10 +119,10 @@ impl ConnectionOptions {
 /// An MQTT session (MQTT 3.1.1, section 3.1.2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Session {
-    /// It ends with the connection.
+    /// A clean session: it ends with the connection.
     Clean,
-    /// The broker keeps it.
-    Kept,
+    /// A persistent session: while the connection is down, the broker queues messages in it.
+    Persistent,
 }
 
 /// A subscription.
@@ -130,35 +132,18 @@ pub struct Subscription {
     pub filter: String,
     /// Its maximum quality of service.
     pub qos: u8,
-    /// Whether the link is of no use without it.
+    /// Whether the connection is of no use without it.
     pub is_required: bool,
 }
 
-/// A message that the broker publishes, retained and at QoS 1, when the link is lost (MQTT 3.1.1, section 3.1.2.5).
+/// A message that the broker publishes, retained and at QoS 1, when the connection is lost (MQTT 3.1.1, section
+/// 3.1.2.5).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Will {
     /// Its topic.
     pub topic: String,
     /// Its payload.
     pub payload: Bytes,
-}
-
-/// The waits between attempts to connect: each twice the one before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// The first.
-    pub first: Duration,
-    /// The longest.
-    pub longest: Duration,
-}
-
-impl Backoff {
-    /// Of one who wants to know whether it works: the first failure ends the link.
-    pub const NONE: Self = Self { first: Duration::ZERO, longest: Duration::ZERO };
-    /// Of one who must be back before the devices are.
-    pub const EAGER: Self = Self { first: Duration::from_millis(10), longest: Duration::from_millis(150) };
-    /// Of a device: it tries 1, 3, 7, 15, 31, 63 s after the loss.
-    pub const STOCK: Self = Self { first: Duration::from_secs(1), longest: Duration::from_secs(32) };
 }
 
 /// The library's name of a quality of service.

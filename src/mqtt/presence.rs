@@ -1,51 +1,52 @@
-//! Which proxies are there, as they told the broker.
+//! Which proxies serve a channel, by their retained presence messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::connection::Connection;
+use super::message::Message;
+use super::options::{BrokerOptions, ConnectionOptions};
 use super::status::Presence;
+use super::topic::{Channel, Channels, Role};
 use crate::error::Error;
-use crate::mqtt::BrokerOptions;
-use crate::mqtt::topic::{Channel, Channels, Role};
-use crate::mqtt::{Connection, ConnectionOptions, Message};
 use crate::util::sync::lock;
 
-/// How long the messages may take that the broker has kept: it sends them right after it granted the subscription.
+/// How long retained messages may take: the broker sends them right after SUBACK.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The proxies of a channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Presences {
-    /// The instance ids of those that are there.
+pub struct Proxies {
+    /// The instance ids of those that are online.
     pub online: BTreeSet<String>,
-    /// Whether there is or was any.
-    pub any: bool,
+    /// Whether there is a presence message at all, of a proxy that is online or not.
+    pub is_any_known: bool,
 }
 
-/// Asks the broker which proxies are on `channel`, in either layout. It disturbs none of them.
+/// Reads from the broker which proxies are on `channel`, in either layout. No proxy notices it.
 ///
-/// One that serves all channels, [`crate::mqtt::topic::ANY`], tells nobody that it is there, and is not found.
+/// A proxy that serves all channels, [`super::topic::ANY`], publishes no presence and is not among them.
 ///
 /// # Errors
-/// [`Error::BrokerUnreachable`], [`Error::BrokerRefused`] if the presence messages must not be read,
+/// [`Error::BrokerUnreachable`], [`Error::BrokerRefused`] if the broker does not permit to read presence messages,
 /// [`Error::BrokerUntrusted`], [`Error::Setup`].
-pub async fn presences(mqtt: &BrokerOptions, channel: &Channel) -> Result<Presences, Error> {
+pub async fn query(mqtt: &BrokerOptions, channel: &Channel) -> Result<Proxies, Error> {
     let channels = Channels { domain: channel.domain.clone(), ids: vec![channel.id.clone()] };
-    let told = Arc::<Mutex<BTreeMap<String, bool>>>::default();
-    let telling = Arc::clone(&told);
-    let listening = ConnectionOptions::listening("proxy-presence", channels.filters(Role::Presence("+")));
-    let link = Connection::established(mqtt, listening, move |Message { topic, payload, .. }: Message<'_>| {
+    let received = Arc::<Mutex<BTreeMap<String, bool>>>::default();
+    let presences = Arc::clone(&received);
+    let subscriber = ConnectionOptions::subscriber("proxy-presence", channels.filters(Role::Presence("+")));
+    let connection = Connection::establish(mqtt, subscriber, move |Message { topic, payload, .. }: Message<'_>| {
         if let Ok(Presence { online, .. }) = serde_json::from_slice(&payload) {
-            lock(&telling).insert(topic.to_owned(), online);
+            lock(&received).insert(topic.to_owned(), online);
         }
     })
     .await?;
     tokio::time::sleep(GRACE).await;
-    link.close().await;
-    let told = lock(&told);
-    let online = told.iter().filter(|(_, is_online)| **is_online).filter_map(|(topic, _)| instance(topic));
-    Ok(Presences { online: online.collect(), any: !told.is_empty() })
+    connection.close().await;
+    let presences = lock(&presences);
+    let online = presences.iter().filter(|(_, is_online)| **is_online).filter_map(|(topic, _)| instance(topic));
+    Ok(Proxies { online: online.collect(), is_any_known: !presences.is_empty() })
 }
 
 fn instance(topic: &str) -> Option<String> {

@@ -1,34 +1,43 @@
-//! Publishing, and what the broker says to it.
+//! Publishing, and waiting for the broker's acknowledgement.
 
 use bytes::Bytes;
 use rumqttc::{AsyncClient, PublishOptions, QoS};
 use tokio::sync::watch;
 
-use super::Health;
+use super::health::Health;
 
-/// What became of a published message.
+/// The outcome of publishing a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledgement {
-    /// The broker has it (QoS 0: it is written).
+    /// The broker has it: PUBACK at QoS 1, PUBCOMP at QoS 2; at QoS 0, it was written to the socket.
     Received,
-    /// The connection ended before that; it has to be published again.
+    /// The connection ended before that: it has to be published again.
     Lost,
-    /// The link is closed.
+    /// The connection is closed for good.
     Closed,
 }
 
-/// Publishes over a link; cheap to clone.
+/// Publishes over a connection; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Publisher {
-    pub(super) client: AsyncClient,
-    pub(super) qos: QoS,
-    pub(super) health: watch::Receiver<Health>,
+    client: AsyncClient,
+    qos: QoS,
+    health: watch::Receiver<Health>,
 }
 
 impl Publisher {
-    /// Waits until the link is up. What is published before would stand in the way of its subscription.
+    pub(super) fn new(client: AsyncClient, qos: QoS, health: watch::Receiver<Health>) -> Self {
+        Self { client, qos, health }
+    }
+
+    /// The state of the connection, now and on each change.
+    pub(super) fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Waits until the connection is up. A message that is published before delays the subscription.
     pub async fn ready(&self) {
-        // The other end is gone when the link is closed, which publishing tells.
+        // Fails if the connection is closed, which publishing reports.
         let _ = self.health.clone().wait_for(|health| health.is_up).await;
     }
 
@@ -46,8 +55,9 @@ impl Publisher {
         }
     }
 
-    /// Queues `payload` on `topic` at QoS 1, to be sent when the link is up. Returns whether there was room.
-    pub fn post(&self, topic: &str, payload: Bytes, retain: bool) -> bool {
+    /// Queues `payload` on `topic` at QoS 1, to be published when the connection is up. Returns whether the queue had
+    /// room.
+    pub fn try_publish(&self, topic: &str, payload: Bytes, retain: bool) -> bool {
         self.client.try_publish(topic, payload, PublishOptions::new(QoS::AtLeastOnce).retain(retain)).is_ok()
     }
 }

@@ -1,12 +1,15 @@
-//! Whether a connection failed for a reason that waiting does not mend.
+//! Failures that a retry cannot help: the broker refuses the connection or a subscription, or a certificate is not
+//! trusted.
 
-use rumqttc::{ConnectReturnCode, ConnectionError};
+use rumqttc::{ConnectReturnCode, ConnectionError, SubscribeReasonCode};
 use rustls::{AlertDescription, Error as TlsError};
+use tracing::warn;
 
+use super::address::BrokerAddress;
+use super::options::Subscription;
 use crate::error::{Error, cause};
-use crate::mqtt::BrokerAddress;
 
-/// The error, if the broker refused the connection, or a certificate is not trusted.
+/// The error, if the broker refused the connection (MQTT 3.1.1, section 3.2.2.3), or a certificate is not trusted.
 pub(super) fn of(address: &BrokerAddress, error: &ConnectionError) -> Option<Error> {
     if let Some(detail) = cause(error).and_then(distrust) {
         return Some(Error::BrokerUntrusted { object: address.to_string(), detail });
@@ -20,6 +23,35 @@ pub(super) fn of(address: &BrokerAddress, error: &ConnectionError) -> Option<Err
         ConnectReturnCode::ServiceUnavailable | ConnectReturnCode::Success => return None,
     };
     Some(Error::BrokerRefused { object: address.to_string(), detail: detail.into() })
+}
+
+/// Checks that the broker granted the required ones of `subscriptions` (MQTT 3.1.1, section 3.9.3), and warns about the
+/// others.
+///
+/// # Errors
+/// [`Error::BrokerRefused`] that lists the refused ones.
+pub(super) fn of_subscriptions(
+    address: &BrokerAddress,
+    subscriptions: &[Subscription],
+    codes: &[SubscribeReasonCode],
+) -> Result<(), Error> {
+    let (required, optional): (Vec<_>, Vec<_>) = subscriptions
+        .iter()
+        .zip(codes)
+        .filter(|(_, code)| **code == SubscribeReasonCode::Failure)
+        .map(|(subscription, _)| subscription)
+        .partition(|subscription| subscription.is_required);
+    let list = |refused: &[&Subscription]| {
+        refused.iter().map(|subscription| &*subscription.filter).collect::<Vec<_>>().join(" and ")
+    };
+    if !required.is_empty() {
+        let detail = format!("no permission to subscribe to {}", list(&required));
+        return Err(Error::BrokerRefused { object: address.to_string(), detail });
+    }
+    if !optional.is_empty() {
+        warn!(broker = %address, "no permission to subscribe to {}", list(&optional));
+    }
+    Ok(())
 }
 
 /// What is wrong with a certificate, if that is why the connection failed.

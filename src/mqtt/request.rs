@@ -1,24 +1,28 @@
 //! A device's request for a module.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use crate::error::Error;
 
-/// Largest request that is read, bytes.
+/// How long a device waits for its module after its request.
+pub const TASK_TIMEOUT: Duration = Duration::from_secs(55);
+/// Largest request that is parsed, bytes.
 pub const MAX_REQUEST_SIZE: usize = 4096;
 
-/// What a device sends on a request topic: JSON `{"app_name": "<reference>"}`. Further fields are ignored.
+/// The payload on a request topic: JSON `{"app_name": "<reference>"}`. Further fields are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
-    /// The module's OCI reference, kept as it came: the answers repeat it byte for byte.
+    /// The module's OCI reference, unchanged: the chunks repeat it byte for byte.
     pub app_name: String,
 }
 
 impl Request {
-    /// Reads the payload of a message.
+    /// Parses the payload of a message.
     ///
     /// # Errors
-    /// [`Error::BadRequest`] if it is too large, not such an object, or names nothing.
+    /// [`Error::BadRequest`] if it is too large, not such an object, or its `app_name` is empty.
     pub fn parse(payload: &[u8]) -> Result<Self, Error> {
         let bad = |reason: String| Error::BadRequest { reason };
         if payload.len() > MAX_REQUEST_SIZE {

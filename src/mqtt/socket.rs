@@ -1,4 +1,4 @@
-//! The connection below a link: TCP, TLS and the MQTT library's options.
+//! The socket below MQTT (TCP, TLS, WebSocket), and the options of the MQTT library.
 
 use std::io;
 use std::sync::Arc;
@@ -10,27 +10,26 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tracing::warn;
 
-use super::connection::setup;
-use super::options::qos;
-use super::{BrokerAddress, BrokerOptions, ConnectionOptions, Session, TlsOptions};
-
+use super::address::BrokerAddress;
+use super::options::{BrokerOptions, ConnectionOptions, Session, TlsOptions, qos};
 use crate::error::Error;
 
-/// How long what was written may stay without a sign that it came through, before the connection is given up. A message
-/// may take much longer, if bytes of it go on coming through.
+/// How long written bytes may stay unacknowledged by TCP before the connection fails (`TCP_USER_TIMEOUT`, RFC 5482). A
+/// large message may take much longer, as long as some of its bytes are acknowledged.
 const STALL_LIMIT: Duration = Duration::from_secs(20);
-/// How long a connection may be idle before the system asks whether the other end is there.
+/// How long a connection may be idle before TCP probes the peer (keep-alive, RFC 1122, section 4.2.3.6).
 const PROBE_AFTER: Duration = Duration::from_secs(15);
-/// How often it asks, and how many answers may be missing.
+/// The interval of the probes, and how many may fail.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBES: u32 = 3;
-/// No flush takes longer, seconds: it is the system, and the other link, that notice a broker that is gone.
+/// The library's limit on a write, seconds: in effect none. TCP, and the other connection, detect a broker that is
+/// gone.
 const NO_LIMIT: u64 = 86_400;
 
 pub(super) fn mqtt_options(mqtt: &BrokerOptions, options: &ConnectionOptions) -> Result<MqttOptions, Error> {
     let BrokerAddress { host, port, tls, path } = &mqtt.address;
     let broker = if path.is_some() {
-        // The transport says whether there is TLS below; the library takes no wss:// here.
+        // The transport adds TLS; the library accepts no wss:// here.
         let address = BrokerAddress { tls: false, ..mqtt.address.clone() };
         Broker::websocket(address.to_string()).map_err(|error| setup(&error))?
     } else {
@@ -42,7 +41,7 @@ pub(super) fn mqtt_options(mqtt: &BrokerOptions, options: &ConnectionOptions) ->
         .set_clean_session(options.session == Session::Clean)
         .set_inflight(options.max_in_flight)
         .set_max_packet_size(options.max_incoming, options.max_outgoing)
-        .set_ack_mode(if options.by_receipt { AckMode::Manual } else { AckMode::Automatic })
+        .set_ack_mode(if options.has_manual_acks { AckMode::Manual } else { AckMode::Automatic })
         .set_socket_connector(connect);
     if let Some(will) = &options.will {
         mqtt_options.set_last_will(LastWill::new(will.topic.clone(), will.payload.clone(), qos(1), true));
@@ -69,7 +68,7 @@ fn tls_configuration(tls: &TlsOptions) -> Result<TlsConfiguration, Error> {
     Ok(TlsConfiguration::Rustls(Arc::new(config)))
 }
 
-/// Says in the log where the settings of TLS are not what they seem.
+/// Warns where the TLS settings have no effect, or no security.
 pub(super) fn warn_of_tls(BrokerOptions { address, tls, .. }: &BrokerOptions) {
     if !address.tls && (!tls.ca_certificates.is_empty() || tls.client_identity.is_some() || tls.skip_verify) {
         warn!(broker = %address, "the settings PROXY_MQTT_TLS_… are without effect: the address asks for no TLS (mqtts:// or wss://)");
@@ -82,12 +81,12 @@ pub(super) fn warn_of_tls(BrokerOptions { address, tls, .. }: &BrokerOptions) {
     }
 }
 
-/// Options while there is no connection: making one has to be done within `timeout`.
+/// The options while connecting: `timeout` bounds it.
 pub(super) fn connecting(timeout: Duration) -> NetworkOptions {
     with_timeout(timeout.as_secs().saturating_add(u64::from(timeout.subsec_nanos() > 0)))
 }
 
-/// Options of a connection: how long a write takes depends on how much it is, and on the link.
+/// The options once connected: how long a write takes depends on its size and the bandwidth.
 pub(super) fn connected() -> NetworkOptions {
     with_timeout(NO_LIMIT)
 }
@@ -106,4 +105,9 @@ async fn connect(host: String, options: NetworkOptions) -> io::Result<TcpStream>
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(STALL_LIMIT))?;
     Ok(stream)
+}
+
+/// A client that cannot be set up.
+pub(super) fn setup(error: &impl ToString) -> Error {
+    Error::Setup { object: "MQTT client".into(), detail: error.to_string() }
 }

@@ -7,52 +7,52 @@ use crate::oci::digest::Digest;
 use crate::util::clock::Time;
 use crate::util::json;
 
-/// Where a delivery is.
+/// The state of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum State {
-    /// It waits for its turn to be fetched.
+pub enum DeliveryState {
+    /// It waits to be fetched.
     Queued,
-    /// Its module is being found and fetched.
+    /// Its reference is resolved and its module fetched.
     Fetching,
     /// Its chunks are being published.
     Sending,
-    /// Every request for it is covered.
+    /// Every request is covered.
     Sent,
-    /// It will not be delivered.
+    /// It is not going to be delivered.
     Failed,
 }
 
 /// The message on the status topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The module as the devices named it; empty where the request could not be read.
+    /// The `app_name` of the request; empty if it could not be parsed.
     pub app_name: String,
-    /// Where its delivery is.
-    pub state: State,
+    /// The state of its delivery.
+    pub state: DeliveryState,
     /// The digest of the module, once it is known.
     pub digest: Option<Digest>,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// The size that no chunk exceeds, bytes.
+    /// The largest chunk, bytes.
     pub chunk_size: Option<u32>,
     /// The number of chunks.
     pub total_chunks: Option<u64>,
-    /// Chunks that were published and acknowledged.
+    /// Chunks that the broker acknowledged.
     pub sent_chunks: u64,
     /// Why it failed.
     pub error: Option<Failure>,
-    /// The proxy that tells.
+    /// The instance id of the proxy.
     pub instance: String,
-    /// When, in UTC (RFC 3339).
+    /// The time, in UTC (RFC 3339).
     pub time: String,
 }
 
 impl Status {
-    /// Why it failed, as [`Error::Reported`]; nothing if it has not.
+    /// Why it failed, as [`Error::Reported`]; `None` if it did not.
     #[must_use]
     pub fn failure(&self) -> Option<Error> {
-        let Failure { code, message } = self.error.as_ref().filter(|_| self.state == State::Failed)?;
+        let Failure { code, message } = self.error.as_ref().filter(|_| self.state == DeliveryState::Failed)?;
         let class = Class::ALL.iter().find(|class| class.code == code).copied();
         Some(Error::Reported { class, message: message.clone() })
     }
@@ -70,11 +70,11 @@ pub struct Failure {
 /// The message on the presence topic, retained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
-    /// Whether the proxy is there.
+    /// Whether the proxy is online.
     pub online: bool,
     /// Its version.
     pub version: String,
-    /// Since when it is, or was, there, in UTC (RFC 3339).
+    /// When it came online, in UTC (RFC 3339).
     pub since: String,
 }
 

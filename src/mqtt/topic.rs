@@ -1,10 +1,10 @@
-//! The topics of wire protocol 1: where devices ask, where they are answered, and where the proxy tells how it goes.
+//! The topics of wire protocol 1: requests, answers, status and presence.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// How the topics of a channel are laid out; both are in the field.
+/// The layout of a channel's topics; deployments use both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
@@ -28,16 +28,16 @@ pub struct Channel {
     pub id: String,
 }
 
-/// What is below a channel in its topics.
+/// The role of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role<'a> {
-    /// Where devices ask.
+    /// Devices publish requests.
     Request,
-    /// Where they are answered.
+    /// The proxy publishes chunks.
     Answer,
-    /// Where the proxy tells what becomes of requests.
+    /// The proxy publishes the state of deliveries.
     Status,
-    /// Where the proxy of this instance id says that it is there.
+    /// The proxy of this instance id publishes whether it is online.
     Presence(&'a str),
 }
 
@@ -59,7 +59,7 @@ impl Channel {
         format!("m/{domain}/c/{id}/{messages}registry/{end}{instance}")
     }
 
-    /// Reads a topic back.
+    /// Parses a topic.
     #[must_use]
     pub fn of_topic(topic: &str) -> Option<(Self, Layout, Role<'_>)> {
         let (domain, rest) = topic.strip_prefix("m/")?.split_once("/c/")?;
@@ -79,14 +79,14 @@ impl Channel {
     }
 }
 
-/// One app on one channel, the way devices asked for it: what is one transfer at a time.
+/// One app on one channel in one layout: there is one transfer of it at a time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct App {
-    /// The channel it was asked on.
+    /// The channel of the request.
     pub channel: Arc<Channel>,
-    /// The layout it was asked in.
+    /// The layout of the request's topic.
     pub layout: Layout,
-    /// The module as the devices named it.
+    /// The request's `app_name`.
     pub name: Arc<str>,
 }
 
@@ -98,7 +98,7 @@ impl App {
     }
 }
 
-/// What matches every topic level.
+/// The wildcard that matches one topic level (MQTT 3.1.1, section 4.7.1.3).
 pub const ANY: &str = "+";
 
 /// The channels that are served.
@@ -123,12 +123,12 @@ impl Channels {
 
     /// Whether `channel` is one of them.
     #[must_use]
-    pub fn serve(&self, channel: &Channel) -> bool {
+    pub fn contains(&self, channel: &Channel) -> bool {
         let is = |filter: &str, level: &str| filter == ANY || filter == level;
         is(&self.domain, &channel.domain) && self.ids.iter().any(|id| is(id, &channel.id))
     }
 
-    /// The channels, if all of them are named.
+    /// The channels, if none is a wildcard.
     pub fn named(&self) -> impl Iterator<Item = Channel> {
         let ids = self.ids.iter().filter(|id| self.domain != ANY && **id != ANY);
         ids.map(|id| Channel { domain: self.domain.clone(), id: id.clone() })
@@ -176,12 +176,14 @@ mod tests {
         let channel = |domain: &str, id: &str| Channel { domain: domain.into(), id: id.into() };
         let listed = Channels { domain: "d".into(), ids: vec!["a".into(), "b".into()] };
         assert!(
-            listed.serve(&channel("d", "b")) && !listed.serve(&channel("d", "c")) && !listed.serve(&channel("e", "a"))
+            listed.contains(&channel("d", "b"))
+                && !listed.contains(&channel("d", "c"))
+                && !listed.contains(&channel("e", "a"))
         );
         assert_eq!(listed.filters(Role::Request).len(), 4);
         assert_eq!(listed.named().count(), 2);
         let any = Channels { domain: ANY.into(), ids: vec![ANY.into()] };
-        assert!(any.serve(&channel("e", "c")));
+        assert!(any.contains(&channel("e", "c")));
         assert_eq!(any.filters(Role::Status)[1], "m/+/c/+/registry/status");
         assert_eq!(any.named().count(), 0);
     }

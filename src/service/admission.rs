@@ -25,21 +25,21 @@ impl Service {
     pub(super) fn arrived(self: &Arc<Self>, arrival: Arrival, away: Option<Duration>, deliveries: &mut Deliveries<'_>) {
         let now = self.clock.now();
         match arrival {
-            Arrival::Request { app, was_kept, receipt } => {
-                if was_kept && away.is_none() {
+            Arrival::Request { app, is_queued, ack } => {
+                if is_queued && away.is_none() {
                     // There was a session, of which nothing is known any more.
                     self.be_unsure();
                 }
-                if was_kept && away.is_some_and(|away| away >= MAX_REQUEST_AGE) {
+                if is_queued && away.is_some_and(|away| away >= MAX_REQUEST_AGE) {
                     let reason = "it waited at the broker, and the proxy was away for too long";
                     self.turn_away(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
-                    receipt.confirm();
+                    ack.acknowledge();
                 } else if let Some(group) = &self.group {
                     group.assign(&app, now);
-                    receipt.confirm();
+                    ack.acknowledge();
                     self.take_over(group, &app, deliveries);
                 } else {
-                    self.request(&app, now, receipt, deliveries);
+                    self.request(&app, now, ack, deliveries);
                 }
             }
             Arrival::Witnessed(app) => {
@@ -68,9 +68,9 @@ impl Service {
     }
 
     /// Writes a request down, and serves it.
-    pub(super) fn request(self: &Arc<Self>, app: &App, arrived: Time, receipt: Ack, deliveries: &mut Deliveries<'_>) {
+    pub(super) fn request(self: &Arc<Self>, app: &App, arrived: Time, ack: Ack, deliveries: &mut Deliveries<'_>) {
         let id = self.next_request.fetch_add(1, Ordering::Relaxed);
-        self.state.open_request(id, OpenRequest { app: app.clone(), arrived }, receipt);
+        self.state.open_request(id, OpenRequest { app: app.clone(), arrived }, ack);
         self.admit(id, app, arrived, Purpose::Request, deliveries);
     }
 
@@ -88,7 +88,7 @@ impl Service {
             Ok(Admission::Opened(transfer)) => {
                 info!(app_name, channel, "requested");
                 self.journal.note(app, What::Requested);
-                self.reporter.tell(app, status::State::Queued);
+                self.reporter.tell(app, status::DeliveryState::Queued);
                 deliveries.begin(transfer, app.clone(), purpose);
             }
             Ok(Admission::Joined { transfer, requests }) => {

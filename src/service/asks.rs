@@ -105,7 +105,7 @@ impl Service {
         // What a device sends is bounded by its message, and its topic by the broker.
         Reference::parse(&app.name, &self.config.registry.url)?;
         let is_level = is_topic_level(&app.channel.domain) && is_topic_level(&app.channel.id);
-        if !is_level || !self.config.channels.serve(&app.channel) {
+        if !is_level || !self.config.channels.contains(&app.channel) {
             let (domain, channel) = (app.channel.domain.clone(), app.channel.id.clone());
             return Err(Error::NotServed { domain, channel });
         }

@@ -48,7 +48,7 @@ impl Service {
                 if purpose == Purpose::Repeat {
                     info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks = sent, seconds, "repeated");
                 } else {
-                    self.reporter.tell_progress(&app, status::State::Sent, digest, &plan, sent_chunks);
+                    self.reporter.tell_progress(&app, status::DeliveryState::Sent, digest, &plan, sent_chunks);
                     info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks = sent, requests = int(requests), seconds, "delivered");
                 }
             }

@@ -13,7 +13,7 @@ use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::replicas::{HEARTBEAT_INTERVAL, Replicas};
 use crate::error::Error;
 use crate::mqtt::Ack;
-use crate::mqtt::status::{State, Status};
+use crate::mqtt::status::{DeliveryState, Status};
 use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
 use crate::util::clock::Time;
@@ -106,7 +106,7 @@ impl Group {
     pub(super) fn hear(&self, app: &App, status: &Status, now: Time) -> Option<(Digest, ChunkPlan)> {
         let mut replicas = lock(&self.replicas);
         if status.instance == self.me {
-            if status.state == State::Fetching
+            if status.state == DeliveryState::Fetching
                 && status.digest.is_some()
                 && let Some(claim) = lock(&self.claims).remove(app)
             {
@@ -117,11 +117,11 @@ impl Group {
             return None;
         }
         match status.state {
-            State::Queued | State::Fetching | State::Sending => {
+            DeliveryState::Queued | DeliveryState::Fetching | DeliveryState::Sending => {
                 // Who knows the module has claimed it.
                 replicas.works(&status.instance, app, status.digest.is_some(), now);
             }
-            State::Sent | State::Failed => replicas.done(&status.instance, app, now),
+            DeliveryState::Sent | DeliveryState::Failed => replicas.done(&status.instance, app, now),
         }
         let chunk_size = NonZeroU32::new(status.chunk_size?)?;
         Some((status.digest?, ChunkPlan::with_total(status.size?, chunk_size, status.total_chunks?)?))
@@ -138,7 +138,7 @@ impl Service {
         plan: &ChunkPlan,
     ) -> Result<Claim, Error> {
         let claim = group.claim(app);
-        self.reporter.tell_progress(app, State::Fetching, digest, plan, 0);
+        self.reporter.tell_progress(app, DeliveryState::Fetching, digest, plan, 0);
         let claim = claim.heard().await?;
         let is_unsure = lock(&self.versions).is_unsure(self.clock.now());
         if claim == Claim::Hold && is_unsure && plan.total_chunks() > 1 {
@@ -156,15 +156,15 @@ impl Service {
         let Some((digest, plan)) = group.hear(app, status, now) else { return };
         let mut versions = lock(&self.versions);
         // It may not have heard of this one.
-        if status.state == State::Fetching
+        if status.state == DeliveryState::Fetching
             && let Some(version) = versions.clash(app, digest, &plan, now)
         {
             let total_chunks = version.plan.total_chunks();
-            self.reporter.tell_progress(app, State::Sent, version.digest, &version.plan, total_chunks);
+            self.reporter.tell_progress(app, DeliveryState::Sent, version.digest, &version.plan, total_chunks);
         }
         versions.hear(app, digest, plan, now);
         // Progress comes every second, and its end is told as well.
-        if status.state != State::Sending {
+        if status.state != DeliveryState::Sending {
             self.state.note_versions(app.clone(), versions.of(app).to_vec());
         }
     }

@@ -41,7 +41,7 @@ const CHUNKS_KEEP_ALIVE: Duration = Duration::from_secs(600);
 /// Something that arrived.
 pub(super) enum Arrival {
     /// A request, for this proxy to serve.
-    Request { app: App, was_kept: bool, receipt: Ack },
+    Request { app: App, is_queued: bool, ack: Ack },
     /// A request as all replicas hear it.
     Witnessed(App),
     /// A status message.
@@ -71,22 +71,22 @@ impl Intake {
         });
         let present = filters(Role::Presence("+")).map(|filter| subscribe(filter, false));
         let has_presence = config.channels.named().next().is_some();
-        let broker_hangs = Arc::default();
+        let stalled = Arc::default();
         let clean = |client_id: String| ConnectionOptions {
             client_id,
             session: Session::Clean,
             subscriptions: Vec::new(),
             will: None,
             qos: 1,
-            by_receipt: false,
+            has_manual_acks: false,
             keep_alive: KEEP_ALIVE,
-            broker_hangs: Arc::clone(&broker_hangs),
-            retries: Backoff::EAGER,
+            stalled: Arc::clone(&stalled),
+            backoff: Backoff::EAGER,
             queue: MAX_IN_FLIGHT_MESSAGES.into(),
             max_in_flight: MAX_IN_FLIGHT_MESSAGES,
             max_incoming: MAX_INCOMING_PACKET,
             max_outgoing: 2 * PACKET_OVERHEAD,
-            is_talkative: false,
+            is_logged: false,
         };
         let mut subscriptions: Vec<_> = asked.chain(present.filter(|_| has_presence)).collect();
         if !service.takes_requests {
@@ -94,12 +94,12 @@ impl Intake {
         }
         let is_kept = group.is_none() && service.takes_requests;
         let requests = ConnectionOptions {
-            session: if is_kept { Session::Kept } else { Session::Clean },
+            session: if is_kept { Session::Persistent } else { Session::Clean },
             subscriptions,
             will: presences.will(Layout::Messages),
-            by_receipt: true,
+            has_manual_acks: true,
             queue: POSTS,
-            is_talkative: true,
+            is_logged: true,
             ..clean(instance.clone())
         };
         let chunks = ConnectionOptions {
@@ -126,49 +126,52 @@ impl Intake {
 impl Service {
     /// Takes a message from the link for requests.
     fn receive(&self, message: Message<'_>, arrived: &mpsc::Sender<Arrival>) {
-        let Message { topic, payload, is_retained, was_kept, receipt } = message;
+        let Message { topic, payload, is_retained, is_queued, ack } = message;
         let Some((channel, layout, role)) = Channel::of_topic(topic) else {
-            return receipt.confirm();
+            return ack.acknowledge();
         };
         match role {
             // A retained message is what somebody asked at some time, not a request now.
-            Role::Request if !is_retained && self.config.channels.serve(&channel) => match Request::parse(&payload) {
-                Ok(Request { app_name }) => {
-                    let app = App { channel: channel.into(), layout, name: app_name.as_str().into() };
-                    let request = Arrival::Request { app: app.clone(), was_kept, receipt };
-                    if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = arrived.try_send(request)
-                    {
-                        // The broker waits for no more than some.
-                        if let Arrival::Request { receipt, .. } = request {
-                            receipt.confirm();
+            Role::Request if !is_retained && self.config.channels.contains(&channel) => {
+                match Request::parse(&payload) {
+                    Ok(Request { app_name }) => {
+                        let app = App { channel: channel.into(), layout, name: app_name.as_str().into() };
+                        let request = Arrival::Request { app: app.clone(), is_queued, ack };
+                        if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) =
+                            arrived.try_send(request)
+                        {
+                            // The broker waits for no more than some.
+                            if let Arrival::Request { ack, .. } = request {
+                                ack.acknowledge();
+                            }
+                            let error = Error::Overloaded { app_name, limit: ARRIVALS, what: "messages wait" };
+                            self.turn_away(&app, &error);
                         }
-                        let error = Error::Overloaded { app_name, limit: ARRIVALS, what: "messages wait" };
-                        self.turn_away(&app, &error);
+                    }
+                    Err(error) => {
+                        ack.acknowledge();
+                        metrics::requests(error.code()).increment(1);
+                        self.reporter.tell_unreadable(&channel, layout, &error);
+                        log(&error, &channel.id);
                     }
                 }
-                Err(error) => {
-                    receipt.confirm();
-                    metrics::requests(error.code()).increment(1);
-                    self.reporter.tell_unreadable(&channel, layout, &error);
-                    log(&error, &channel.id);
-                }
-            },
+            }
             Role::Presence(instance) => {
-                receipt.confirm();
+                ack.acknowledge();
                 if let Ok(Presence { online, .. }) = serde_json::from_slice(&payload) {
                     let instance = instance.to_owned();
                     // One that does not fit is made up for by the silence of the replica.
                     let _ = arrived.try_send(Arrival::Presence { instance, is_online: online, is_retained });
                 }
             }
-            _ => receipt.confirm(),
+            _ => ack.acknowledge(),
         }
     }
 
     /// Takes a message that all replicas hear.
     fn overhear(&self, message: &Message<'_>, arrived: &mpsc::Sender<Arrival>) {
         let Some((channel, layout, role)) = Channel::of_topic(message.topic) else { return };
-        if message.is_retained || !self.config.channels.serve(&channel) {
+        if message.is_retained || !self.config.channels.contains(&channel) {
             return;
         }
         let app = |name: &str| App { channel: Arc::new(channel.clone()), layout, name: name.into() };

@@ -199,7 +199,7 @@ impl Service {
         let _place = self.open_modules.acquire().await;
         self.journal.note(app, What::Fetching);
         if purpose != Purpose::Repeat {
-            self.reporter.tell(app, status::State::Fetching);
+            self.reporter.tell(app, status::DeliveryState::Fetching);
         }
         let reference = Reference::parse(&app.name, &self.config.registry.url)?;
 
@@ -223,7 +223,7 @@ impl Service {
         span.record("total_chunks", int(plan.total_chunks()));
         self.journal.note(app, What::Verified { digest, plan });
         if purpose != Purpose::Repeat {
-            self.reporter.tell_progress(app, status::State::Sending, digest, &plan, 0);
+            self.reporter.tell_progress(app, status::DeliveryState::Sending, digest, &plan, 0);
         }
         let module = Module { blob: module, plan, is_repeat: purpose == Purpose::Repeat, begun };
         match self.courier.send(id, app, module).instrument(debug_span!("send")).await? {
@@ -340,13 +340,13 @@ impl Service {
     }
 
     /// The link for chunks is up. What the broker had may be lost.
-    fn recover(&self, Health { connections, outage, .. }: Health) {
+    fn recover(&self, Health { connections, down_time, .. }: Health) {
         if connections <= 1 {
             return;
         }
-        let apps = self.courier.recover(outage);
+        let apps = self.courier.recover(down_time);
         if apps > 0 {
-            info!(apps, outage = outage.as_secs_f64(), "covering again");
+            info!(apps, outage = down_time.as_secs_f64(), "covering again");
         }
     }
 
@@ -378,7 +378,7 @@ impl Service {
             && let Some(app) = self.courier.any_open()
             && self.reporter.silence() >= Group::HEARTBEAT
         {
-            self.reporter.tell(&app, status::State::Fetching);
+            self.reporter.tell(&app, status::DeliveryState::Fetching);
         }
     }
 }

@@ -34,7 +34,7 @@ impl Presences {
     pub(super) fn tell(&self, publisher: &Publisher, is_online: bool) {
         for topic in &self.topics {
             // If there is no room, so much waits for the broker that this one does not matter.
-            publisher.post(topic, self.message(is_online), true);
+            publisher.try_publish(topic, self.message(is_online), true);
         }
     }
 

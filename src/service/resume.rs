@@ -58,7 +58,7 @@ impl Service {
     pub(super) fn away(&self, present: Option<Time>, requests: Health) -> Option<Duration> {
         match requests.connections {
             0 | 1 => present.map(|present| self.clock.now().since(present)),
-            _ => Some(requests.outage),
+            _ => Some(requests.down_time),
         }
     }
 }

@@ -153,9 +153,9 @@ impl State {
         open().map_err(|source| Error::disk(folder, source))
     }
 
-    /// Writes an open request; the broker gets its `receipt` when it is on the disk.
-    pub fn open_request(&self, id: RequestId, request: OpenRequest, receipt: Ack) {
-        self.send(Change::Open(id, request, receipt));
+    /// Writes an open request; the broker gets its `ack` when it is on the disk.
+    pub fn open_request(&self, id: RequestId, request: OpenRequest, ack: Ack) {
+        self.send(Change::Open(id, request, ack));
     }
 
     /// Removes requests that are covered or given up.
@@ -230,8 +230,8 @@ impl State {
         if let Err(TrySendError::Full(change) | TrySendError::Closed(change)) = changes.try_send(change) {
             warn!(folder = %self.folder.display(), "the disk is too slow: a change of the state was left out");
             // The broker waits for no more than some.
-            if let Change::Open(_, _, receipt) = change {
-                receipt.confirm();
+            if let Change::Open(_, _, ack) = change {
+                ack.acknowledge();
             }
         }
     }

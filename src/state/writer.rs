@@ -45,7 +45,7 @@ impl Writer {
         for change in batch.iter_mut() {
             match change {
                 // Not acknowledging would stop the flow of requests; they are served all the same.
-                Change::Open(_, _, receipt) => std::mem::take(receipt).confirm(),
+                Change::Open(_, _, ack) => std::mem::take(ack).acknowledge(),
                 // Whoever waited for it may be gone already.
                 Change::Versions(_, _, done) => drop(done.take().map(|done| done.send(written.clone()))),
                 _ => {}

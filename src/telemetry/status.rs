@@ -8,7 +8,7 @@ use tracing::warn;
 use crate::delivery::plan::ChunkPlan;
 use crate::error::Error;
 use crate::mqtt::Publisher;
-use crate::mqtt::status::{Failure, State, Status};
+use crate::mqtt::status::{DeliveryState, Failure, Status};
 use crate::mqtt::topic::{App, Channel, Layout, Role};
 use crate::oci::digest::Digest;
 use crate::util::clock::{Clock, Time};
@@ -45,18 +45,18 @@ impl Reporter {
     }
 
     /// Tells that a delivery is waiting or fetching.
-    pub fn tell(&self, app: &App, state: State) {
+    pub fn tell(&self, app: &App, state: DeliveryState) {
         self.publish(app, state, None, 0, None);
     }
 
     /// Tells of a delivery whose module is known.
-    pub fn tell_progress(&self, app: &App, state: State, digest: Digest, plan: &ChunkPlan, sent_chunks: u64) {
+    pub fn tell_progress(&self, app: &App, state: DeliveryState, digest: Digest, plan: &ChunkPlan, sent_chunks: u64) {
         self.publish(app, state, Some((digest, plan)), sent_chunks, None);
     }
 
     /// Tells that a delivery failed.
     pub fn tell_failure(&self, app: &App, error: &Error) {
-        self.publish(app, State::Failed, None, 0, Some(error));
+        self.publish(app, DeliveryState::Failed, None, 0, Some(error));
     }
 
     /// Tells that a request could not be read, unless there are too many.
@@ -69,7 +69,7 @@ impl Reporter {
         unreadable.1 += 1;
         if unreadable.1 <= UNREADABLE_PER_SECOND {
             let app = App { channel: channel.clone().into(), layout, name: "".into() };
-            self.publish(&app, State::Failed, None, 0, Some(error));
+            self.publish(&app, DeliveryState::Failed, None, 0, Some(error));
         }
     }
 
@@ -82,7 +82,7 @@ impl Reporter {
     fn publish(
         &self,
         app: &App,
-        state: State,
+        state: DeliveryState,
         module: Option<(Digest, &ChunkPlan)>,
         sent_chunks: u64,
         error: Option<&Error>,
@@ -102,7 +102,7 @@ impl Reporter {
             instance: self.instance.clone(),
             time: now.to_string(),
         };
-        if !publisher.post(&app.topic(Role::Status), json(&status).into(), false) {
+        if !publisher.try_publish(&app.topic(Role::Status), json(&status).into(), false) {
             warn!(app_name = &*app.name, ?state, "not told on the status topic: too much waits for the broker");
         }
     }

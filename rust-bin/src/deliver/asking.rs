@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use propeller_proxy::error::Error;
 use propeller_proxy::mqtt::BrokerOptions;
 use propeller_proxy::mqtt::request::Request;
-use propeller_proxy::mqtt::status::{State, Status};
+use propeller_proxy::mqtt::status::{DeliveryState, Status};
 use propeller_proxy::mqtt::topic::{Channel, Layout, Role};
 use propeller_proxy::mqtt::{Connection, ConnectionOptions, Message};
 use serde_json::json;
@@ -64,9 +64,9 @@ pub(super) async fn deliver_all(
     let (heard, mut statuses) = mpsc::channel(QUEUE);
     let listening = ConnectionOptions {
         queue: 2 * all.len(),
-        ..ConnectionOptions::listening("proxy-deliver", vec![channel.topic(layout, Role::Status)])
+        ..ConnectionOptions::subscriber("proxy-deliver", vec![channel.topic(layout, Role::Status)])
     };
-    let mut link = Connection::established(mqtt, listening, move |Message { payload, .. }: Message<'_>| {
+    let mut link = Connection::establish(mqtt, listening, move |Message { payload, .. }: Message<'_>| {
         if let Ok(status) = serde_json::from_slice::<Status>(&payload)
             && names.contains(&status.app_name)
             && let Err(TrySendError::Full(_)) = heard.try_send(status)
@@ -86,7 +86,7 @@ pub(super) async fn deliver_all(
             Ok(()) = health.changed() => if health.borrow_and_update().is_up {
                 for followed in all.iter_mut().filter(|followed| !followed.is_over()) {
                     followed.asked = Instant::now();
-                    if !publisher.post(&request_topic, followed.request.clone(), false) {
+                    if !publisher.try_publish(&request_topic, followed.request.clone(), false) {
                         tracing::warn!(app_name = followed.app_name, "not asked for: too much waits for the broker");
                     }
                 }
@@ -140,15 +140,15 @@ impl Followed {
         }
         match status.state {
             // What ended before was another one.
-            State::Queued => {
+            DeliveryState::Queued => {
                 (self.is_queued, self.fetching, self.sending, self.end) = (true, None, None, None);
             }
-            State::Fetching => self.fetching = self.fetching.or(Some(now)),
-            State::Sending => self.sending = self.sending.or(Some(now)),
-            State::Sent => {
+            DeliveryState::Fetching => self.fetching = self.fetching.or(Some(now)),
+            DeliveryState::Sending => self.sending = self.sending.or(Some(now)),
+            DeliveryState::Sent => {
                 self.end = self.delivered(status, now).map(|delivered| (self.counts_from(now), Ok(delivered)));
             }
-            State::Failed => {
+            DeliveryState::Failed => {
                 // What somebody has withdrawn was nobody else's.
                 let failure = status.failure().filter(|failure| failure.code() != "withdrawn");
                 self.end = failure.map(|failure| (self.counts_from(now), Err(failure)));

@@ -1,7 +1,7 @@
 //! The table on a terminal: a row for each transfer under way, and above it what has come to its end.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use propeller_proxy::mqtt::status::{State, Status};
+use propeller_proxy::mqtt::status::{DeliveryState, Status};
 use propeller_proxy::mqtt::topic::Layout;
 
 use super::{Told, state_name};
@@ -33,7 +33,7 @@ impl Live {
         let Status { app_name, state, total_chunks, sent_chunks, .. } = &told.status;
         let key = (told.domain_id.clone(), told.channel_id.clone(), told.layout, app_name.clone());
         let row = self.rows.iter().position(|(known, _)| *known == key);
-        if matches!(state, State::Sent | State::Failed) {
+        if matches!(state, DeliveryState::Sent | DeliveryState::Failed) {
             if let Some(row) = row {
                 self.bars.remove(&self.rows.remove(row).1);
             }

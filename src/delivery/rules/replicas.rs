@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-use crate::delivery::rules::schedule::TASK_TIMEOUT;
+use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 

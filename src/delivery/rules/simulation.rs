@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::replicas::Replicas;
-use super::schedule::{Admission, Cut, Limits, RequestId, Schedule, Start, TASK_TIMEOUT, TransferId, Turn};
+use super::schedule::{Admission, Cut, Limits, RequestId, Schedule, Start, TransferId, Turn};
 use super::versions::{Candidate, Sent, Versions};
 use crate::delivery::plan::ChunkPlan;
 use crate::device::Assemblies;
 use crate::mqtt::chunk::Encoder;
+use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::{App, Channel, Layout};
 use crate::oci::digest::Digest;
 use crate::util::clock::Time;

@@ -19,11 +19,10 @@ use std::time::Duration;
 use self::pass::Pass;
 use self::transfer::{Stage, Transfer};
 use super::budget::Budgets;
+use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 
-/// How long a device waits for its module after it asked.
-pub const TASK_TIMEOUT: Duration = Duration::from_secs(55);
 /// Wait before a repetition for a second task of one device: tasks look for their module every 5 s.
 const ECHO_DELAY: Duration = Duration::from_secs(6);
 /// Repetitions for further tasks of one device.

@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::RequestId;
 use super::pass::Pass;
-use super::{RequestId, TASK_TIMEOUT};
+use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 

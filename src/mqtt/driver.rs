@@ -1,0 +1,271 @@
+//! Drives the library's event loop: connects, subscribes, receives, and reconnects.
+
+use std::time::{Duration, Instant};
+
+use rumqttc::mqttbytes::Error as MqttError;
+use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Packet, Publish, StateError, SubscribeFilter};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use super::ack::{Ack, ConnectionCount};
+use super::address::BrokerAddress;
+use super::backlog::Backlog;
+use super::backoff::Retries;
+use super::health::Health;
+use super::message::Message;
+use super::options::{BrokerOptions, ConnectionOptions, Session, qos};
+use super::refusal;
+use super::socket::{self, setup};
+use crate::error::Error;
+
+/// How long a connection may bring no packet before it counts as stalled: by then a ping or a publish should have been
+/// acknowledged.
+const SILENCE_LIMIT: Duration = Duration::from_secs(16);
+/// Wait after a refusal, whose reason does not go away within milliseconds.
+const REFUSED_DELAY: Duration = Duration::from_secs(5);
+/// How long packets in flight may take when the connection is closed, and how long disconnecting may take after that.
+const CLOSE_TIMEOUT: Duration = Duration::from_millis(750);
+
+/// Owns the state of a connection between packets.
+pub(super) struct Driver<F> {
+    address: BrokerAddress,
+    /// How long connecting may take.
+    timeout: Duration,
+    options: ConnectionOptions,
+    client: AsyncClient,
+    health: watch::Sender<Health>,
+    /// When the connection was lost, if it was up before and is not now.
+    down_since: Option<Instant>,
+    connections: ConnectionCount,
+    backlog: Backlog,
+    retries: Retries,
+    on_message: F,
+}
+
+/// Why a connection ends.
+enum End {
+    Failed(ConnectionError),
+    Refused(Error),
+    /// It discarded a persistent session, which was all that it was for.
+    SessionDiscarded,
+    /// The broker does not respond, as this connection or another one to it noticed.
+    Stalled,
+}
+
+impl<F: FnMut(Message<'_>)> Driver<F> {
+    pub(super) fn new(
+        mqtt: &BrokerOptions,
+        options: ConnectionOptions,
+        client: AsyncClient,
+        health: watch::Sender<Health>,
+        on_message: F,
+    ) -> Self {
+        Self {
+            address: mqtt.address.clone(),
+            timeout: mqtt.timeout,
+            retries: Retries::new(options.backoff),
+            options,
+            client,
+            health,
+            down_since: None,
+            connections: ConnectionCount::default(),
+            backlog: Backlog::default(),
+            on_message,
+        }
+    }
+
+    /// Connects again and again until `stop`, a refusal of the first connection, or any failure with
+    /// [`Backoff::NONE`](super::Backoff::NONE).
+    pub(super) async fn run(mut self, mut event_loop: EventLoop, stop: CancellationToken) -> Result<(), Error> {
+        loop {
+            event_loop.set_network_options(socket::connecting(self.timeout));
+            let Some(end) = self.connect(&mut event_loop, &stop).await else {
+                self.disconnect(event_loop).await;
+                return Ok(());
+            };
+            let delay = self.delay_after(end, &mut event_loop)?;
+            self.connections.increment();
+            if self.health.borrow().is_up {
+                self.down_since = Some(Instant::now());
+                self.health.send_modify(|health| health.is_up = false);
+            }
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+    }
+
+    /// Connects and handles packets until the connection ends; `None` on `stop`.
+    async fn connect(&mut self, event_loop: &mut EventLoop, stop: &CancellationToken) -> Option<End> {
+        let mut last_packet_at = Instant::now();
+        loop {
+            // The timeout bounds connecting; after it, silence is a stall if the keep-alive is shorter than the limit.
+            let is_up = self.health.borrow().is_up;
+            let is_watched = is_up && self.options.keep_alive < SILENCE_LIMIT;
+            let deadline = last_packet_at + SILENCE_LIMIT;
+            // Dropping the future of `poll` may cut a write, so it is dropped only when the connection ends.
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => return None,
+                event = event_loop.poll() => event,
+                () = tokio::time::sleep_until(deadline.into()), if is_watched => return Some(End::Stalled),
+                () = self.options.stalled.notified(), if is_up && !is_watched => return Some(End::Stalled),
+            };
+            match event {
+                Ok(Event::Outgoing(_)) => {}
+                Ok(Event::Incoming(packet)) => {
+                    last_packet_at = Instant::now();
+                    if let Some(end) = self.handle(packet, event_loop) {
+                        return Some(end);
+                    }
+                }
+                Err(error) => {
+                    // Messages that were read before the connection ended: the broker does not send them again in a
+                    // clean session.
+                    let read: Vec<_> = event_loop.state.events.drain(..).collect();
+                    for event in read {
+                        if let Event::Incoming(Packet::Publish(publish)) = event {
+                            self.receive(publish);
+                        }
+                    }
+                    return Some(refusal::of(&self.address, &error).map_or(End::Failed(error), End::Refused));
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, packet: Packet, event_loop: &mut EventLoop) -> Option<End> {
+        match packet {
+            Packet::ConnAck(connack) => {
+                event_loop.set_network_options(socket::connected());
+                if event_loop.mqtt_options.clean_session() && self.options.session == Session::Persistent {
+                    return Some(End::SessionDiscarded);
+                }
+                debug!(broker = %self.address, session_present = connack.session_present, "connected");
+                self.backlog = Backlog::of(connack.session_present);
+                if self.options.subscriptions.is_empty() {
+                    self.come_up();
+                    return None;
+                }
+                self.subscribe().err().map(End::Refused)
+            }
+            Packet::SubAck(suback) => {
+                let subscriptions = &self.options.subscriptions;
+                if let Err(refused) = refusal::of_subscriptions(&self.address, subscriptions, &suback.return_codes) {
+                    return Some(End::Refused(refused));
+                }
+                if !self.health.borrow().is_up {
+                    self.come_up();
+                }
+                self.backlog.end_round_trip();
+                if self.backlog.is_pending() { self.subscribe().err().map(End::Refused) } else { None }
+            }
+            Packet::Publish(publish) => {
+                self.receive(publish);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn receive(&mut self, publish: Publish) {
+        let has_ack = self.options.has_manual_acks;
+        let ack = if has_ack { Ack::of(&self.client, &publish, &self.connections) } else { Ack::default() };
+        let (is_retained, is_queued) = (publish.retain, self.backlog.is_pending());
+        // Every subscription brings the retained messages again, so they say nothing of the backlog.
+        if !is_retained {
+            self.backlog.receive();
+        }
+        match std::str::from_utf8(&publish.topic) {
+            Ok(topic) => {
+                (self.on_message)(Message { topic, payload: publish.payload, is_retained, is_queued, ack });
+            }
+            Err(_) => ack.acknowledge(),
+        }
+    }
+
+    fn subscribe(&self) -> Result<(), Error> {
+        let subscriptions = self.options.subscriptions.iter();
+        let filters =
+            subscriptions.map(|subscription| SubscribeFilter::new(subscription.filter.clone(), qos(subscription.qos)));
+        self.client.try_subscribe_many(filters).map_err(|error| setup(&error))
+    }
+
+    /// Reports that the connection is up.
+    fn come_up(&mut self) {
+        let topics: Vec<_> = self.options.subscriptions.iter().map(|subscription| &subscription.filter).collect();
+        if self.options.is_logged {
+            info!(broker = %self.address, ?topics, "subscribed");
+        } else {
+            debug!(broker = %self.address, ?topics, "ready");
+        }
+        self.retries.succeed();
+        let down_time = self.down_since.take().map_or(Duration::ZERO, |since| since.elapsed());
+        self.health.send_modify(|health| {
+            *health = Health { is_up: true, connections: health.connections + 1, down_time };
+        });
+    }
+
+    /// Prepares the next connection; returns the wait before it.
+    ///
+    /// # Errors
+    /// Why there is to be none.
+    fn delay_after(&mut self, end: End, event_loop: &mut EventLoop) -> Result<Duration, Error> {
+        match end {
+            End::Failed(error) if self.retries.are_off() => Err(Error::no_broker(&self.address, &error)),
+            End::Failed(error) => {
+                self.discard_session_after(&error, event_loop);
+                if matches!(error, ConnectionError::MqttState(StateError::AwaitPingResp)) {
+                    self.options.stalled.notify_waiters();
+                }
+                Ok(self.retries.fail(&self.address, &error))
+            }
+            End::SessionDiscarded => {
+                event_loop.clean();
+                event_loop.mqtt_options.set_clean_session(false);
+                Ok(Duration::ZERO)
+            }
+            // A configuration that never worked is an error; one that worked may work again.
+            End::Refused(refused) if self.health.borrow().connections == 0 => Err(refused),
+            End::Refused(refused) => {
+                event_loop.clean();
+                error!(code = refused.code(), hint = refused.hint(), "{refused}");
+                Ok(REFUSED_DELAY)
+            }
+            End::Stalled => {
+                event_loop.clean();
+                self.options.stalled.notify_waiters();
+                let error = format!("no packet came for {} s", SILENCE_LIMIT.as_secs());
+                Ok(self.retries.fail(&self.address, &error))
+            }
+        }
+    }
+
+    /// A packet over the size limit comes again on every connection of a persistent session. So the session is
+    /// discarded, with everything else that the broker queued in it: the next connection asks for a clean one, then
+    /// ends.
+    fn discard_session_after(&self, error: &ConnectionError, event_loop: &mut EventLoop) {
+        let is_too_large = matches!(
+            error,
+            ConnectionError::MqttState(StateError::Deserialization(MqttError::PayloadSizeLimitExceeded(_)))
+        );
+        if is_too_large && self.options.session == Session::Persistent {
+            warn!(
+                broker = %self.address,
+                limit = self.options.max_incoming,
+                "a message is too large: the broker's queue for this proxy is discarded with it"
+            );
+            event_loop.mqtt_options.set_clean_session(true);
+        }
+    }
+
+    async fn disconnect(self, mut event_loop: EventLoop) {
+        if self.health.borrow().is_up && self.client.try_disconnect_with_timeout(CLOSE_TIMEOUT).is_ok() {
+            let closed = async { while event_loop.poll().await.is_ok() {} };
+            // The library bounds the packets in flight, but not a write that stalls.
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT * 2, closed).await;
+        }
+    }
+}
