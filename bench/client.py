@@ -1,7 +1,7 @@
-"""What `make bench` measures of the Python package: it does each order that it reads, and prints how long that took.
+"""The Python side of `make bench`: it executes each command that it reads, and prints how long that took.
 
 Arguments: a reference, and the domain and channel on which a daemon serves it. The environment has the settings of the
-proxy that runs here.
+proxy in this process.
 """
 
 import os
@@ -12,8 +12,8 @@ from propeller_proxy import Proplet, Proxy
 
 reference, domain, channel = sys.argv[1:]
 with Proxy.from_env() as proxy, Proplet(os.environ["PROXY_MQTT_ADDRESS"], domain, channel) as proplet:
-    orders = {"deliver": lambda: proxy.deliver(reference), "request": lambda: proplet.request(reference)}
-    for order in sys.stdin:
+    commands = {"deliver": lambda: proxy.deliver(reference), "request": lambda: proplet.request(reference)}
+    for command in sys.stdin:
         begin = time.perf_counter()
-        orders[order.strip()]()
+        commands[command.strip()]()
         print(time.perf_counter() - begin, flush=True)

@@ -7,39 +7,38 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use propeller_proxy::device::Assemblies;
 use propeller_proxy::embedded::sample;
+use propeller_proxy::mqtt::request::TASK_TIMEOUT;
 use tokio::time;
 
 use super::module::CHUNK_SIZE;
 use super::site::{Site, answers};
 use crate::support::{digest, wasm_of_size};
 
-/// How long a device waits for its module.
-const TASK_TIMEOUT: Duration = Duration::from_secs(55);
-/// Silence after which nothing more comes: more than the 6 s between repeated passes.
+/// Time without a message after which no more passes follow: more than the 6 s between repeated passes.
 const SILENCE: Duration = Duration::from_secs(8);
 const POLL: Duration = Duration::from_millis(20);
 /// Uploads at once.
 const UPLOADS: usize = 8;
 
-/// What came of requests for many modules.
+/// The outcome of requests for many modules.
 pub struct Distinct {
-    /// Modules that arrived bit-exact.
+    /// Modules that arrived with the right digest.
     pub delivered: usize,
     /// Seconds from the first request to the last module that arrived.
     pub seconds: f64,
 }
 
-/// What came of many requests for one module.
+/// The outcome of many requests for one module.
 pub struct Shared {
-    /// Copies of the module that were published, a part of one counted as one.
+    /// Passes that were published, a partial one counted as one.
     pub passes: usize,
-    /// How often the registry was asked for its bytes.
+    /// Requests for the blob at the registry.
     pub fetches: usize,
-    /// Seconds from the first request until the module was there for the first time.
+    /// Seconds from the first request until the module was complete for the first time.
     pub seconds: f64,
 }
 
-/// Asks for so many small modules at once, none of which is in the store.
+/// Requests `count` small modules at once, none of which is in the store.
 pub async fn distinct(site: &mut Site, count: usize) -> Distinct {
     const SIZE: usize = 50_000;
     let names: Vec<_> = (0..count).map(|index| format!("bench/distinct-{index}")).collect();
@@ -51,19 +50,19 @@ pub async fn distinct(site: &mut Site, count: usize) -> Distinct {
     let pushed: Vec<_> = stream::iter(uploads).buffered(UPLOADS).collect().await;
 
     let proxy = site.proxy(&[]).await;
-    let heard = Heard::on(site, &proxy.channel);
+    let answers = Answers::on(site, &proxy.channel);
     let begin = Instant::now();
-    site.ask(&proxy.channel, &names);
-    while heard.count() < count && begin.elapsed() < TASK_TIMEOUT {
+    site.request(&proxy.channel, &names);
+    while answers.count() < count && begin.elapsed() < TASK_TIMEOUT {
         time::sleep(POLL).await;
     }
-    let end = heard.last().unwrap_or(begin);
-    let mut devices = heard.assemble();
+    let end = answers.last().unwrap_or(begin);
+    let mut devices = answers.assemble();
     let delivered = names.iter().zip(&pushed).filter(|(name, pushed)| arrived(&mut devices, name, pushed)).count();
     Distinct { delivered, seconds: (end - begin).as_secs_f64() }
 }
 
-/// Asks so many times at once for one module.
+/// Requests one module `count` times at once.
 pub async fn shared(site: &mut Site, count: usize) -> Shared {
     const SIZE: usize = 5_000_000;
     const APP_NAME: &str = "bench/shared";
@@ -71,49 +70,49 @@ pub async fn shared(site: &mut Site, count: usize) -> Shared {
     let pushed = site.registry.pusher().wasm(APP_NAME, "latest", wasm_of_size(SIZE)).await.module;
 
     let proxy = site.proxy(&[]).await;
-    let heard = Heard::on(site, &proxy.channel);
+    let answers = Answers::on(site, &proxy.channel);
     let begin = Instant::now();
-    site.ask(&proxy.channel, &vec![APP_NAME; count]);
-    while heard.last().unwrap_or(begin).elapsed() < SILENCE {
+    site.request(&proxy.channel, &vec![APP_NAME; count]);
+    while answers.last().unwrap_or(begin).elapsed() < SILENCE {
         time::sleep(POLL).await;
     }
-    assert!(arrived(&mut heard.assemble(), APP_NAME, &pushed), "{APP_NAME} did not arrive\n{}", proxy.daemon.log());
+    assert!(arrived(&mut answers.assemble(), APP_NAME, &pushed), "{APP_NAME} did not arrive\n{}", proxy.daemon.log());
     let fetch = format!("GET /v2/{APP_NAME}/blobs/{pushed}");
     Shared {
-        passes: heard.count().div_ceil(chunks),
+        passes: answers.count().div_ceil(chunks),
         fetches: site.registry.log().lines().filter(|line| line.contains(&fetch)).count(),
-        seconds: (heard.at(chunks - 1) - begin).as_secs_f64(),
+        seconds: (answers.at(chunks - 1) - begin).as_secs_f64(),
     }
 }
 
-/// Takes a module out of `devices`, and tells whether it is the one of this digest.
+/// Takes a module from `devices`, and returns whether it has this digest.
 fn arrived(devices: &mut Assemblies, app_name: &str, pushed: &str) -> bool {
     devices.take(app_name).is_some_and(|module| digest(&module) == pushed)
 }
 
-/// Everything that was heard on a channel, and when.
-struct Heard(Arc<Mutex<Vec<Message>>>);
+/// The messages on the answer topic of a channel, and when they arrived.
+struct Answers(Arc<Mutex<Vec<Message>>>);
 
 struct Message {
     arrived: Instant,
     text: Vec<u8>,
 }
 
-impl Heard {
+impl Answers {
     fn on(site: &Site, channel: &str) -> Self {
-        let heard = Arc::<Mutex<Vec<_>>>::default();
-        let messages = Arc::clone(&heard);
+        let received = Arc::<Mutex<Vec<_>>>::default();
+        let messages = Arc::clone(&received);
         site.subscriber.listen(answers(channel), move |arrived, message| {
             messages.lock().expect("the messages").push(Message { arrived, text: message.to_vec() });
         });
-        Self(heard)
+        Self(received)
     }
 
     fn count(&self) -> usize {
         self.messages().len()
     }
 
-    /// When the message of this number came.
+    /// When the message of this number arrived.
     fn at(&self, number: usize) -> Instant {
         self.messages()[number].arrived
     }
@@ -122,7 +121,7 @@ impl Heard {
         self.messages().last().map(|message| message.arrived)
     }
 
-    /// Puts the messages together as a device does.
+    /// Assembles the messages as a device does.
     fn assemble(&self) -> Assemblies {
         let mut devices = Assemblies::default();
         for Message { arrived, text } in &*self.messages() {

@@ -1,4 +1,4 @@
-//! A small module that is in the store, asked for again and again: how long one delivery takes.
+//! A small module in the store, requested repeatedly: how long one delivery takes.
 
 use super::sample::Sample;
 use super::site::Site;
@@ -16,7 +16,7 @@ pub async fn measure(site: &mut Site, qos: &str) -> Sample {
     site.time(&proxy.channel, APP_NAME, 1).await;
     let mut times = Vec::new();
     for done in 1..=REQUESTS {
-        // A request that comes before the broker's last acknowledgement would join, and have the module sent twice.
+        // A request before the broker's last acknowledgement would join the transfer, which adds a pass.
         proxy.delivered(done).await;
         times.push(site.time(&proxy.channel, APP_NAME, 1).await.0);
     }

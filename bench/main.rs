@@ -1,8 +1,8 @@
-//! `make bench`: what deliveries take, measured on a real mosquitto and a real docker-registry.
+//! `make bench`: throughput, latency and memory of deliveries, with a real mosquitto and a real docker-registry.
 //!
-//! Times depend on the machine and on what else it does. So the daemon takes turns with a publisher that has nothing to
-//! do but to publish, and the ratio of the two is what counts. Memory and counts do not depend on the machine: a run that
-//! misses a bound of these fails. `BASELINE` names the JSON file of an earlier run to compare with.
+//! Times depend on the machine and its load. So the daemon alternates with a bare publisher, and the ratio of the two
+//! is the result. Memory and counts do not depend on the machine: a run that exceeds one of their bounds fails.
+//! `BASELINE` names the JSON file of an earlier run to compare with.
 
 mod crowd;
 mod latency;
@@ -30,7 +30,7 @@ use report::{Baseline, Figure};
 use site::Site;
 use throughput::Throughput;
 
-/// Where the figures and the picture go.
+/// The folder of the figures and the picture.
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/results");
 
 #[tokio::main]
@@ -69,7 +69,7 @@ async fn main() -> ExitCode {
     eprintln!("the Python package …");
     match python::measure(&mut site).await {
         Some(python) => figures.extend(of_python(&python)),
-        None => eprintln!("PROPELLER_WHEEL names no wheel: left out"),
+        None => eprintln!("PROPELLER_WHEEL names no wheel: skipped"),
     }
 
     println!("{}", report::table(&figures, baseline.as_ref()));

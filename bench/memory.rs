@@ -1,10 +1,10 @@
-//! Modules of all sizes, each delivered once by a daemon that has done nothing else: how much memory that takes.
+//! Modules of several sizes, each delivered once by a new daemon: how much memory that takes.
 
 use super::module::{self, Reassembly};
 use super::site::Site;
 use crate::support::wasm_of_size;
 
-/// The most memory that was resident, by the size of the module.
+/// The peak of resident memory, by the size of the module.
 pub struct Peak {
     pub module: &'static str,
     pub bytes: u64,
@@ -26,7 +26,7 @@ pub async fn measure(site: &mut Site) -> Vec<Peak> {
 async fn deliver(site: &mut Site, app_name: &str, digest: &str) -> u64 {
     let proxy = site.proxy(&[]).await;
     let mut module = Reassembly::default();
-    let arrived = site.ask_until(&proxy.channel, app_name, move |_, message| module.take(message)).await;
+    let arrived = site.request_until(&proxy.channel, app_name, move |_, message| module.take(message)).await;
     assert_eq!(arrived, digest, "{app_name}");
     proxy.delivered(1).await;
     proxy.daemon.peak_memory()

@@ -1,4 +1,4 @@
-//! Modules to deliver, and the messages that they become.
+//! Modules to deliver, and their chunk messages.
 
 use std::convert::Infallible;
 
@@ -15,9 +15,9 @@ use crate::support::push::{self, MANIFEST};
 
 /// Bytes of module in one chunk, the daemon's default.
 pub const CHUNK_SIZE: usize = 512_000;
-/// Bytes of each part of a module that is never in memory as a whole.
+/// Bytes of each block of a streamed module.
 const BLOCK_SIZE: usize = 1_000_000;
-/// Bytes before the first section of a module.
+/// Bytes of the Wasm preamble, before the first section.
 const PREAMBLE_SIZE: usize = 8;
 
 /// Returns the messages of wire protocol 1 that carry `module`.
@@ -30,7 +30,7 @@ pub fn messages(app_name: &str, module: &[u8]) -> Vec<Vec<u8>> {
     module.chunks(CHUNK_SIZE).enumerate().map(message).collect()
 }
 
-/// The chunks of one module as they come, in order.
+/// Reassembles one module from chunks in order.
 #[derive(Default)]
 pub struct Reassembly {
     hasher: Sha256,
@@ -38,7 +38,7 @@ pub struct Reassembly {
 }
 
 impl Reassembly {
-    /// Takes in a message; returns the digest of the module when this was the last one.
+    /// Hashes a message; returns the digest of the module after the last one.
     pub fn take(&mut self, message: &[u8]) -> Option<String> {
         let message: serde_json::Value = serde_json::from_slice(message).expect("a message in JSON");
         assert_eq!(message["chunk_idx"], self.chunks, "a chunk is missing, or came out of order");
@@ -49,7 +49,7 @@ impl Reassembly {
     }
 }
 
-/// Pushes a module of so many blocks as `{repository}:latest`, never all of it in memory, and returns its digest.
+/// Pushes a module of `blocks` blocks as `{repository}:latest`, streamed, and returns its digest.
 pub async fn push_streamed(registry: &DockerRegistry, repository: &str, blocks: u64) -> String {
     let mut hasher = Sha256::new();
     (0..blocks).for_each(|index| hasher.update(block(index)));
@@ -73,7 +73,7 @@ pub async fn push_streamed(registry: &DockerRegistry, repository: &str, blocks: 
     digest
 }
 
-/// Returns one part of a module of any number of them: a custom section, the first after the preamble.
+/// Returns one block of a module: a custom section, with the preamble before the first.
 fn block(index: u64) -> Bytes {
     let missing = if index == 0 { 0 } else { PREAMBLE_SIZE };
     Bytes::from(sample::noise(BLOCK_SIZE + missing, index)).slice(missing..)

@@ -1,11 +1,11 @@
-//! The little of MQTT 3.1.1 that it takes to publish and to listen as fast as the broker can.
+//! The subset of MQTT 3.1.1 that it takes to publish and to subscribe as fast as the broker can.
 //!
-//! No keep-alive, no reconnecting, no retained messages: a connection lasts as long as its broker.
+//! No keep-alive, no reconnect, no retained messages: a connection lasts as long as its broker.
 
 use std::io::{self, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 
-/// Kinds of packets, the upper half of their first byte (MQTT 3.1.1, section 2.2.1), and the flags that they must have.
+/// The first byte of packets: type and fixed flags (MQTT 3.1.1, sections 2.2.1 and 2.2.2).
 pub const PUBLISH: u8 = 0x30;
 pub const PUBACK: u8 = 0x40;
 pub const PUBREC: u8 = 0x50;
@@ -16,38 +16,38 @@ const CONNACK: u8 = 0x20;
 const SUBSCRIBE: u8 = 0x82;
 const SUBACK: u8 = 0x90;
 
-/// Bytes that are read at once; what is larger goes straight to where it is wanted.
+/// Bytes of the read buffer; larger reads bypass it.
 const READ_BUFFER: usize = 64 << 10;
 
-/// Connects with a clean session, and returns both ends of the connection.
+/// Connects with a clean session, and returns the reading and the writing half.
 pub fn connect(port: u16, client_id: &str) -> (Reader, TcpStream) {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("a connection to the broker");
     stream.set_nodelay(true).expect("turn Nagle's algorithm off");
-    // The protocol's name and level, a clean session, no keep-alive.
+    // Protocol name and level, clean session, no keep-alive (section 3.1.2).
     let body = [b"\0\x04MQTT\x04\x02\0\0".as_slice(), &text(client_id)].concat();
     stream.write_all(&packet(CONNECT, &body)).expect("connect to the broker");
-    let input = stream.try_clone().expect("both ends of the connection");
+    let input = stream.try_clone().expect("both halves of the connection");
     let mut reader = Reader { stream: BufReader::with_capacity(READ_BUFFER, input), body: Vec::new() };
-    let answer = reader.read().expect("the broker's answer to a connection");
+    let answer = reader.read().expect("CONNACK");
     assert!(matches!(answer, Packet::Other { kind: CONNACK, number: 0 }), "the broker refused: {answer:?}");
     (reader, stream)
 }
 
-/// Subscribes to `filter`, and returns when the broker has agreed.
+/// Subscribes to `filter`, and returns after SUBACK.
 pub fn subscribe(reader: &mut Reader, stream: &mut TcpStream, filter: &str, qos: u8) {
     let body = [b"\0\x01".as_slice(), &text(filter), &[qos]].concat();
     stream.write_all(&packet(SUBSCRIBE, &body)).expect("subscribe");
-    let answer = reader.read().expect("the broker's answer to a subscription");
+    let answer = reader.read().expect("SUBACK");
     assert!(matches!(answer, Packet::Other { kind: SUBACK, .. }), "the broker refused {filter}: {answer:?}");
 }
 
-/// Returns the packet that answers one of number `id`.
+/// Returns an acknowledgement of packet identifier `id`.
 pub fn acknowledgement(kind: u8, id: u16) -> [u8; 4] {
     let [high, low] = id.to_be_bytes();
     [kind, 2, high, low]
 }
 
-/// Returns what stands before `payload` in a PUBLISH packet; at QoS 0 the number is left out.
+/// Returns the bytes before `payload` in a PUBLISH packet; at QoS 0 it has no packet identifier.
 pub fn publish_head(topic: &str, qos: u8, id: u16, payload: &[u8]) -> Vec<u8> {
     let mut variable = text(topic);
     if qos > 0 {
@@ -68,14 +68,15 @@ pub enum Packet<'a> {
         id: u16,
         payload: &'a [u8],
     },
-    /// Any other: its first byte, and the number in its first two bytes: its id, or what CONNACK says.
+    /// Any other: its first byte, and its first two bytes as a number: the packet identifier, or flags and return code
+    /// of CONNACK.
     Other {
         kind: u8,
         number: u16,
     },
 }
 
-/// The end of a connection that is read.
+/// The reading half of a connection.
 pub struct Reader {
     stream: BufReader<TcpStream>,
     body: Vec<u8>,
@@ -119,7 +120,7 @@ fn packet(kind: u8, body: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Seven bits a byte, the lowest first (section 2.2.3).
+/// The remaining length: seven bits a byte, the lowest first (section 2.2.3).
 #[allow(clippy::cast_possible_truncation, reason = "seven bits")]
 fn length(mut size: usize) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -1,4 +1,4 @@
-//! The large module as a picture: bars of MB/s, for each QoS the daemon beside the ceiling.
+//! The throughput as a picture: bars of MB/s, for each QoS the daemon beside the ceiling.
 
 use std::fmt::Write as _;
 
@@ -8,18 +8,18 @@ use super::throughput::{SIZE, Throughput};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 440.0;
-/// Where the axes are.
+/// The positions of the axes.
 const LEFT: f64 = 70.0;
 const RIGHT: f64 = 700.0;
 const TOP: f64 = 70.0;
 const BOTTOM: f64 = 370.0;
-/// Of a bar.
+/// Width of a bar.
 const BAR: f64 = 48.0;
 /// Half the width of the end of a whisker.
 const CAP: f64 = 6.0;
-/// Lines across, at most.
+/// Most horizontal lines.
 const LINES: f64 = 8.0;
-/// What the bars are, in their order, and their colours (Okabe and Ito: told apart by everyone).
+/// The bars in order, and their colours (Okabe and Ito: safe for colour-blind readers).
 const BARS: [(&str, &str); 3] = [
     ("ceiling: a bare publisher", "#999999"),
     ("daemon, module in store", "#0072b2"),
@@ -61,7 +61,7 @@ fn bars(throughput: &Throughput) -> [&Sample; 3] {
     [&throughput.ceiling, &throughput.warm, &throughput.cold]
 }
 
-/// What the picture shows.
+/// The result in one sentence.
 fn sentence(throughputs: &[Throughput]) -> String {
     let ratios = throughputs.iter().map(|throughput| throughput.warm.median() / throughput.ceiling.median());
     let (least, greatest) = Sample::of(ratios).range();
@@ -73,7 +73,7 @@ fn sentence(throughputs: &[Throughput]) -> String {
 }
 
 struct Scale {
-    /// Between two lines across, MB/s.
+    /// Distance of two horizontal lines, MB/s.
     step: f64,
     highest: f64,
 }

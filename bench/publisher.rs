@@ -1,4 +1,4 @@
-//! A bare publisher: messages that are there already, written as fast as the broker takes them.
+//! A bare publisher: prepared messages, written as fast as the broker accepts them.
 
 use std::io::{self, IoSlice, Write as _};
 use std::net::TcpStream;
@@ -7,20 +7,20 @@ use std::thread;
 
 use super::mqtt::{self, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Reader};
 
-/// Messages on their way at once: what mosquitto 2.0 takes at QoS 2 without losing any.
+/// Messages in flight: as many as mosquitto 2.0 accepts at QoS 2 without losing any.
 const WINDOW: usize = 20;
 
 /// A connection that publishes.
 pub struct Publisher {
     stream: TcpStream,
     events: mpsc::Receiver<Event>,
-    /// The id of the last message.
+    /// The packet identifier of the last message.
     id: u16,
 }
 
 enum Event {
-    /// Somebody published on the topic that this publisher is subscribed to.
-    Asked,
+    /// A message on the topic that this publisher is subscribed to.
+    Request,
     Acknowledged {
         kind: u8,
         id: u16,
@@ -35,7 +35,7 @@ impl Publisher {
 
     fn over(reader: Reader, stream: TcpStream) -> Self {
         let (sender, events) = mpsc::channel();
-        thread::spawn(move || listen(reader, &sender));
+        thread::spawn(move || receive(reader, &sender));
         Self { stream, events, id: 0 }
     }
 
@@ -59,7 +59,7 @@ impl Publisher {
         }
     }
 
-    /// Writes the releases that are due, waits for an answer, and returns how many messages are done by what came.
+    /// Writes the PUBREL packets that are due, waits for a packet, and returns the number of messages it completes.
     fn wait(&mut self, releases: &mut Vec<u8>) -> usize {
         self.write(&mut [IoSlice::new(releases)]);
         releases.clear();
@@ -80,7 +80,7 @@ impl Publisher {
     }
 }
 
-/// Answers on `answers` whatever is asked on `requests`, always with the same messages, until the broker is gone.
+/// Answers each message on `requests` with the same messages on `answers`, until the broker is gone.
 pub fn answer<M>(port: u16, client_id: &str, requests: &str, answers: String, qos: u8, messages: M)
 where
     M: AsRef<[Vec<u8>]> + Send + 'static,
@@ -89,16 +89,16 @@ where
     mqtt::subscribe(&mut reader, &mut stream, requests, 0);
     let mut publisher = Publisher::over(reader, stream);
     thread::spawn(move || {
-        while let Ok(Event::Asked) = publisher.events.recv() {
+        while let Ok(Event::Request) = publisher.events.recv() {
             publisher.publish(&answers, qos, messages.as_ref());
         }
     });
 }
 
-fn listen(mut reader: Reader, events: &mpsc::Sender<Event>) -> io::Result<()> {
+fn receive(mut reader: Reader, events: &mpsc::Sender<Event>) -> io::Result<()> {
     loop {
         let event = match reader.read()? {
-            Packet::Publish { .. } => Event::Asked,
+            Packet::Publish { .. } => Event::Request,
             Packet::Other { kind, number } => Event::Acknowledged { kind, id: number },
         };
         if events.send(event).is_err() {
@@ -107,7 +107,7 @@ fn listen(mut reader: Reader, events: &mpsc::Sender<Event>) -> io::Result<()> {
     }
 }
 
-/// Returns how many messages are done by this event; a PUBREC is to be answered first.
+/// Returns the number of messages that this event completes; a PUBREC requires a PUBREL first.
 fn take(event: &Event, releases: &mut Vec<u8>) -> usize {
     match *event {
         Event::Acknowledged { kind: PUBREC, id } => {

@@ -1,7 +1,7 @@
-//! The Python package: what it weighs, and what its calls cost beside the daemon.
+//! The Python package: its size, and what its calls cost compared with the daemon.
 //!
-//! It is the wheel that is measured, installed as users do. Both sides deliver the same module through the same broker to
-//! the same subscriber, and take turns. What the device in Python asks for, a daemon delivers on a channel of its own.
+//! The wheel is installed as users do. Both sides deliver the same module through the same broker to the same
+//! subscriber, alternately. The requests of the device in Python are served by a daemon on a channel of its own.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -17,27 +17,27 @@ use crate::support::wasm_of_size;
 
 /// Size of the module, bytes.
 const SIZE: usize = 50_000_000;
-/// How often each is measured, one after the other.
+/// Rounds in which each is measured once.
 const ROUNDS: usize = 15;
-/// How often the package is imported by a new interpreter.
+/// Imports, each in a new interpreter.
 const IMPORTS: usize = 15;
 const APP_NAME: &str = "bench/python";
 /// The channel that the proxy in Python serves.
 const CHANNEL: &str = "python";
-/// What runs in Python.
+/// The Python program.
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/client.py");
 
-/// What was measured.
+/// The measurements.
 pub struct Python {
     /// Size of the wheel, bytes.
     pub wheel: u64,
-    /// Time that the import takes, ms.
+    /// Time of the import, ms.
     pub import: Sample,
-    /// A delivery by the daemon, from its beginning to the last acknowledgement, ms.
+    /// A delivery by the daemon, from its start to the last acknowledgement, ms.
     pub daemon: Sample,
     /// `Proxy.deliver`, the whole call, ms.
     pub deliver: Sample,
-    /// `Proplet.request` over the time of the delivery that the daemon made for it.
+    /// Time of `Proplet.request` over the time of the daemon's delivery for it.
     pub request: Sample,
 }
 
@@ -50,16 +50,16 @@ pub async fn measure(site: &mut Site) -> Option<Python> {
 
     site.registry.pusher().wasm(APP_NAME, "latest", wasm_of_size(SIZE)).await;
     let generous = [("PROXY_MAX_REPEATS", "1000GiB"), ("PROXY_MAX_PASSES", "6000")];
-    let (alone, asked) = (site.proxy(&generous).await, site.proxy(&generous).await);
-    let mut client = Client::start(&python, site, &asked.channel, &generous);
+    let (alone, serving) = (site.proxy(&generous).await, site.proxy(&generous).await);
+    let mut client = Client::start(&python, site, &serving.channel, &generous);
     let (mut daemon, mut deliver, mut request) = (Vec::new(), Vec::new(), Vec::new());
-    // The first time of each is not counted: the module is fetched then.
+    // The first round is not counted: it fetches the module.
     for round in 0..=ROUNDS {
-        site.ask(&alone.channel, &[APP_NAME]);
+        site.request(&alone.channel, &[APP_NAME]);
         let by_daemon = seconds(&alone, round + 1).await;
         let delivered = client.time("deliver");
         let requested = client.time("request");
-        let for_request = seconds(&asked, round + 1).await;
+        let for_request = seconds(&serving, round + 1).await;
         if round > 0 {
             daemon.push(by_daemon * 1e3);
             deliver.push(delivered * 1e3);
@@ -88,18 +88,18 @@ fn install(wheel: &Path, folder: &Path) -> PathBuf {
     python
 }
 
-/// The time that a new interpreter takes to import the package, ms.
+/// Time of the import in a new interpreter, ms.
 fn import(python: &Path) -> f64 {
     let code = "import time; t = time.perf_counter(); import propeller_proxy; print((time.perf_counter() - t) * 1e3)";
     let output = Command::new(python).args(["-c", code]).output().expect("run the interpreter");
     String::from_utf8_lossy(&output.stdout).trim().parse().expect("a time")
 }
 
-/// A process that does in Python what it is told.
+/// A Python process that executes commands.
 struct Client {
     process: Child,
-    orders: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    commands: ChildStdin,
+    times: BufReader<ChildStdout>,
     _folder: TempDir,
 }
 
@@ -120,22 +120,21 @@ impl Client {
             .stdout(Stdio::piped())
             .spawn()
             .expect("run the client");
-        let (orders, answers) = (process.stdin.take().expect("its input"), process.stdout.take().expect("its output"));
-        Self { process, orders, answers: BufReader::new(answers), _folder: folder }
+        let (commands, times) = (process.stdin.take().expect("its input"), process.stdout.take().expect("its output"));
+        Self { process, commands, times: BufReader::new(times), _folder: folder }
     }
 
-    /// Has it do something once; returns the seconds that took.
-    fn time(&mut self, order: &str) -> f64 {
-        writeln!(self.orders, "{order}").expect("tell the client");
-        let mut answer = String::new();
-        self.answers.read_line(&mut answer).expect("hear the client");
-        answer.trim().parse().unwrap_or_else(|_| panic!("the client answered {answer:?} to {order}"))
+    /// Executes a command; returns the seconds that it took.
+    fn time(&mut self, command: &str) -> f64 {
+        writeln!(self.commands, "{command}").expect("write to the client");
+        let mut time = String::new();
+        self.times.read_line(&mut time).expect("read from the client");
+        time.trim().parse().unwrap_or_else(|_| panic!("the client printed {time:?} for {command}"))
     }
 }
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // It was told everything; if it has not ended, that is no reason to stay.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! The results, as a table for people and as JSON for programs.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::sample::Sample;
 
 /// One figure.
 pub struct Figure {
-    /// What it is; also what a figure of an earlier run is found by.
+    /// Its name, by which a baseline is compared.
     name: String,
     value: f64,
     unit: &'static str,
@@ -23,8 +23,8 @@ pub struct Figure {
 #[derive(Clone, Copy)]
 struct Target {
     bound: Bound,
-    /// Whether it can be kept on any machine, however busy.
-    firm: bool,
+    /// Whether every machine can meet it, under any load.
+    is_firm: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -44,16 +44,16 @@ impl Figure {
     }
 
     pub fn at_least(self, bound: f64) -> Self {
-        Self { target: Some(Target { bound: Bound::AtLeast(bound), firm: false }), ..self }
+        Self { target: Some(Target { bound: Bound::AtLeast(bound), is_firm: false }), ..self }
     }
 
     pub fn at_most(self, bound: f64) -> Self {
-        Self { target: Some(Target { bound: Bound::AtMost(bound), firm: false }), ..self }
+        Self { target: Some(Target { bound: Bound::AtMost(bound), is_firm: false }), ..self }
     }
 
-    /// Has a run fail that misses the target.
+    /// Makes a run fail that misses the target.
     pub fn firm(self) -> Self {
-        Self { target: self.target.map(|target| Target { firm: true, ..target }), ..self }
+        Self { target: self.target.map(|target| Target { is_firm: true, ..target }), ..self }
     }
 
     fn is_met(&self) -> bool {
@@ -63,9 +63,9 @@ impl Figure {
         })
     }
 
-    /// Whether a target is missed that does not depend on the machine.
+    /// Whether it misses a firm target.
     pub fn is_failed(&self) -> bool {
-        !self.is_met() && self.target.is_some_and(|target| target.firm)
+        !self.is_met() && self.target.is_some_and(|target| target.is_firm)
     }
 
     fn to_json(&self) -> Value {
@@ -140,7 +140,7 @@ pub fn save(figures: &[Figure], path: &Path) {
     fs::write(path, format!("{run:#}\n")).expect("write the figures");
 }
 
-/// Returns a value with as many digits as say something.
+/// Returns a value with its significant digits.
 pub fn shown(value: f64) -> String {
     let digits = match value.abs() {
         value if value >= 100.0 || value.fract() == 0.0 => 0,

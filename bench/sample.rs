@@ -1,4 +1,4 @@
-//! Repeated measurements of one thing.
+//! Repeated measurements of one value.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ impl Sample {
         Self(values)
     }
 
-    /// What so many bytes that took each of these times are in MB/s.
+    /// The rates of `bytes` in each of `times`, MB/s.
     pub fn rates(bytes: usize, times: &[Duration]) -> Self {
         Self::of(times.iter().map(|time| megabytes(bytes) / time.as_secs_f64()))
     }
@@ -26,7 +26,7 @@ impl Sample {
         self.percentile(50)
     }
 
-    /// Returns the least value that so many percent of all do not exceed.
+    /// Returns the least value that `percent` of all values do not exceed.
     pub fn percentile(&self, percent: usize) -> f64 {
         self.0[(self.0.len() * percent).div_ceil(100).max(1) - 1]
     }

@@ -1,4 +1,4 @@
-//! What is measured stands here: a broker, a registry, daemons, someone who asks and someone who listens.
+//! The test bed: a broker, a registry, daemons, a client that publishes requests and one that subscribes to answers.
 
 use std::time::{Duration, Instant};
 
@@ -13,17 +13,17 @@ use crate::support::mosquitto::{Mosquitto, Options};
 
 /// Longest wait for a module.
 const DEADLINE: Duration = Duration::from_secs(120);
-/// Time for the broker to be done with what is not waited for: the subscriber's acknowledgements.
-const SETTLING_TIME: Duration = Duration::from_millis(50);
+/// Time for the broker to process the subscriber's last acknowledgements.
+const IDLE_TIME: Duration = Duration::from_millis(50);
 
 /// The servers of one run.
 ///
-/// Publishing waits where it is called, which is on the main thread: the tasks of the run have threads of their own.
+/// Publishing blocks the main thread; the tasks of the run have other threads.
 pub struct Site {
     pub mosquitto: Mosquitto,
     pub registry: DockerRegistry,
     pub subscriber: Subscriber,
-    asker: Publisher,
+    requester: Publisher,
     daemons: u32,
 }
 
@@ -36,20 +36,20 @@ pub struct Proxy {
 
 impl Site {
     pub async fn start() -> Self {
-        // A moment in which the subscriber gets no turn on a busy machine is not to cost chunks.
+        // A subscriber that is not scheduled for a moment must not lose chunks.
         let options = Options { lines: "max_queued_messages 0", ..Options::default() };
         let (mosquitto, registry) = (Mosquitto::with(options).await, DockerRegistry::start().await);
         let port = mosquitto.port();
         Self {
             subscriber: Subscriber::connect(port, "bench-subscriber", &answers("+")),
-            asker: Publisher::connect(port, "bench-asker"),
+            requester: Publisher::connect(port, "bench-requester"),
             mosquitto,
             registry,
             daemons: 0,
         }
     }
 
-    /// Runs a daemon that has never been asked for anything, with `variables` beside those that it needs.
+    /// Starts a new daemon, with `variables` beside those that it requires.
     pub async fn proxy(&mut self, variables: &[(&'static str, &str)]) -> Proxy {
         self.daemons += 1;
         let channel = format!("daemon-{}", self.daemons);
@@ -65,46 +65,46 @@ impl Site {
         Proxy { daemon: Daemon::start(&all).await, channel, _folders: folders }
     }
 
-    /// Publishes a request for each of `app_names`, and returns when the broker has them.
-    pub fn ask<N: AsRef<str>>(&mut self, channel: &str, app_names: &[N]) {
-        let request = |name: &N| serde_json::json!({ "app_name": name.as_ref() }).to_string();
-        self.asker.publish(&requests(channel), 2, &app_names.iter().map(request).collect::<Vec<_>>());
+    /// Publishes a request for each of `app_names`, and returns when the broker has acknowledged them.
+    pub fn request<N: AsRef<str>>(&mut self, channel: &str, app_names: &[N]) {
+        let payload = |name: &N| serde_json::json!({ "app_name": name.as_ref() }).to_string();
+        self.requester.publish(&requests(channel), 2, &app_names.iter().map(payload).collect::<Vec<_>>());
     }
 
-    /// Asks for a module that comes in `chunks` messages; returns how long it took from the request to the last of
-    /// them, and how many bytes they had.
+    /// Requests a module of `chunks` chunks; returns the time from the request to the last of them, and the bytes of
+    /// all messages.
     pub async fn time(&mut self, channel: &str, app_name: &str, chunks: usize) -> (Duration, usize) {
-        let (mut left, mut bytes) = (chunks, 0);
+        let (mut missing, mut bytes) = (chunks, 0);
         let begin = Instant::now();
-        let heard = self.ask_until(channel, app_name, move |arrived, message| {
-            left -= 1;
+        let last = self.request_until(channel, app_name, move |arrived, message| {
+            missing -= 1;
             bytes += message.len();
-            (left == 0).then_some((arrived, bytes))
+            (missing == 0).then_some((arrived, bytes))
         });
-        let (end, bytes) = heard.await;
-        time::sleep(SETTLING_TIME).await;
+        let (end, bytes) = last.await;
+        time::sleep(IDLE_TIME).await;
         (end - begin, bytes)
     }
 
-    /// Asks for a module, and shows each message to `hear` until that returns something.
-    pub async fn ask_until<T: Send + 'static>(
+    /// Requests a module, and passes each message to `on_message` until that returns a value.
+    pub async fn request_until<T: Send + 'static>(
         &mut self,
         channel: &str,
         app_name: &str,
-        mut hear: impl FnMut(Instant, &[u8]) -> Option<T> + Send + 'static,
+        mut on_message: impl FnMut(Instant, &[u8]) -> Option<T> + Send + 'static,
     ) -> T {
         let (sender, result) = oneshot::channel();
         let mut sender = Some(sender);
         self.subscriber.listen(answers(channel), move |arrived, message| {
             if sender.is_some()
-                && let Some(result) = hear(arrived, message)
+                && let Some(result) = on_message(arrived, message)
                 && let Some(sender) = sender.take()
             {
-                // Whoever waited may have given up.
+                // The receiver is gone after the deadline.
                 let _ = sender.send(result);
             }
         });
-        self.ask(channel, &[app_name]);
+        self.request(channel, &[app_name]);
         match time::timeout(DEADLINE, result).await {
             Ok(Ok(result)) => result,
             _ => panic!("{app_name} did not arrive on {channel}"),
@@ -113,18 +113,18 @@ impl Site {
 }
 
 impl Proxy {
-    /// Waits until the daemon has done with so many deliveries since its start.
+    /// Waits until the daemon has completed `deliveries` deliveries since its start.
     pub async fn delivered(&self, deliveries: usize) {
         self.daemon.logged_times("\"delivered\"", deliveries).await;
     }
 }
 
-/// Where requests of a channel are published.
+/// The request topic of a channel.
 pub fn requests(channel: &str) -> String {
     format!("m/{DOMAIN}/c/{channel}/registry/proplet")
 }
 
-/// Where they are answered.
+/// The answer topic of a channel.
 pub fn answers(channel: &str) -> String {
     format!("m/{DOMAIN}/c/{channel}/registry/server")
 }

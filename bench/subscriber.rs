@@ -1,4 +1,4 @@
-//! A bare subscriber: it acknowledges what the broker sends, and shows it to whoever measures.
+//! A bare subscriber: it acknowledges messages, and passes them to one listener.
 
 use std::io::{self, Write as _};
 use std::net::TcpStream;
@@ -8,15 +8,15 @@ use std::time::Instant;
 
 use super::mqtt::{self, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Reader};
 
-/// A connection that listens, on a thread of its own.
+/// A connection that receives, on a thread of its own.
 pub struct Subscriber(Arc<Mutex<Option<Listener>>>);
 
 struct Listener {
     topic: String,
-    hear: Box<Hear>,
+    on_message: Box<OnMessage>,
 }
 
-type Hear = dyn FnMut(Instant, &[u8]) + Send;
+type OnMessage = dyn FnMut(Instant, &[u8]) + Send;
 
 impl Subscriber {
     /// Connects, and subscribes to `filter` at QoS 2: each message comes at the QoS at which it was published.
@@ -25,27 +25,27 @@ impl Subscriber {
         mqtt::subscribe(&mut reader, &mut stream, filter, 2);
         let listener = Arc::default();
         let subscriber = Self(Arc::clone(&listener));
-        thread::spawn(move || listen(reader, stream, &listener));
+        thread::spawn(move || receive(reader, stream, &listener));
         subscriber
     }
 
-    /// Shows each message on `topic` to `hear` from now on, with the time at which all of it had arrived; who listened
-    /// before no longer does.
-    pub fn listen(&self, topic: String, hear: impl FnMut(Instant, &[u8]) + Send + 'static) {
-        *self.0.lock().expect("the listener") = Some(Listener { topic, hear: Box::new(hear) });
+    /// Passes each message on `topic` to `on_message` from now on, with the time at which it had arrived in full.
+    /// Replaces the listener.
+    pub fn listen(&self, topic: String, on_message: impl FnMut(Instant, &[u8]) + Send + 'static) {
+        *self.0.lock().expect("the listener") = Some(Listener { topic, on_message: Box::new(on_message) });
     }
 }
 
-/// Listens until the broker is gone.
-fn listen(mut reader: Reader, mut stream: TcpStream, listener: &Mutex<Option<Listener>>) -> io::Result<()> {
+/// Receives until the broker is gone.
+fn receive(mut reader: Reader, mut stream: TcpStream, listener: &Mutex<Option<Listener>>) -> io::Result<()> {
     loop {
-        let answer = match reader.read()? {
+        let acknowledgement = match reader.read()? {
             Packet::Publish { topic, qos, id, payload } => {
                 let arrived = Instant::now();
                 if let Some(listener) = &mut *listener.lock().expect("the listener")
                     && listener.topic.as_bytes() == topic
                 {
-                    (listener.hear)(arrived, payload);
+                    (listener.on_message)(arrived, payload);
                 }
                 match qos {
                     0 => continue,
@@ -56,6 +56,6 @@ fn listen(mut reader: Reader, mut stream: TcpStream, listener: &Mutex<Option<Lis
             Packet::Other { kind: PUBREL, number } => mqtt::acknowledgement(PUBCOMP, number),
             Packet::Other { .. } => continue,
         };
-        stream.write_all(&answer)?;
+        stream.write_all(&acknowledgement)?;
     }
 }

@@ -1,8 +1,8 @@
-//! A large module: the daemon, beside a publisher that has nothing to do but to publish.
+//! A large module: the daemon compared with a bare publisher.
 //!
-//! Both answer requests on a channel of theirs with the same messages at the same QoS through the same broker to the same
-//! subscriber, and take turns, so that whatever else the machine does meets both. Time runs from just before the request
-//! is published until the last message has been read by the subscriber.
+//! Each answers requests on its own channel with the same messages at the same QoS through the same broker to the same
+//! subscriber. They alternate, so that other load on the machine affects both. Time runs from just before the request
+//! is published until the subscriber has read the last message.
 
 use std::sync::Arc;
 
@@ -14,20 +14,20 @@ use crate::support::{digest, wasm_of_size};
 
 /// Size of the module, bytes.
 pub const SIZE: usize = 100_000_000;
-/// How often the ceiling and the warm daemon are measured, one after the other.
+/// Rounds in which the ceiling and the warm daemon are measured once each.
 const ROUNDS: usize = 25;
-/// After so many of these rounds, a cold daemon is.
+/// Rounds for each measurement of a cold daemon.
 const ROUNDS_A_COLD_ONE: usize = 3;
 const APP_NAME: &str = "bench/large";
 
-/// What it took at one QoS; rates in MB of module per second.
+/// The results at one QoS; rates in MB of module per second.
 pub struct Throughput {
     pub qos: u8,
-    /// Messages that are there already, published by a bare loop.
+    /// Prepared messages, published by a bare loop.
     pub ceiling: Sample,
     /// The daemon with the module in its store.
     pub warm: Sample,
-    /// A daemon that has to fetch it.
+    /// A daemon that fetches the module first.
     pub cold: Sample,
     /// Processor time of the daemon, user and system, ms per MB of module, warm.
     pub cpu: f64,
@@ -52,16 +52,16 @@ async fn at(site: &mut Site, qos: u8, messages: &Arc<[Vec<u8>]>, digest: &str) -
     publisher::answer(site.mosquitto.port(), &bare, &requests(&bare), answers(&bare), qos, Arc::clone(messages));
     let variables = [
         ("PROXY_MQTT_QOS", ["0", "1", "2"][usize::from(qos)]),
-        // To ask for one large module again and again is what the daemon would not let devices do.
+        // By default, the daemon limits repeated requests for one large module.
         ("PROXY_MAX_REPEATS", "1000GiB"),
         ("PROXY_MAX_PASSES", "6000"),
     ];
     let proxy = site.proxy(&variables).await;
 
-    // The first time of each is not counted, but every byte is looked at.
+    // The first delivery of each is not timed, but every byte is checked.
     for channel in [&bare, &proxy.channel] {
         let mut module = Reassembly::default();
-        let arrived = site.ask_until(channel, APP_NAME, move |_, message| module.take(message)).await;
+        let arrived = site.request_until(channel, APP_NAME, move |_, message| module.take(message)).await;
         assert_eq!(arrived, digest, "what arrived on {channel}");
     }
     proxy.delivered(1).await;

@@ -14,12 +14,11 @@ use super::port::candidates;
 
 /// Largest packet, bytes.
 pub const MAX_PACKET_SIZE: usize = 16 << 20;
-/// Messages that wait for one connected client, past which their publishers are held back for up to 2 s each; those
-/// that want no acknowledgement are dropped.
+/// Messages queued for one connected client. Beyond it, publishers wait up to 2 s each, and QoS 0 messages are dropped.
 const MAX_QUEUED_MESSAGES: usize = 4_096;
-/// Bytes that wait for one client that is away or stuck, past which the oldest messages are dropped.
+/// Bytes queued for one client that is offline or stalled. Beyond it, the oldest messages are dropped.
 const MAX_QUEUED_BYTES: usize = 256 << 20;
-/// Messages under way to one client without an acknowledgement, each of which the broker holds twice.
+/// Unacknowledged messages to one client; the broker holds each of them twice.
 const MAX_INFLIGHT: u16 = 20;
 const MAX_RETAINED_MESSAGES: usize = 1_000;
 /// How long a session outlives its connection.
@@ -27,15 +26,15 @@ const SESSION_EXPIRY: Duration = Duration::from_secs(300);
 /// How often expired sessions are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Who may connect.
+/// The clients that may connect.
 pub enum Access {
-    /// Everybody.
+    /// Every client.
     Anonymous,
-    /// Those who give one of these user names with its password.
+    /// Clients with one of these user names and its password.
     Users(Vec<(String, String)>),
 }
 
-/// A running broker; dropping it ends it and closes its connections.
+/// A running broker; dropping it stops it and closes its connections.
 pub struct Broker {
     port: u16,
     shutdown: BrokerShutdownHandle,
@@ -46,12 +45,12 @@ impl Broker {
     /// Starts a broker on a free port of 127.0.0.1 and returns when it accepts connections.
     ///
     /// # Errors
-    /// If no port or no randomness for the passwords' salt can be had.
+    /// If no port is free, or the system has no randomness for the passwords' salt.
     pub async fn start(access: Access) -> io::Result<Self> {
         Self::start_on(0, access).await
     }
 
-    /// Starts a broker on `port` of 127.0.0.1, as after a restart; what an earlier one held is gone.
+    /// Starts a broker on `port` of 127.0.0.1, as after a restart; it has nothing of an earlier one.
     ///
     /// # Errors
     /// As [`Broker::start`], and if the port is taken.
@@ -91,17 +90,17 @@ impl Broker {
         format!("tcp://127.0.0.1:{}", self.port)
     }
 
-    /// Takes leave of the clients and returns when they are gone or after 5 s; the port is free then.
+    /// Disconnects the clients and returns when they are gone, or after 5 s; the port is free then.
     pub async fn stop(mut self) {
         self.shutdown.shutdown();
-        // Its only errors are those of starting.
+        // It fails only when it starts.
         let _ = (&mut self.task).await;
     }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // The broker's future tells its tasks to end when it is dropped.
+        // The broker's future stops its tasks when it is dropped.
         self.task.abort();
     }
 }
@@ -112,7 +111,7 @@ fn configuration(port: u16) -> BrokerConfig {
         .with_cleanup_interval(SWEEP_INTERVAL)
         .with_max_queued_messages_per_client(MAX_QUEUED_MESSAGES)
         .with_max_queued_bytes_per_client(MAX_QUEUED_BYTES);
-    // Anonymous access stays on in here even for `Access::Users`: without it the broker asks for a password file.
+    // Anonymous access stays enabled here even for `Access::Users`: without it, the broker requires a password file.
     BrokerConfig::new()
         .with_bind_address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .with_storage(storage)
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everybody_is_welcome_without_users() {
+    async fn without_users_every_client_is_accepted() {
         let broker = Broker::start(Access::Anonymous).await.unwrap();
         for version in [MQTT_3_1_1, MQTT_5] {
             assert_eq!(connect(&broker, version, None).await.1, 0);
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_users_only_they_are() {
+    async fn with_users_only_they_are_accepted() {
         let users = [("proxy", "secret"), ("device", "007")].map(|(user, password)| (user.into(), password.into()));
         let broker = Broker::start(Access::Users(users.into())).await.unwrap();
         for version in [MQTT_3_1_1, MQTT_5] {

@@ -34,10 +34,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Makes `dir` a layout without images if it is not a layout yet. Blocks on the disk.
+    /// Creates an empty layout in `dir` if it is not a layout yet. Blocks on the disk.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn create(dir: impl Into<PathBuf>) -> io::Result<Self> {
         let layout = Self { dir: dir.into() };
         fs::create_dir_all(layout.dir.join("blobs/sha256"))?;
@@ -60,13 +60,13 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Writes `wasm`, whatever its bytes are, as `repository:tag`; the layer's title is the last part of the repository
+    /// Writes `wasm`, unchecked, as `repository:tag`; the layer's title is the last part of the repository
     /// and `.wasm`. Blocks on the disk.
     ///
-    /// As in a registry, a manifest that loses its tag to another one is still there under its digest.
+    /// As in a registry, a manifest that loses its tag to another one stays available by its digest.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] if the name is not one, else what the system says.
+    /// [`io::ErrorKind::InvalidInput`] if the name is invalid, else the system's error.
     pub fn push(&self, repository: &str, tag: &str, wasm: &[u8], shape: Shape) -> io::Result<Pushed> {
         let name = format!("{repository}:{tag}");
         if !is_repository(repository) || !is_tag(tag) {
@@ -87,7 +87,7 @@ impl Layout {
         Ok(index.manifests)
     }
 
-    /// Where the blob with this digest is, if there is one.
+    /// The path of the blob with this digest, whether it exists or not.
     pub(super) fn blob_path(&self, digest: Digest) -> PathBuf {
         self.dir.join("blobs").join(digest.to_string().replace(':', "/"))
     }
@@ -120,7 +120,7 @@ impl Layout {
         Ok(OciDescriptor { media_type, digest, size, ..Default::default() })
     }
 
-    /// Keeps others, of this process or another, from changing the index that is about to be read and rewritten.
+    /// Locks the index against other writers, in this process or another, while it is read and rewritten.
     fn lock(&self) -> io::Result<File> {
         let lock = File::open(&self.dir)?;
         lock.lock()?;
@@ -133,7 +133,7 @@ impl Layout {
         self.write(&self.index_path(), &serde_json::to_vec(&index)?)
     }
 
-    /// Puts `bytes` in place by renaming, so that no reader sees a part of them.
+    /// Writes a file by rename, so that no reader sees a part of it.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(bytes)?;

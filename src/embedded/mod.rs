@@ -1,6 +1,7 @@
 //! An MQTT broker and an OCI registry inside the process: the demo, tests and fixtures need nothing installed.
 //!
-//! It knows what a delivery takes besides the proxy. The proxy must never know it.
+//! It knows the servers around a proxy, and image layouts. The service must never know it; it must never know the
+//! service, and imports [`crate::util`] and the artifacts, digests, references and Wasm preamble of [`crate::oci`].
 
 pub mod broker;
 pub mod layout;

@@ -1,14 +1,14 @@
-//! Ports for servers that may be stopped and started again.
+//! Ports for servers that can be restarted.
 
 use uuid::Uuid;
 
-/// Below the ports that systems give to connections, so that none takes a server's while it is down.
+/// Below the ephemeral ports of common systems, so that no connection takes a server's port while it is down.
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 22_000;
-/// Ports that are tried before the system is asked for one.
+/// Ports that are tried before the system chooses one.
 const ATTEMPTS: usize = 50;
 
-/// Ports of 127.0.0.1 to try, in this order: `port`; or if it is 0, some, and at last whichever the system gives.
+/// Ports of 127.0.0.1 to try in order: `port`, or if it is 0, random ones, and at last one that the system chooses.
 pub(super) fn candidates(port: u16) -> Vec<u16> {
     if port != 0 {
         return vec![port];

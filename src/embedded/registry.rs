@@ -1,5 +1,5 @@
 //! A read-only OCI registry inside the process, on a loopback port: it serves an image layout directory
-//! (OCI distribution specification, "Pull" and "Content Discovery"). It misbehaves when it is told to.
+//! (OCI distribution specification, "Pull" and "Content Discovery"). Faults can be injected.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fs;
@@ -30,12 +30,12 @@ use super::port::candidates;
 use crate::oci::digest::Digest;
 use crate::util::sync::lock;
 
-/// How long stopping waits for answers that are being sent.
+/// How long stopping waits for responses in progress.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// Requests that are remembered.
 const MAX_REQUESTS: usize = 10_000;
 
-/// A running registry; dropping it ends it.
+/// A running registry; dropping it stops it.
 pub struct Registry {
     port: u16,
     running: DropGuard,
@@ -43,7 +43,7 @@ pub struct Registry {
     served: Arc<Served>,
 }
 
-/// What is served, and how badly.
+/// The layout, and the faults.
 struct Served {
     layout: Layout,
     faults: Mutex<Faults>,
@@ -51,25 +51,25 @@ struct Served {
 
 #[derive(Default)]
 struct Faults {
-    /// What the next requests get, and how many of them.
+    /// The status of the next `times` responses.
     status: StatusCode,
     times: u32,
-    /// Copies that are served in the place of blobs.
+    /// Copies that are served in place of blobs.
     tampered: HashMap<Digest, NamedTempFile>,
-    /// The last ones, the oldest first.
+    /// The last requests, the oldest first.
     requests: VecDeque<String>,
 }
 
 impl Registry {
-    /// Serves the layout in `layout_dir` on a free port of 127.0.0.1; what is pushed later shows at once.
+    /// Serves the layout in `layout_dir` on a free port of 127.0.0.1; later pushes are visible at once.
     ///
     /// # Errors
-    /// If the directory is not a layout or no port can be had.
+    /// If the directory is no layout or no port is free.
     pub async fn start(layout_dir: impl Into<PathBuf>) -> io::Result<Self> {
         Self::start_on(0, layout_dir).await
     }
 
-    /// Serves it on `port` of 127.0.0.1, as after a restart; earlier faults and requests are forgotten.
+    /// Serves it on `port` of 127.0.0.1, as after a restart, without earlier faults and requests.
     ///
     /// # Errors
     /// As [`Registry::start`], and if the port is taken.
@@ -78,7 +78,7 @@ impl Registry {
         let addresses: Vec<_> = candidates(port).into_iter().map(|port| (Ipv4Addr::LOCALHOST, port).into()).collect();
         let listener = TcpListener::bind(&addresses[..]).await?;
         let port = listener.local_addr()?.port();
-        // An answer is a head and a body, which are not to wait for each other.
+        // A response is two writes, head and body: Nagle's algorithm would delay the second.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
         let stop = CancellationToken::new();
         let routes = routes(Arc::clone(&served));
@@ -86,8 +86,8 @@ impl Registry {
         Ok(Self { port, running: stop.drop_guard(), task: tokio::spawn(http.into_future()), served })
     }
 
-    /// Answers the next `times` requests with `status`, or 500 if that is none, and an error body. Replaces an earlier
-    /// order.
+    /// Responds to the next `times` requests with `status`, or 500 if that is invalid, and an error body. Replaces an
+    /// earlier fault.
     pub fn fail_next(&self, status: u16, times: u32) {
         let mut faults = lock(&self.served.faults);
         faults.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -97,8 +97,8 @@ impl Registry {
     /// Serves the blob or manifest `digest` from now on with one bit flipped, in its middle. Blocks on the disk.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] if it is no digest or the blob is empty, else what the system says, such as that
-    /// there is no such blob.
+    /// [`io::ErrorKind::InvalidInput`] if it is no digest or the blob is empty, else the system's error, such as
+    /// [`io::ErrorKind::NotFound`].
     pub fn tamper(&self, digest: &str) -> io::Result<()> {
         let unusable = || io::Error::new(io::ErrorKind::InvalidInput, format!("{digest:?} cannot be tampered with"));
         let digest: Digest = digest.parse().map_err(|()| unusable())?;
@@ -129,7 +129,7 @@ impl Registry {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Closes the port and returns when every answer that was being sent is out, after 5 s at the latest.
+    /// Closes the port and returns when every response in progress is sent, or after 5 s.
     pub async fn stop(self) {
         drop(self.running);
         let _ = tokio::time::timeout(STOP_LIMIT, self.task).await;
@@ -141,24 +141,24 @@ fn routes(served: Arc<Served>) -> Router {
         .route("/v2/", get(async || json(StatusCode::OK, &json!({}))))
         .route("/v2/_catalog", get(catalog))
         .route("/v2/{*path}", get(pull))
-        .layer(from_fn_with_state(Arc::clone(&served), misbehave))
+        .layer(from_fn_with_state(Arc::clone(&served), inject_failure))
         .with_state(served)
 }
 
-/// Notes a request, and answers it if it is to fail.
-async fn misbehave(State(served): State<Arc<Served>>, request: Request, next: Next) -> Response {
+/// Records a request, and fails it after [`Registry::fail_next`].
+async fn inject_failure(State(served): State<Arc<Served>>, request: Request, next: Next) -> Response {
     let failure = {
         let mut faults = lock(&served.faults);
         if faults.requests.len() == MAX_REQUESTS {
             faults.requests.pop_front();
         }
         faults.requests.push_back(format!("{} {}", request.method(), request.uri()));
-        let left = faults.times.checked_sub(1);
-        faults.times = left.unwrap_or_default();
-        left.map(|_| faults.status)
+        let remaining = faults.times.checked_sub(1);
+        faults.times = remaining.unwrap_or_default();
+        remaining.map(|_| faults.status)
     };
     match failure {
-        Some(status) => Failure::Ordered(status).into_response(),
+        Some(status) => Failure::Injected(status).into_response(),
         None => next.run(request).await,
     }
 }
@@ -175,7 +175,7 @@ async fn pull(
     Path(path): Path<String>,
     request: Request,
 ) -> Result<Response, Failure> {
-    // Read from its end, because names have slashes in them.
+    // Split from the end, because repository names have slashes.
     let mut parts = path.rsplitn(3, '/');
     let (Some(last), Some(kind), Some(name)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(Failure::Unknown("NAME_UNKNOWN"));
@@ -202,7 +202,7 @@ async fn pull(
     }
 }
 
-/// Answers with the blob that has this digest. Only a digest that parses becomes a path.
+/// Responds with the blob of this digest. Only a digest that parses becomes a path.
 async fn send(
     served: &Served,
     digest: &str,
@@ -224,11 +224,11 @@ async fn send(
 }
 
 enum Failure {
-    /// With the specification's code for what there is not.
+    /// With the specification's error code.
     Unknown(&'static str),
     Disk(io::Error),
-    /// As [`Registry::fail_next`] says.
-    Ordered(StatusCode),
+    /// By [`Registry::fail_next`].
+    Injected(StatusCode),
 }
 
 impl From<io::Error> for Failure {
@@ -242,7 +242,7 @@ impl IntoResponse for Failure {
         let (status, code, message) = match self {
             Self::Unknown(code) => (StatusCode::NOT_FOUND, code, "the layout has nothing of this name".to_owned()),
             Self::Disk(error) => (StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", error.to_string()),
-            Self::Ordered(status) => (status, "UNKNOWN", "it was told to fail".to_owned()),
+            Self::Injected(status) => (status, "UNKNOWN", "it was told to fail".to_owned()),
         };
         json(status, &json!({ "errors": [{ "code": code, "message": message }] }))
     }
@@ -260,8 +260,8 @@ mod tests {
     use super::*;
     use crate::oci::artifact::Shape;
 
-    /// Status, lower-case headers and body of one answer.
-    async fn ask(registry: &Registry, request_line: &str, header: &str) -> (u16, String, String) {
+    /// Status, lower-case headers and body of one response.
+    async fn send_request(registry: &Registry, request_line: &str, header: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(registry.host()).await.unwrap();
         let request = format!("{request_line} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n{header}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -272,38 +272,38 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_serves_what_was_pushed() {
+    async fn it_serves_pushed_artifacts() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::create(dir.path()).unwrap();
         let registry = Registry::start(dir.path()).await.unwrap();
-        assert_eq!(ask(&registry, "GET /v2/", "").await.2, "{}");
-        assert_eq!(ask(&registry, "GET /v2/_catalog", "").await.2, r#"{"repositories":[]}"#);
+        assert_eq!(send_request(&registry, "GET /v2/", "").await.2, "{}");
+        assert_eq!(send_request(&registry, "GET /v2/_catalog", "").await.2, r#"{"repositories":[]}"#);
 
         let old = layout.push("acme/add", "1.0", b"0123456788", Shape::WasmArtifact).unwrap();
         let pushed = layout.push("acme/add", "1.0", b"0123456789", Shape::WasmToOci).unwrap();
-        assert_eq!(ask(&registry, "GET /v2/_catalog", "").await.2, r#"{"repositories":["acme/add"]}"#);
-        let tags = ask(&registry, "GET /v2/acme/add/tags/list", "").await.2;
+        assert_eq!(send_request(&registry, "GET /v2/_catalog", "").await.2, r#"{"repositories":["acme/add"]}"#);
+        let tags = send_request(&registry, "GET /v2/acme/add/tags/list", "").await.2;
         assert_eq!(tags, r#"{"name":"acme/add","tags":["1.0"]}"#);
 
-        let (status, head, manifest) = ask(&registry, "GET /v2/acme/add/manifests/1.0", "").await;
+        let (status, head, manifest) = send_request(&registry, "GET /v2/acme/add/manifests/1.0", "").await;
         assert_eq!((status, Digest::of(manifest.as_bytes()).to_string()), (200, pushed.manifest.clone()));
         assert!(head.contains("content-type: application/vnd.oci.image.manifest.v1+json"), "{head}");
         assert!(head.contains(&format!("docker-content-digest: {}", pushed.manifest)), "{head}");
         for digest in [old.manifest, pushed.manifest] {
-            assert_eq!(ask(&registry, &format!("HEAD /v2/acme/add/manifests/{digest}"), "").await.0, 200);
+            assert_eq!(send_request(&registry, &format!("HEAD /v2/acme/add/manifests/{digest}"), "").await.0, 200);
         }
 
         let blob = format!("/v2/acme/add/blobs/{}", pushed.layer);
-        assert_eq!(ask(&registry, &format!("GET {blob}"), "").await.2, "0123456789");
-        let (status, head, body) = ask(&registry, &format!("HEAD {blob}"), "").await;
+        assert_eq!(send_request(&registry, &format!("GET {blob}"), "").await.2, "0123456789");
+        let (status, head, body) = send_request(&registry, &format!("HEAD {blob}"), "").await;
         assert_eq!((status, body.as_str(), head.contains("content-length: 10")), (200, "", true));
-        let (status, _, body) = ask(&registry, &format!("GET {blob}"), "Range: bytes=4-\r\n").await;
+        let (status, _, body) = send_request(&registry, &format!("GET {blob}"), "Range: bytes=4-\r\n").await;
         assert_eq!((status, body.as_str()), (206, "456789"));
-        assert_eq!(ask(&registry, &format!("GET {blob}"), "Range: bytes=10-\r\n").await.0, 416);
+        assert_eq!(send_request(&registry, &format!("GET {blob}"), "Range: bytes=10-\r\n").await.0, 416);
     }
 
     #[tokio::test]
-    async fn it_has_nothing_else() {
+    async fn other_paths_are_unknown() {
         let dir = tempfile::tempdir().unwrap();
         Layout::create(dir.path()).unwrap().push("acme/add", "1.0", b"one", Shape::WasmToOci).unwrap();
         let registry = Registry::start(dir.path()).await.unwrap();
@@ -320,47 +320,47 @@ mod tests {
             ("acme/add/blobs/sha256:..%2F..%2Foci-layout", "NAME_UNKNOWN"),
             ("acme/add/blobs/..", "BLOB_UNKNOWN"),
         ] {
-            let (status, _, body) = ask(&registry, &format!("GET /v2/{path}"), "").await;
+            let (status, _, body) = send_request(&registry, &format!("GET /v2/{path}"), "").await;
             assert!((status, body.contains(code)) == (404, true), "{path}: {status} {body}");
         }
-        assert_eq!(ask(&registry, "GET /etc/passwd", "").await.0, 404);
-        assert_eq!(ask(&registry, "POST /v2/acme/add/blobs/uploads/", "").await.0, 405);
-        assert_eq!(ask(&registry, "PUT /v2/acme/add/manifests/1.0", "").await.0, 405);
+        assert_eq!(send_request(&registry, "GET /etc/passwd", "").await.0, 404);
+        assert_eq!(send_request(&registry, "POST /v2/acme/add/blobs/uploads/", "").await.0, 405);
+        assert_eq!(send_request(&registry, "PUT /v2/acme/add/manifests/1.0", "").await.0, 405);
     }
 
     #[tokio::test]
-    async fn it_fails_as_often_as_it_is_told() {
+    async fn it_fails_the_given_number_of_requests() {
         let dir = tempfile::tempdir().unwrap();
         Layout::create(dir.path()).unwrap();
         let registry = Registry::start(dir.path()).await.unwrap();
         registry.fail_next(429, 2);
         for expected in [429, 429, 200] {
-            let (status, _, body) = ask(&registry, "GET /v2/", "").await;
+            let (status, _, body) = send_request(&registry, "GET /v2/", "").await;
             assert!(status == expected && (status == 200 || body.contains("\"errors\"")), "{status} {body}");
         }
         registry.fail_next(7, 1);
-        assert_eq!(ask(&registry, "HEAD /v2/add/manifests/1.0?n=1", "").await.0, 500);
-        assert_eq!(ask(&registry, "PUT /elsewhere", "").await.0, 404);
+        assert_eq!(send_request(&registry, "HEAD /v2/add/manifests/1.0?n=1", "").await.0, 500);
+        assert_eq!(send_request(&registry, "PUT /elsewhere", "").await.0, 404);
         let expected = ["GET /v2/", "GET /v2/", "GET /v2/", "HEAD /v2/add/manifests/1.0?n=1", "PUT /elsewhere"];
         assert_eq!(registry.requests(), expected);
         lock(&registry.served.faults).requests.resize(MAX_REQUESTS, String::new());
-        ask(&registry, "GET /v2/last", "").await;
+        send_request(&registry, "GET /v2/last", "").await;
         let requests = registry.requests();
         assert_eq!((requests.len(), requests.last().unwrap().as_str()), (MAX_REQUESTS, "GET /v2/last"));
     }
 
     #[tokio::test]
-    async fn it_tampers_with_what_it_is_told() {
+    async fn it_tampers_with_the_given_blob() {
         let dir = tempfile::tempdir().unwrap();
         let pushed = Layout::create(dir.path()).unwrap().push("add", "1.0", b"0123456789", Shape::WasmToOci).unwrap();
         let registry = Registry::start(dir.path()).await.unwrap();
         registry.tamper(&pushed.layer).unwrap();
         let blob = format!("GET /v2/add/blobs/{}", pushed.layer);
-        let (status, head, body) = ask(&registry, &blob, "").await;
+        let (status, head, body) = send_request(&registry, &blob, "").await;
         assert_eq!((status, body.as_str()), (200, "0123446789"));
         assert!(head.contains("content-length: 10") && head.contains(&pushed.layer), "{head}");
-        assert_eq!(ask(&registry, &blob, "Range: bytes=4-6\r\n").await.2, "446");
-        let manifest = ask(&registry, "GET /v2/add/manifests/1.0", "").await.2;
+        assert_eq!(send_request(&registry, &blob, "Range: bytes=4-6\r\n").await.2, "446");
+        let manifest = send_request(&registry, "GET /v2/add/manifests/1.0", "").await.2;
         assert_eq!(Digest::of(manifest.as_bytes()).to_string(), pushed.manifest);
         assert_eq!(registry.tamper("add").unwrap_err().kind(), io::ErrorKind::InvalidInput);
         let absent = Digest::of(b"absent").to_string();
@@ -376,7 +376,7 @@ mod tests {
         let port = registry.port();
         registry.stop().await;
         let registry = Registry::start_on(port, dir.path()).await.unwrap();
-        assert_eq!((registry.port(), ask(&registry, "GET /v2/", "").await.0), (port, 200));
+        assert_eq!((registry.port(), send_request(&registry, "GET /v2/", "").await.0), (port, 200));
         assert!(Registry::start_on(port, dir.path()).await.is_err());
     }
 
@@ -385,7 +385,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         Layout::create(dir.path()).unwrap();
         let registry = Registry::start(dir.path()).await.unwrap();
-        // Idle, and so no reason to wait.
+        // An idle connection does not delay stopping.
         let mut idle = TcpStream::connect(registry.host()).await.unwrap();
         let host = registry.host();
         registry.stop().await;

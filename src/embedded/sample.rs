@@ -1,4 +1,4 @@
-//! Modules to deliver when nobody has one at hand.
+//! Sample modules.
 
 use crate::oci::wasm::MODULE_PREAMBLE;
 

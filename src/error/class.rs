@@ -1,34 +1,34 @@
-//! What is the same for all errors of a code: where they arise, on whose side, and whether a retry can help.
+//! The class of an error: its code, stage and side, and whether a retry can help.
 
 use std::fmt;
 
 use super::{Error, Refusal};
 
-/// Where in a delivery an error arose.
+/// The stage of a delivery at which an error occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Reading the request and its reference.
+    /// Parsing the request and its reference.
     Request,
-    /// Finding the module behind the reference.
+    /// Resolving the reference to a module.
     Resolve,
-    /// Bringing its bytes to the store and checking them.
+    /// Fetching the module into the store and verifying it.
     Fetch,
-    /// Publishing its chunks.
+    /// Publishing the chunks.
     Publish,
     /// Setting up or connecting.
     Connect,
 }
 
-/// Whose side an error is on.
+/// The side on which an error occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The device that asked.
+    /// The device and its request.
     Request,
     /// The registry or its token service.
     Registry,
     /// The MQTT broker.
     Broker,
-    /// This machine.
+    /// The proxy and its machine.
     Local,
 }
 
@@ -55,30 +55,30 @@ impl fmt::Display for Side {
     }
 }
 
-/// What is the same for all errors of a code.
+/// What all errors of one code have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Class {
     /// The code.
     pub code: &'static str,
-    /// Where such errors arise.
+    /// The stage at which they occur.
     pub stage: Stage,
-    /// Whose side they are on.
+    /// The side on which they occur.
     pub side: Side,
-    /// Whether asking again later, with nothing changed, may succeed.
+    /// Whether a retry, with nothing changed, may succeed.
     pub retryable: bool,
 }
 
 macro_rules! classes {
     ($($($variant:ident)|+: $code:literal, $stage:ident, $side:ident, retryable: $retryable:literal;)*) => {
         impl Class {
-            /// Every class there is, in the order of the documentation.
+            /// Every class, in the order of `docs/errors.md`.
             pub const ALL: &[Self] = &[$(
                 Self { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable },
             )*];
         }
 
         impl Error {
-            /// Every code there is, in the order of the documentation.
+            /// Every code, in the order of `docs/errors.md`.
             pub const CODES: &[&str] = &[$($code),*];
 
             fn class(&self) -> Class {
@@ -137,24 +137,24 @@ impl Error {
         self.class().code
     }
 
-    /// Where in the delivery it arose.
+    /// The stage at which it occurred.
     #[must_use]
     pub fn stage(&self) -> Stage {
-        if self.registry_led_there() { Stage::Fetch } else { self.class().stage }
+        if self.is_caused_by_registry() { Stage::Fetch } else { self.class().stage }
     }
 
-    /// Whose side it is on.
+    /// The side on which it occurred.
     #[must_use]
     pub fn side(&self) -> Side {
-        if self.registry_led_there() { Side::Registry } else { self.class().side }
+        if self.is_caused_by_registry() { Side::Registry } else { self.class().side }
     }
 
-    /// Whether it was the registry that led to what is not permitted, not the request.
-    fn registry_led_there(&self) -> bool {
+    /// Whether the registry led to the denied object by a redirect or a challenge, not the request.
+    fn is_caused_by_registry(&self) -> bool {
         matches!(self, Self::Denied { refusal: Refusal::TokenService | Refusal::Downgrade | Refusal::Address, .. })
     }
 
-    /// Whether asking again later, with nothing changed, may succeed.
+    /// Whether a retry, with nothing changed, may succeed.
     #[must_use]
     pub fn retryable(&self) -> bool {
         self.class().retryable

@@ -1,9 +1,9 @@
-//! What the reader of an error can do.
+//! The hint of each error: what its reader can do.
 
 use super::{Error, Refusal};
 
 impl Error {
-    /// What the reader of the message can do, if there is something.
+    /// What the reader of the error can do, if there is something.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {

@@ -1,4 +1,7 @@
-//! The one error of a delivery: what happened, to which object, on whose side, and what to do.
+//! The one error of the crate: what failed, at which object, on whose side, and what to do about it.
+//!
+//! It knows the codes, messages and hints of `docs/errors.md`. It must never know what raises it, and imports no other
+//! part of this crate.
 
 mod cause;
 mod class;
@@ -16,18 +19,18 @@ pub use self::class::{Class, Side, Stage};
 
 /// Why a module was not delivered.
 ///
-/// `Display` gives one line; [`Error::hint`] says what to do about it where there is something to do. No variant ever
-/// holds a credential.
+/// `Display` gives one line; [`Error::hint`] says what to do, where there is something to do. No variant holds a
+/// credential.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The message on a request topic is not a request.
+    /// The message on a request topic is no request.
     #[error("request is not valid: {reason}")]
     BadRequest {
         /// What is wrong with it.
         reason: String,
     },
-    /// It was asked for on a channel that is none of this proxy's.
+    /// This proxy does not serve the channel of the request.
     #[error("this proxy does not serve channel {channel:?} of domain {domain:?}")]
     NotServed {
         /// The domain.
@@ -43,27 +46,27 @@ pub enum Error {
         /// Which rule it breaks.
         reason: String,
     },
-    /// The policy does not let a request reach this object.
+    /// The policy denies the request this object.
     #[error("{object} is not permitted: {reason}")]
     Denied {
-        /// The reference or address that was refused.
+        /// The reference or address that is denied.
         object: String,
-        /// Why it is.
+        /// The reason.
         reason: String,
-        /// The rule that refuses it.
+        /// The rule that denies it.
         refusal: Refusal,
     },
-    /// More is asked for than the proxy may have open.
+    /// A bound is reached: the proxy accepts no more of these.
     #[error("{app_name} was turned away: {limit} {what}")]
     Overloaded {
         /// The requested name.
         app_name: String,
-        /// The number that was reached.
+        /// The bound.
         limit: usize,
-        /// What there are so many of.
+        /// What it bounds.
         what: &'static str,
     },
-    /// The channel has got as many repeated bytes as it may.
+    /// The channel's budget of repeated bytes is used up.
     #[error("{app_name} was turned away: its channel gets no more than {limit} repeated bytes in 6 min")]
     OverBudget {
         /// The requested name.
@@ -71,7 +74,7 @@ pub enum Error {
         /// The bound, bytes.
         limit: u64,
     },
-    /// The request is so old that no device waits for the answer.
+    /// The request is so old that its device has given up.
     #[error("{app_name} was asked for too long ago: {reason}")]
     TooLate {
         /// The requested name.
@@ -79,13 +82,13 @@ pub enum Error {
         /// Why it was not served in time.
         reason: &'static str,
     },
-    /// Devices may have chunks of other versions, and this one cannot be told from them.
+    /// Devices may hold chunks of other versions, and no `total_chunks` is free for this one.
     #[error("{app_name} has moved too often: every number of chunks was used for another version within 7 min")]
     TagMoves {
         /// The requested name.
         app_name: String,
     },
-    /// A replica does not hear what it publishes on the status topic, and so cannot know what the others do.
+    /// A replica does not receive its own status messages, so it cannot know which transfers the others have claimed.
     #[error("{app_name} was not sent: the status topic is not heard, by which replicas agree on who sends it")]
     Unheard {
         /// The requested name.
@@ -94,20 +97,20 @@ pub enum Error {
     /// The registry has no such repository, tag or digest.
     #[error("{reference} is unknown to the registry{detail}")]
     UnknownImage {
-        /// The reference asked for.
+        /// The requested reference.
         reference: String,
-        /// What the registry says, or we say of it, preceded by a colon; or nothing.
+        /// The detail, from the registry or from this proxy, preceded by a colon; or nothing.
         detail: Detail,
     },
-    /// The registry or its token service refused the credentials, or wants some.
+    /// The registry or its token service rejected the credentials, or requires some.
     #[error("the registry refuses {reference}{detail}")]
     Unauthorized {
-        /// The reference asked for.
+        /// The requested reference.
         reference: String,
-        /// What the registry says, or we say of it, preceded by a colon; or nothing.
+        /// The detail, from the registry or from this proxy, preceded by a colon; or nothing.
         detail: Detail,
     },
-    /// The credentials for a registry cannot be had.
+    /// The credentials for a registry cannot be read.
     #[error("no credentials: {object} {detail}")]
     Credentials {
         /// The docker configuration file or the credential helper.
@@ -115,57 +118,57 @@ pub enum Error {
         /// What is wrong with it.
         detail: String,
     },
-    /// The store does not have it, and the registry is not to be asked.
+    /// It is not in the store, and the pull policy forbids to fetch it.
     #[error("{object} is not in the store, and no registry is to be asked")]
     NotCached {
         /// The tag or digest.
         object: String,
     },
-    /// Nobody has signed the manifest.
+    /// The manifest has no signature.
     #[error("{reference} is not signed")]
     Unsigned {
-        /// The reference asked for.
+        /// The requested reference.
         reference: String,
     },
-    /// The manifest has signatures, but none that is about it and by a configured key.
+    /// The manifest has signatures, but none of its digest by a configured key.
     #[error("{reference} is signed by none of the configured keys")]
     BadSignature {
-        /// The reference asked for.
+        /// The requested reference.
         reference: String,
     },
-    /// No answer came from the registry.
+    /// The registry sent no complete response.
     #[error("no complete answer from {object}: {detail}")]
     RegistryUnreachable {
         /// The URL without its query.
         object: String,
-        /// What broke.
+        /// What failed.
         detail: String,
     },
-    /// The registry answered something that the distribution specification does not allow here.
+    /// The registry's response is not one that the distribution specification permits here.
     #[error("unusable answer from {object}: {detail}")]
     RegistryAnswer {
         /// The URL without its query.
         object: String,
-        /// What it answered.
+        /// The response.
         detail: String,
     },
-    /// The manifest is of a kind that holds no module this proxy can take out.
+    /// The manifest has no layer that this proxy can deliver as a module.
     #[error("{reference} holds no module that can be delivered: {reason}")]
     Unsupported {
-        /// The reference asked for.
+        /// The requested reference.
         reference: String,
-        /// What was found instead.
+        /// What it has instead.
         reason: String,
     },
     /// Several manifests, layers or files may be the module.
     #[error("{reference} has several that may be the module: {}", candidates.join(", "))]
     Ambiguous {
-        /// The reference asked for.
+        /// The requested reference.
         reference: String,
-        /// Platform, title or path of the candidates, as far as they are listed.
+        /// Platforms, titles or paths of the candidates.
         candidates: Vec<String>,
     },
-    /// An answer or a module is larger than its bound.
+    /// A response or a module exceeds its bound.
     #[error("{object} is larger than the limit of {limit} bytes")]
     TooLarge {
         /// What is too large.
@@ -173,25 +176,25 @@ pub enum Error {
         /// The bound, bytes.
         limit: u64,
     },
-    /// The bytes that came are not as many as the descriptor says.
+    /// The number of bytes differs from the descriptor's size.
     #[error("{object} has {actual} bytes where its descriptor says {expected}")]
     SizeMismatch {
         /// The digest of the blob.
         object: String,
-        /// The size its descriptor gives, bytes.
+        /// The descriptor's size, bytes.
         expected: u64,
-        /// The bytes that came before the end or the limit.
+        /// The bytes that were received before the end or the limit.
         actual: u64,
     },
-    /// The bytes that came do not have the digest that was asked for.
+    /// The bytes do not have the requested digest.
     #[error("{object} was asked for, but what came is {actual}")]
     DigestMismatch {
-        /// The digest that was asked for.
+        /// The requested digest.
         object: String,
-        /// The digest of the bytes that came.
+        /// The digest of the received bytes.
         actual: String,
     },
-    /// The bytes are what the registry vouches for, but not a WebAssembly binary.
+    /// The bytes match their descriptor, but are no WebAssembly binary.
     #[error("{object} is not a WebAssembly binary: it starts with {start}")]
     NotWasm {
         /// The digest of the blob.
@@ -199,28 +202,28 @@ pub enum Error {
         /// Its first bytes in hexadecimal.
         start: String,
     },
-    /// The store could not be written or read.
+    /// A file could not be written or read.
     #[error("disk error at {object}: {source}")]
     Disk {
         /// The folder or file.
         object: String,
-        /// What the system says.
+        /// The system's error.
         source: Arc<io::Error>,
     },
-    /// No connection to the broker came about, where somebody waits for it.
+    /// No connection to the broker could be made, and it is not tried again.
     #[error("no connection to broker {object}{detail}")]
     BrokerUnreachable {
         /// The broker's address.
         object: String,
-        /// How long it was waited for, or what broke, as the end of the sentence.
+        /// The time that it took, or what failed, as the end of the sentence.
         detail: String,
     },
-    /// The broker refused the connection or a subscription.
+    /// The broker refused the connection (CONNACK) or a subscription (SUBACK).
     #[error("broker {object} refused: {detail}")]
     BrokerRefused {
         /// The broker's address.
         object: String,
-        /// The refusal in the words of the MQTT specification.
+        /// The return code in the words of the MQTT specification.
         detail: String,
     },
     /// The broker's certificate is not trusted, or the broker does not trust ours.
@@ -228,10 +231,10 @@ pub enum Error {
     BrokerUntrusted {
         /// The broker's address.
         object: String,
-        /// Whose certificate, and what is wrong with it.
+        /// Which certificate, and what is wrong with it.
         detail: String,
     },
-    /// A client of our own (TLS, HTTP, MQTT) could not be set up.
+    /// A client of this proxy (TLS, HTTP, MQTT) could not be set up.
     #[error("{object} cannot be set up: {detail}")]
     Setup {
         /// The client.
@@ -245,109 +248,109 @@ pub enum Error {
         /// The requested name.
         app_name: String,
     },
-    /// Who asked inside this process does not want it any more.
+    /// The request came from this process, which has cancelled it.
     #[error("{app_name} was not finished: it was withdrawn")]
     Withdrawn {
         /// The requested name.
         app_name: String,
     },
-    /// Another replica sends it, which cannot tell us how that ends.
+    /// Another replica has claimed the transfer; its outcome is not known here.
     #[error("{app_name} was left to another replica, which had begun to send it")]
     GivenWay {
         /// The requested name.
         app_name: String,
     },
-    /// A device has waited for so long, and does not have it all.
+    /// A device's task ended before the module was complete.
     #[error("{app_name} did not arrive within {} s: {chunks} chunks came{}", waited.as_secs_f64(), of(*total_chunks))]
     Timeout {
         /// The requested name.
         app_name: String,
-        /// How long it has waited.
+        /// How long it waited.
         waited: Duration,
-        /// The chunks that came.
+        /// The chunks that it received.
         chunks: u64,
-        /// All chunks; 0 if none came.
+        /// All chunks; 0 if it received none.
         total_chunks: u64,
     },
-    /// No proxy told that it has taken a request.
+    /// No proxy published a status for the request.
     #[error("{app_name} was asked for, and no proxy has told within {} s that it will send it", waited.as_secs_f64())]
     Unanswered {
         /// The requested name.
         app_name: String,
-        /// How long it was waited for.
+        /// How long the client waited.
         waited: Duration,
     },
-    /// What a device heard is not one copy of each chunk in their order, which it was to insist on.
+    /// A strict request did not receive one copy of each chunk in order.
     #[error("{app_name} did not arrive regularly: {reason}")]
     Irregular {
         /// The requested name.
         app_name: String,
-        /// What was heard.
+        /// What it received.
         reason: String,
     },
-    /// A proxy told a device that it will not deliver.
+    /// A proxy published that it is not going to deliver.
     #[error("{message}")]
     Reported {
-        /// What the proxy's code means, if it is known here.
+        /// The class of the proxy's code, if this version knows it.
         class: Option<Class>,
         /// The proxy's message.
         message: String,
     },
 }
 
-/// Ends a sentence about chunks.
+/// The end of the sentence: the number of all chunks, if it is known.
 fn of(total_chunks: u64) -> String {
     if total_chunks == 0 { String::new() } else { format!(" of {total_chunks}") }
 }
 
-/// The rule by which something was refused.
+/// The rule that denied a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Requests may not name this repository.
+    /// No request may name this repository.
     Registry,
-    /// The operator did not name this host, and it has no public address.
+    /// The host is not on the allow-list, and its address is not public.
     Address,
-    /// The registry and this token service are no known pair.
+    /// The token service does not belong to the registry.
     TokenService,
-    /// It leads from https to http.
+    /// A redirect leads from https to http.
     Downgrade,
 }
 
 impl Error {
-    /// The broker did not take a connection within the time that somebody waits for it.
+    /// There was no connection to the broker within `waited`.
     #[must_use]
     pub fn no_broker_within(address: &impl fmt::Display, waited: Duration) -> Self {
         let detail = format!(" within {} s", waited.as_secs_f64());
         Self::BrokerUnreachable { object: address.to_string(), detail }
     }
 
-    /// A connection to the broker failed, where it is not tried again.
+    /// The connection to the broker failed, and it is not tried again.
     pub(crate) fn no_broker(address: &impl fmt::Display, reason: &impl fmt::Display) -> Self {
         Self::BrokerUnreachable { object: address.to_string(), detail: format!(": {reason}") }
     }
 
-    /// An error of the disk, with the folder it is about.
+    /// An error of the disk at `folder`.
     pub(crate) fn disk(folder: &Path, source: io::Error) -> Self {
         Self::Disk { object: folder.display().to_string(), source: Arc::new(source) }
     }
 }
 
-/// A registry's own words about a refusal: one line, printable, at most [`Detail::MAX_CHARS`] characters.
+/// The registry's error message: one line, printable, at most [`Detail::MAX_CHARS`] characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Detail(String);
 
 impl Detail {
-    /// Longest text that is repeated from a registry, characters.
+    /// The longest text of a registry that is repeated, characters.
     pub const MAX_CHARS: usize = 200;
 
-    /// Keeps what can safely be printed of `words`.
+    /// The printable part of `message`.
     #[must_use]
-    pub fn new(words: &str) -> Self {
-        Self(printable(words, Self::MAX_CHARS).trim().to_owned())
+    pub fn new(message: &str) -> Self {
+        Self(printable(message, Self::MAX_CHARS).trim().to_owned())
     }
 }
 
-/// What a log or a terminal can hold of a text from elsewhere: no control characters, and no more than so many characters.
+/// A text from elsewhere for a log or a terminal: without control characters, at most `max_chars` characters.
 #[must_use]
 pub fn printable(text: &str, max_chars: usize) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max_chars).collect()

@@ -1,4 +1,4 @@
-//! The authority of a URL, `host[:port]` (RFC 3986, section 3.2), as brokers and registries are written.
+//! The authority of a URL, `host[:port]` (RFC 3986, section 3.2), in addresses of brokers and registries.
 
 use url::Host;
 
@@ -23,8 +23,8 @@ pub(crate) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
         }
         _ => (authority, None),
     };
-    let valid = match Host::parse(host).ok()? {
-        // The URL standard reads `1.2.3` or `0x7f.1` as addresses; a configuration had better say what it means.
+    let is_valid = match Host::parse(host).ok()? {
+        // The URL standard parses `1.2.3` and `0x7f.1` as addresses; a configuration has to be unambiguous.
         Host::Ipv4(ip) => host == ip.to_string(),
         Host::Ipv6(_) => true,
         Host::Domain(name) => {
@@ -33,5 +33,5 @@ pub(crate) fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
                 && name.trim_end_matches('.').split('.').all(|label| !label.is_empty() && label.len() <= 63)
         }
     };
-    valid.then_some((host, port))
+    is_valid.then_some((host, port))
 }

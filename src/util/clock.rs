@@ -1,16 +1,16 @@
-//! Time as the delivery rules need it: it goes on evenly while the process runs, and means the same to the next process.
+//! Time for the delivery rules: monotonic while the process runs, and comparable with that of the next process.
 
 use std::ops::{Add, Sub};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// A moment, in milliseconds since 1970-01-01 00:00 UTC.
+/// A point in time, in milliseconds since 1970-01-01 00:00 UTC.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Time(pub u64);
 
 impl Time {
-    /// How long ago `earlier` was; zero if it was not.
+    /// The duration since `earlier`; zero if that is later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -33,17 +33,17 @@ impl Sub<Duration> for Time {
     }
 }
 
-/// Writes `2026-11-22T21:00:00.123Z` (RFC 3339, section 5.6).
+/// As in `2026-11-22T21:00:00.123Z` (RFC 3339, section 5.6).
 impl std::fmt::Display for Time {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(self.0)).fmt(f)
     }
 }
 
-/// Tells the time. The system's clock is read once: what it does later (daylight, NTP, an operator) shifts no deadline.
+/// A monotonic clock. The system's clock is read once, so that a step of it (NTP, an operator) shifts no deadline.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
-    begun: Instant,
+    started_at: Instant,
     wall: Time,
 }
 
@@ -52,12 +52,12 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { begun: Instant::now(), wall: Time::default() + wall }
+        Self { started_at: Instant::now(), wall: Time::default() + wall }
     }
 
-    /// The time.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Time {
-        self.wall + self.begun.elapsed()
+        self.wall + self.started_at.elapsed()
     }
 }

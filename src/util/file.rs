@@ -1,4 +1,4 @@
-//! Folders and files of the store and the state: making them, and finding out whether they can be used.
+//! Creating folders, and checking that folders and files can be used.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -19,15 +19,15 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Writes a file that has no name and is gone at once.
+/// Writes an unnamed file, which is removed at once.
 pub(crate) fn try_writing(folder: &Path) -> io::Result<()> {
     tempfile::tempfile_in(folder)?.write_all(&[0; 512])
 }
 
-/// Checks that files can be made in `folder`, or below the nearest folder above it that exists, without making it.
+/// Checks that files can be created in `folder`, or in its nearest ancestor that exists, without creating it.
 ///
 /// # Errors
-/// [`Error::Disk`] with what the system says. Blocks on the disk.
+/// [`Error::Disk`] with the system's error. Blocks on the disk.
 pub(crate) fn try_making_files(folder: &Path) -> Result<(), Error> {
     let nearest = folder.ancestors().find(|folder| !folder.as_os_str().is_empty() && folder.symlink_metadata().is_ok());
     let nearest = nearest.unwrap_or(Path::new("."));

@@ -1,6 +1,7 @@
-//! What every part needs and none owns: time, locks, caches, files, the table of metrics.
+//! What several folders need: time, locks, a cache, files, JSON, the table of metrics.
 //!
-//! It knows nothing of modules, brokers or registries, and must never import another part but [`crate::error`].
+//! It knows the operating system and the standard library. It must never know modules, brokers or registries, and
+//! imports nothing of this crate but [`crate::error`].
 
 pub mod authority;
 pub mod clock;
@@ -12,7 +13,7 @@ pub mod ttl_cache;
 
 use serde::Serialize;
 
-/// Writes what has nothing in it that JSON cannot hold.
+/// Serializes a value whose type JSON can always hold.
 pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
