@@ -170,8 +170,8 @@ impl Artifact {
         };
         let manifest = Manifest {
             artifact_type: (shape == Shape::Untyped).then_some("application/vnd.unknown.artifact.v1"),
-            config: Connection::to(&config, None),
-            layers: [Connection::to(&layer, Some(title).filter(|title| shape != Shape::Image && !title.is_empty()))],
+            config: Entry::of(&config, None),
+            layers: [Entry::of(&layer, Some(title).filter(|title| shape != Shape::Image && !title.is_empty()))],
             media_type: (shape != Shape::WasmToOci).then_some(IMAGE_MANIFEST),
             schema_version: 2,
         };
@@ -185,8 +185,8 @@ impl Artifact {
 struct Manifest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     artifact_type: Option<&'static str>,
-    config: Connection<'a>,
-    layers: [Connection<'a>; 1],
+    config: Entry<'a>,
+    layers: [Entry<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<&'static str>,
     schema_version: u32,
@@ -195,7 +195,7 @@ struct Manifest<'a> {
 /// A descriptor in a manifest.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Connection<'a> {
+struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<Title<'a>>,
     digest: Digest,
@@ -209,8 +209,8 @@ struct Title<'a> {
     title: &'a str,
 }
 
-impl<'a> Connection<'a> {
-    fn to(packed: &Packed, title: Option<&'a str>) -> Self {
+impl<'a> Entry<'a> {
+    fn of(packed: &Packed, title: Option<&'a str>) -> Self {
         let Packed { media_type, ref bytes, digest } = *packed;
         Self { media_type, digest, size: bytes.len(), annotations: title.map(|title| Title { title }) }
     }
