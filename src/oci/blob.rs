@@ -21,8 +21,8 @@ pub struct Descriptor {
     pub media_type: String,
 }
 
-/// A blob on disk whose size and digest were checked. It can be read until its last clone is dropped, even if the file was
-/// removed.
+/// A blob on disk whose size and digest were checked. It can be read until its last clone is dropped, even if the file
+/// was removed.
 #[derive(Debug, Clone)]
 pub struct Blob {
     file: Arc<File>,

@@ -1,9 +1,9 @@
 //! Signatures that cosign makes with a key, verified offline: without a transparency log.
 //!
 //! Two forms are in use. The older one is a manifest under the tag `sha256-….sig`, or a referrer, whose layers are
-//! simple-signing payloads, each with its signature in an annotation. The newer one is a referrer whose layer is a Sigstore
-//! bundle: an in-toto statement in a DSSE envelope. Both name the digest that they sign. This digest is compared with that of
-//! the module's manifest, or a signature could be moved from one module to another.
+//! simple-signing payloads, each with its signature in an annotation. The newer one is a referrer whose layer is a
+//! Sigstore bundle: an in-toto statement in a DSSE envelope. Both name the digest that they sign. This digest is
+//! compared with that of the module's manifest, or a signature could be moved from one module to another.
 //!
 //! It knows these two forms. It must never know where signatures are stored, or how they are fetched.
 
@@ -30,8 +30,8 @@ const MAX_BUNDLE_SIGNATURES: usize = 4;
 const SIMPLE_SIGNATURE: &str = "cosign container image signature";
 /// The media type of a statement.
 const STATEMENT: &str = "application/vnd.in-toto+json";
-/// The predicate of a statement that signs its subjects. Attestations of other kinds are signed, too, and do not permit to
-/// run the module.
+/// The predicate of a statement that signs its subjects. Attestations of other kinds are signed, too, and do not permit
+/// to run the module.
 const SIGNS: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// The tags under which signatures of `digest` may be: cosign's own, and the list of referrers of registries that have

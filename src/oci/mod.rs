@@ -1,6 +1,17 @@
 //! OCI registries: from a reference to a verified module on disk, and from a module to a registry.
 //!
 //! It knows HTTP and the OCI specifications. It must never know MQTT, devices or chunks.
+//!
+//! Imports run one way, each line from those above it only:
+//!
+//! ```text
+//! digest, name, host, reference, refusal
+//! blob, wasm, options, artifact
+//! manifest, archive, cosign, policy
+//! store
+//! registry
+//! pull
+//! ```
 
 mod archive;
 pub mod artifact;

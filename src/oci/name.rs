@@ -1,7 +1,7 @@
 //! The grammar of repository names and tags (OCI distribution specification, "Pulling manifests").
 
-/// Whether `name` can be a repository's: components of lower-case letters and digits, with a dot, one or two underscores
-/// or hyphens between, joined by slashes (OCI distribution specification, "Pulling manifests").
+/// Whether `name` can be a repository's: components of lower-case letters and digits, with a dot, one or two
+/// underscores or hyphens between, joined by slashes (OCI distribution specification, "Pulling manifests").
 ///
 /// The libraries check this with a regular expression; compiled, that one takes 18 MB and 100 ms.
 #[must_use]

@@ -146,7 +146,7 @@ impl FromStr for TokenService {
 pub struct Mirror {
     /// The mirrored registry, `host[:port]`.
     pub registry: String,
-    /// Where the mirror is; its prefix goes before the repository.
+    /// The mirror; its prefix precedes the repository.
     pub url: RegistryUrl,
 }
 

@@ -1,9 +1,9 @@
 //! The egress policy: which registries a request may name, and which hosts may be dialled.
 //!
-//! The original proxy dialled any host that a request named, so that every client of the channel could reach hosts inside the
-//! operator's network. Here a request may name only registries that the operator permits ([`Policy::permit`]); and for each
-//! URL that is dialled, from a request or a response, [`Policy::reach`] says whether the operator named its host. Other hosts
-//! are dialled at public addresses only.
+//! The original proxy dialled any host that a request named, so that every client of the channel could reach hosts
+//! inside the operator's network. Here a request may name only registries that the operator permits
+//! ([`Policy::permit`]); and for each URL that is dialled, from a request or a response, [`Policy::reach`] says whether
+//! the operator named its host. Other hosts are dialled at public addresses only.
 
 use url::{Host, Url};
 
@@ -70,8 +70,8 @@ impl Policy {
         }
     }
 
-    /// Permits a reference to a registry of the allow-list, or to the configured one, which is permitted as a whole unless
-    /// the list has entries for it.
+    /// Permits a reference to a registry of the allow-list, or to the configured one, which is permitted as a whole
+    /// unless the list has entries for it.
     ///
     /// # Errors
     /// [`Error::Denied`].
@@ -109,8 +109,8 @@ impl Policy {
         }
     }
 
-    /// Whether credentials for `registry`, whose API is at `origin`, may be sent to the token service at `realm`: one on
-    /// the same host and port, or a known pair; never one without TLS where the registry has it.
+    /// Whether credentials for `registry`, whose API is at `origin`, may be sent to the token service at `realm`: one
+    /// on the same host and port, or a known pair; never one without TLS where the registry has it.
     #[must_use]
     pub fn trusts_tokens_of(&self, registry: &str, origin: &Url, realm: &Url) -> bool {
         let (Some(here), Some(there)) = (authority_of(origin), authority_of(realm)) else { return false };

@@ -11,8 +11,8 @@ use crate::util::authority::split_authority;
 /// Longest reference that is accepted, bytes.
 pub const MAX_REFERENCE_SIZE: usize = 512;
 
-/// Where a module is: registry, repository, and tag or digest (OCI distribution specification, "Pulling manifests"); and
-/// the selector, where the artifact has several modules.
+/// Where a module is: registry, repository, and tag or digest (OCI distribution specification, "Pulling manifests");
+/// and the selector, where the artifact has several modules.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
     /// `host[:port]` in lower case.
@@ -37,7 +37,7 @@ pub enum Version {
 impl Reference {
     /// Reads `[oci://][host[:port]/]repository[:tag][@digest][#selector]`.
     ///
-    /// A name whose first component is no host (it has no dot, no colon and is not `localhost`) is looked up at
+    /// A name whose first component is no host (it has no dot, no colon and is not `localhost`) resolves against
     /// `default`; on Docker Hub a bare name lies in `library`. Without tag and digest the tag is `latest`.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What was learnt lately.
+//! A cache whose entries expire.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::util::sync::lock;
 
-/// A map whose entries expire. When it is full, what would expire first gives way.
+/// A map whose entries expire. When it is full, the entry that expires first is removed.
 #[derive(Debug)]
 pub(crate) struct TtlCache<K, V> {
     entries: Mutex<HashMap<K, (V, Instant)>>,

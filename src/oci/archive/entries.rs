@@ -19,8 +19,8 @@ pub(super) struct Entry<'a> {
     pub(super) content: &'a mut dyn Read,
 }
 
-/// Passes each entry to `visit` until that breaks. Long names are read within a limit, which the library's own reading of
-/// them has not.
+/// Passes each entry to `visit` until that breaks. Long names are read within a limit, which the library's own reading
+/// of them has not.
 pub(super) fn visit_entries(
     tar: impl Read,
     mut visit: impl FnMut(Entry<'_>) -> io::Result<ControlFlow<()>>,

@@ -48,7 +48,8 @@ impl ArchivedLayer {
     /// Writes the module to `file`. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Unsupported`], [`Error::Ambiguous`], [`Error::TooLarge`], and [`Error::Disk`] if `file` cannot be written.
+    /// [`Error::Unsupported`], [`Error::Ambiguous`], [`Error::TooLarge`], and [`Error::Disk`] if `file` cannot be
+    /// written.
     pub(crate) fn extract(&self, reference: &Reference, path: &ModulePath, file: File) -> Result<Blob, Error> {
         let candidates = self.list_candidates(path).map_err(|error| self.unreadable(reference, &error))?;
         let candidate = select(reference, path, &candidates)?;

@@ -11,7 +11,8 @@ use crate::oci::wasm::is_wasm;
 
 /// Bytes that are read or written at once.
 pub(super) const BUFFER_SIZE: usize = 64 << 10;
-/// Largest zstd window, as a power of two: 8 MiB, which RFC 8878 (section 3.1.1.1.2) recommends every decoder to support.
+/// Largest zstd window, as a power of two: 8 MiB, which RFC 8878 (section 3.1.1.1.2) recommends every decoder to
+/// support.
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 /// The position of `ustar` in a tar header.
 const TAR_MAGIC: Range<usize> = 257..262;

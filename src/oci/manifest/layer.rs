@@ -1,5 +1,5 @@
-//! The layer of an image manifest that is the module, or has it inside, in every shape in which Wasm is published (OCI image
-//! specification, "Image Manifest").
+//! The layer of an image manifest that is the module, or has it inside, in every shape in which Wasm is published (OCI
+//! image specification, "Image Manifest").
 
 use super::schema::{Entry, Image};
 use crate::error::{Error, printable};

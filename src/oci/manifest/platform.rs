@@ -64,7 +64,8 @@ mod tests {
             let (os, architecture) = platform.split_once('/').unwrap_or_default();
             let platform = json!({"os": os, "architecture": architecture});
             let platform = if os.is_empty() { Value::Null } else { platform };
-            json!({"mediaType": "application/json", "digest": format!("sha256:{number:064x}"), "size": number, "platform": platform})
+            let digest = format!("sha256:{number:064x}");
+            json!({"mediaType": "application/json", "digest": digest, "size": number, "platform": platform})
         };
         let entries: Vec<_> = platforms.iter().enumerate().map(entry).collect();
         let index = json!({"schemaVersion": 2, "manifests": entries}).to_string();

@@ -1,5 +1,5 @@
-//! The fields of manifests that are read. Other fields are not kept, and lists are bounded: a manifest of 4 MiB that is all
-//! annotations would take ten times that in memory.
+//! The fields of manifests that are read. Other fields are not kept, and lists are bounded: a manifest of 4 MiB that is
+//! all annotations would take ten times that in memory.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -12,7 +12,8 @@ use crate::oci::policy::Policy;
 use crate::oci::registry::Registry;
 use crate::oci::store::{Store, StoreOptions};
 
-/// Modules out of archives that are on disk at once: unlike blobs in the store, they occupy disk space until they are sent.
+/// Modules out of archives that are on disk at once: unlike blobs in the store, they occupy disk space until they are
+/// sent.
 const MAX_EXTRACTED: usize = 64;
 
 /// Pulls modules to disk, each once for any number of requests.

@@ -14,8 +14,8 @@ impl Puller {
     ///
     /// # Errors
     /// Those of the stages resolve and fetch; [`Error::Denied`] if the policy does not permit the reference;
-    /// [`Error::TooLarge`] if the layer could not be pulled; [`Error::DigestMismatch`] if the reference has the digest of
-    /// another manifest.
+    /// [`Error::TooLarge`] if the layer could not be pulled; [`Error::DigestMismatch`] if the reference has the digest
+    /// of another manifest.
     pub async fn push(&self, reference: &Reference, artifact: &Artifact) -> Result<Descriptor, Error> {
         let limit = self.options.max_module_size;
         if artifact.layer.bytes.len() as u64 > limit {

@@ -52,7 +52,8 @@ impl Pull<'_> {
         let cached = cached.map(|cached| cached.digest);
         match (self.request_tag(tag, cached).await, cached) {
             (Ok(document), cached) => {
-                // With a TTL of zero the time of the confirmation is not used, and writing it takes longer than the request.
+                // With a TTL of zero the time of the confirmation is not used, and writing it takes longer than the
+                // request.
                 let is_current = cached == Some(document.digest) && self.puller.options.tag_ttl.is_zero();
                 if !is_current {
                     self.scope.cache_tag(&name, document.digest).await?;

@@ -68,8 +68,8 @@ impl Repository<'_> {
         Ok(())
     }
 
-    /// Downloads the bytes that the spool lacks. Where the registry ignores the range, or answers with another, the spool
-    /// is restarted.
+    /// Downloads the bytes that the spool lacks. Where the registry ignores the range, or answers with another, the
+    /// spool is restarted.
     async fn download_rest(
         &self,
         endpoint: &Endpoint,

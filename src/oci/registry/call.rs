@@ -12,7 +12,7 @@ pub(super) struct Call {
     pub(super) method: Method,
     /// The URL at the registry or token service. Its origin alone is sent the authorization.
     pub(super) url: Url,
-    /// Where the registry wants an upload, which may be at another origin.
+    /// The URL of an upload, which may have another origin.
     pub(super) location: Option<Url>,
     pub(super) redirects: Redirects,
     pub(super) headers: HeaderMap,
@@ -50,8 +50,8 @@ impl Call {
         self
     }
 
-    /// Requests the content only if its digest is another one (RFC 9110, section 13.1.2; registries use digests as entity
-    /// tags).
+    /// Requests the content only if its digest is another one (RFC 9110, section 13.1.2; registries use digests as
+    /// entity tags).
     pub(super) fn if_none_match(mut self, digest: Digest) -> Self {
         if let Ok(value) = HeaderValue::from_str(&format!("\"{digest}\"")) {
             self.headers.insert(IF_NONE_MATCH, value);

@@ -19,8 +19,8 @@ impl Registry {
     /// Requests the version of the API at `url`, once and with the credentials for it. Returns the answer in words.
     ///
     /// # Errors
-    /// [`Error::RegistryUnreachable`], [`Error::RegistryAnswer`], [`Error::Unauthorized`], [`Error::Denied`] if it names a
-    /// token service that is not trusted, [`Error::Credentials`].
+    /// [`Error::RegistryUnreachable`], [`Error::RegistryAnswer`], [`Error::Unauthorized`], [`Error::Denied`] if it
+    /// names a token service that is not trusted, [`Error::Credentials`].
     pub async fn check(&self, url: &RegistryUrl) -> Result<String, Error> {
         let RegistryUrl { scheme, host, prefix, .. } = url;
         let api = root(url)?;

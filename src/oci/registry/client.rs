@@ -93,3 +93,36 @@ impl Registry {
         if endpoint.is_mirror || self.policy.names(&endpoint.host) { &endpoint.host } else { metrics::OTHER_REGISTRY }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_ping_is_the_last_contact_whatever_the_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let options = RegistryOptions::for_tests(&listener.local_addr().unwrap().to_string());
+        let registry = Registry::new(&options, Policy::new(&options)).unwrap();
+        assert_eq!(registry.last_contact(), None);
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "it ends early");
+            }
+            stream.write_all(b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            String::from_utf8(request).unwrap()
+        };
+        let (contact, request) = tokio::join!(registry.ping(), answering);
+        assert!(request.starts_with("GET /v2/ ") && contact.outcome.is_ok(), "{contact:?} {request}");
+        assert_eq!(registry.last_contact(), Some(contact.clone()));
+
+        drop(listener);
+        let later = registry.ping().await;
+        assert!(later.outcome.is_err() && later.at > contact.at, "{later:?}");
+        assert_eq!(registry.last_contact(), Some(later));
+    }
+}

@@ -26,7 +26,7 @@ impl LastContact {
         lock(&self.0).clone()
     }
 
-    /// Notes the outcome of an exchange that ends now.
+    /// Records the outcome of an exchange that ends now.
     pub(super) fn record(&self, outcome: Result<(), String>) -> Contact {
         metrics::registry_up(outcome.is_ok());
         let contact = Contact { at: Instant::now(), outcome };

@@ -1,4 +1,5 @@
-//! The credentials for each registry: those of the settings, of the docker configuration file and of credential helpers.
+//! The credentials for each registry: those of the settings, of the docker configuration file and of credential
+//! helpers.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

@@ -69,8 +69,8 @@ impl DockerConfig {
         Ok(config)
     }
 
-    /// The source of the credentials of a repository: a helper for the registry, then the entry with the longest name that
-    /// covers the repository, then the helper for all registries.
+    /// The source of the credentials of a repository: a helper for the registry, then the entry with the longest name
+    /// that covers the repository, then the helper for all registries.
     pub(crate) fn find(&self, host: &str, repository: &str) -> CredentialSource {
         let helper =
             self.credential_helpers.iter().find(|(server, _)| registry_and_namespace(server) == (host.to_owned(), ""));

@@ -1,4 +1,5 @@
-//! Fetching manifests and lists of referrers (OCI distribution specification, "Pulling manifests" and "Listing Referrers").
+//! Fetching manifests and lists of referrers (OCI distribution specification, "Pulling manifests" and "Listing
+//! Referrers").
 
 use bytes::Bytes;
 use reqwest::{Method, StatusCode};
@@ -34,8 +35,8 @@ impl Repository<'_> {
     /// Fetches the manifest of a tag or digest.
     ///
     /// # Errors
-    /// Those of the stages resolve and fetch; [`Error::DigestMismatch`] if its digest is not the requested one, or not the
-    /// one that the registry states.
+    /// Those of the stages resolve and fetch; [`Error::DigestMismatch`] if its digest is not the requested one, or not
+    /// the one that the registry states.
     pub async fn manifest(&self, version: &str) -> Result<Bytes, Error> {
         self.first(|endpoint| async move {
             let (stated, body) = self.document(endpoint, &format!("manifests/{version}")).await?;

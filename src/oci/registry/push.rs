@@ -23,8 +23,8 @@ impl Repository<'_> {
     /// manifest's descriptor.
     ///
     /// # Errors
-    /// Those of the stages resolve and fetch; [`Error::DigestMismatch`] if `version` is the digest of another manifest, or
-    /// the registry states another one.
+    /// Those of the stages resolve and fetch; [`Error::DigestMismatch`] if `version` is the digest of another manifest,
+    /// or the registry states another one.
     pub async fn push(&self, artifact: &Artifact, version: &Version) -> Result<Descriptor, Error> {
         let manifest = &artifact.manifest;
         let name = match version {

@@ -1,5 +1,5 @@
-//! The path of one request: which endpoint, how many attempts, with which authorization. [`Transport::send`] goes on with
-//! redirects, egress rules and timeouts, and [`Body`] bounds what is read.
+//! The path of one request: which endpoint, how many attempts, with which authorization. [`Transport::send`] goes on
+//! with redirects, egress rules and timeouts, and [`Body`] bounds what is read.
 //!
 //! [`Transport::send`]: super::transport::Transport::send
 //! [`Body`]: super::response::Body
@@ -52,7 +52,8 @@ impl Repository<'_> {
         }
     }
 
-    /// Sends a call that reads. Its response is a success, or shows that the registry does not support ranges or `HEAD`.
+    /// Sends a call that reads. Its response is a success, or shows that the registry does not support ranges or
+    /// `HEAD`.
     pub(super) async fn read(&self, endpoint: &Endpoint, call: &Call) -> Result<Response, Failure> {
         let response = self.registry.send(self.reference, endpoint, Access::Pull, call).await?;
         let is_unsupported = match response.status() {
@@ -65,7 +66,8 @@ impl Repository<'_> {
 }
 
 impl Registry {
-    /// Sends a call with the authorization that the endpoint accepted last, and once more if it answers with a challenge.
+    /// Sends a call with the authorization that the endpoint accepted last, and once more if it answers with a
+    /// challenge.
     pub(super) async fn send(
         &self,
         reference: &Reference,

@@ -116,8 +116,8 @@ impl Transport {
         result
     }
 
-    /// The client that may dial `url`. The addresses of a name are checked when it is resolved. The client certificate is
-    /// for calls to the configured registry (`is_own`), not for redirects of another one to it.
+    /// The client that may dial `url`. The addresses of a name are checked when it is resolved. The client certificate
+    /// is for calls to the configured registry (`is_own`), not for redirects of another one to it.
     fn client(&self, url: &Url, is_own: bool) -> Result<&Client, Failure> {
         match self.policy.reach(url) {
             Reach::Configured if is_own => return Ok(&self.configured),

@@ -37,8 +37,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the folder, makes it where it is missing, and removes the partial files of a crash. Where the operator named
-    /// no folder and the default one cannot be used, a temporary one replaces it.
+    /// Opens the folder, makes it where it is missing, and removes the partial files of a crash. Where the operator
+    /// named no folder and the default one cannot be used, a temporary one replaces it.
     ///
     /// # Errors
     /// [`Error::Disk`] if it cannot be written to.

@@ -44,7 +44,7 @@ impl HashedFiles {
         lock(&self.0).get(path) == Some(&stamp)
     }
 
-    /// Notes that the file at `path` was hashed in this state.
+    /// Records that the file at `path` was hashed in this state.
     pub(super) fn insert(&self, path: &Path, stamp: Stamp) {
         let mut files = lock(&self.0);
         if files.len() >= MAX_FILES {
@@ -59,7 +59,7 @@ impl HashedFiles {
 
     /// Sets the time of a file's use to now. Returns its size if it was hashed in its present state.
     pub(super) fn touch(&self, path: &Path, file: &File) -> io::Result<Option<u64>> {
-        // Under the lock: a use that another thread notes meanwhile must not look like a change.
+        // Under the lock: a use by another thread meanwhile must not look like a change.
         let mut files = lock(&self.0);
         let is_hashed = files.get(path) == Some(&Stamp::of(file)?);
         // A folder that another user owns can be read all the same; then the order of use is that of fetching.

@@ -1,4 +1,4 @@
-//! The store: verified blobs by digest on disk, and the digests that tags had when the registry was last asked for them.
+//! The store: verified blobs by digest on disk, and the digests of tags as the registry confirmed them last.
 //!
 //! ```text
 //! {folder}/v1/salt                     hides credentials in the names of scopes
@@ -7,10 +7,10 @@
 //! {folder}/v1/{scope}/tags/{sha256}    the digest of a tag, and when the registry confirmed it
 //! ```
 //!
-//! A blob gets its name when all of it is written, checked and synced, so a crash at any moment leaves no wrong blob; and it
-//! is hashed again when this process first reads it, or when its file has changed. What was fetched under some credentials
-//! lies in a [`Scope`] of its own, and is read under the same ones only. Any number of processes may share a folder: they
-//! share nothing but files, which they replace by renaming and hold by shared locks while they are open.
+//! A blob gets its name when all of it is written, checked and synced, so a crash at any moment leaves no wrong blob;
+//! and it is hashed again when this process first reads it, or when its file has changed. What was fetched under some
+//! credentials lies in a [`Scope`] of its own, and is read under the same ones only. Any number of processes may share
+//! a folder: they share nothing but files, which they replace by renaming and hold by shared locks while they are open.
 //!
 //! It knows files and digests. It must never know HTTP, or why a blob is needed.
 

@@ -54,8 +54,8 @@ impl Quota {
         size.next_multiple_of(MIN_FILE_SPACE) <= self.limit
     }
 
-    /// Makes room for `size` bytes: evicts the least recently used files, and none that is open. Open files may exceed the
-    /// limit.
+    /// Makes room for `size` bytes: evicts the least recently used files, and none that is open. Open files may exceed
+    /// the limit.
     pub(super) fn make_room(&self, size: u64, hashed: &HashedFiles) -> io::Result<()> {
         let needed = size.next_multiple_of(MIN_FILE_SPACE);
         // Locked throughout: two threads that make room at once would make it twice.

@@ -81,7 +81,7 @@ impl Scope {
         self.folder.join("blobs").join(digest.hex())
     }
 
-    /// Opens a blob and notes its use; with its size, if this process hashed it in its present state.
+    /// Opens a blob and sets the time of its use; with its size, if this process hashed it in its present state.
     fn open(&self, path: &Path) -> io::Result<Option<(File, Option<u64>)>> {
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -67,8 +67,8 @@ impl Spool {
     /// Appends `piece`.
     ///
     /// # Errors
-    /// [`Error::SizeMismatch`] as soon as there are more bytes than the descriptor says, [`Error::Disk`] if they cannot be
-    /// written.
+    /// [`Error::SizeMismatch`] as soon as there are more bytes than the descriptor says, [`Error::Disk`] if they cannot
+    /// be written.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
         self.received += piece.len() as u64;
         if self.received > self.expected.size {
@@ -102,8 +102,8 @@ impl Spool {
         let _ = ended(&mut self.writer).await;
     }
 
-    /// Ends the spool; its bytes become a blob in the store if they match the descriptor. A blob that exceeds the limit of
-    /// the whole store is not kept there.
+    /// Ends the spool; its bytes become a blob in the store if they match the descriptor. A blob that exceeds the limit
+    /// of the whole store is not kept there.
     ///
     /// # Errors
     /// [`Error::Disk`], [`Error::SizeMismatch`] and [`Error::DigestMismatch`].
