@@ -2,7 +2,7 @@
 //!
 //! It knows HTTP and the OCI specifications. It must never know MQTT, devices or chunks.
 //!
-//! Imports run one way, each line from those above it only:
+//! A file imports files of the lines above its own only, or further left in its own line:
 //!
 //! ```text
 //! digest, name, host, reference, refusal

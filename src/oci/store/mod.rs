@@ -21,6 +21,8 @@ mod quota;
 mod scope;
 mod spool;
 mod tags;
+#[cfg(test)]
+mod tests;
 
 pub use self::folder::{Store, check};
 pub use self::options::StoreOptions;
