@@ -76,28 +76,8 @@ impl Challenge<'_> {
         };
         let realm = parameter("realm").and_then(|realm| Url::parse(&realm).ok());
         let realm = realm.ok_or_else(|| unusable("its challenge names no token service"))?;
-        if !self.policy.trusts_tokens_of(&self.endpoint.host, origin, &realm) {
-            return Err(Failure::Permanent(Error::Denied {
-                object: redacted(&realm),
-                reason: format!(
-                    "it is not on the host and port of {}, nor a known token service of it",
-                    self.endpoint.host
-                ),
-                refusal: Refusal::TokenService,
-            }));
-        }
-        let scope = parameter("scope").filter(|scope| !scope.is_empty());
-        let of_repository = || format!("repository:{}:pull", self.endpoint.repository);
-        let scope = match self.access {
-            Access::Pull => Some(scope.unwrap_or_else(of_repository)),
-            Access::Push => {
-                let scope = scope.unwrap_or_else(of_repository);
-                // The first request of a push is whether the blob exists, for which the registry requires pulling only.
-                let pulling = scope.strip_suffix(":pull").map(|repository| format!("{repository}:pull,push"));
-                Some(pulling.unwrap_or(scope))
-            }
-            Access::Login => scope,
-        };
+        self.require_trusted(origin, &realm)?;
+        let scope = self.scope(parameter("scope"));
         let call = self.token_call(realm, parameter("service").as_deref(), scope.as_deref())?;
 
         let body = self.request_token(&call).await?;
@@ -109,6 +89,30 @@ impl Challenge<'_> {
         // A tenth less, so that it is still valid when it arrives.
         let expires = Instant::now() + lifetime.mul_f32(0.9);
         Ok(Authorization { header: self.header("Bearer", token.expose_secret())?, expires })
+    }
+
+    /// Refuses to send credentials to a token service that is not the registry's.
+    fn require_trusted(&self, origin: &Url, realm: &Url) -> Result<(), Error> {
+        let host = &self.endpoint.host;
+        if self.policy.trusts_tokens_of(host, origin, realm) {
+            return Ok(());
+        }
+        let reason = format!("it is not on the host and port of {host}, nor a known token service of it");
+        Err(Error::Denied { object: redacted(realm), reason, refusal: Refusal::TokenService })
+    }
+
+    /// The scope of the token: the one of the challenge, if that is enough.
+    fn scope(&self, challenged: Option<String>) -> Option<String> {
+        let challenged = challenged.filter(|scope| !scope.is_empty());
+        if self.access == Access::Login {
+            return challenged;
+        }
+        let scope = challenged.unwrap_or_else(|| format!("repository:{}:pull", self.endpoint.repository));
+        match scope.strip_suffix(":pull") {
+            // The first request of a push is whether the blob exists, for which the registry requires pulling only.
+            Some(repository) if self.access == Access::Push => Some(format!("{repository}:pull,push")),
+            _ => Some(scope),
+        }
     }
 
     /// A GET with the user's credentials, or an `OAuth2` POST with the refresh token.

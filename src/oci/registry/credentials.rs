@@ -70,7 +70,7 @@ impl CredentialStore {
         match self.config(file)?.find(host, repository) {
             CredentialSource::File(credentials) => Ok(credentials),
             CredentialSource::None => Ok(Credentials::Anonymous),
-            CredentialSource::Helper { helper, server } => self.run_or_cached(helper, server).await,
+            CredentialSource::Helper { helper, server } => self.helper_credentials(helper, server).await,
         }
     }
 
@@ -92,7 +92,7 @@ impl CredentialStore {
     }
 
     /// The answer of a helper, or its cached one.
-    async fn run_or_cached(&self, helper: String, server: String) -> Result<Credentials, Error> {
+    async fn helper_credentials(&self, helper: String, server: String) -> Result<Credentials, Error> {
         let key = (helper, server);
         if let Some(credentials) = self.answers.get(&key) {
             return Ok(credentials);
