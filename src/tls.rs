@@ -1,5 +1,7 @@
-//! TLS for the broker and the registries: rustls with ring, and the system's roots (`SSL_CERT_FILE` and `SSL_CERT_DIR`
+//! TLS with brokers and registries: rustls with ring. The system's roots are trusted (`SSL_CERT_FILE` and `SSL_CERT_DIR`
 //! are honoured).
+//!
+//! It knows certificates and keys. It must never know what is sent over a connection.
 
 use std::sync::Arc;
 
@@ -21,25 +23,25 @@ pub struct ClientIdentity {
 
 /// The system's roots, and `more`.
 ///
-/// Missing roots are no error: plain connections need none, and a TLS handshake without them fails with the reason.
+/// Missing roots are no error: plain connections need none, and a TLS handshake without them fails with that reason.
 ///
 /// # Errors
 /// [`Error::Setup`] if one of `more` is no certificate.
 pub fn roots(more: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, Error> {
     let mut roots = RootCertStore::empty();
-    let native = rustls_native_certs::load_native_certs();
-    for error in &native.errors {
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
         tracing::warn!(%error, "some root certificates of this system cannot be read");
     }
-    roots.add_parsable_certificates(native.certs);
+    roots.add_parsable_certificates(system.certs);
     for certificate in more {
         roots.add(certificate.clone()).map_err(setup)?;
     }
     Ok(Arc::new(roots))
 }
 
-/// A client configuration that trusts `roots`, offers the protocols of `alpn`, and sends `identity` if the server
-/// requests it.
+/// A client configuration that trusts `roots`, offers the protocols of `alpn`, and shows `identity` to peers that
+/// request it.
 ///
 /// # Errors
 /// [`Error::Setup`] if the provider cannot do TLS 1.2 and 1.3, or certificate and key do not belong together.
@@ -62,7 +64,7 @@ pub fn client_config(
     Ok(config)
 }
 
-/// A client configuration that accepts every certificate, and so does not prevent interception.
+/// A client configuration that accepts any certificate, and so does not protect from a man in the middle.
 ///
 /// # Errors
 /// As [`client_config`].
@@ -73,7 +75,7 @@ pub fn unchecked_client_config(identity: Option<&ClientIdentity>) -> Result<Clie
     Ok(config)
 }
 
-/// Accepts every certificate, but verifies that the handshake is signed with its key.
+/// Accepts any certificate, but requires that its key signed the handshake.
 #[derive(Debug)]
 struct Unchecked(WebPkiSupportedAlgorithms);
 

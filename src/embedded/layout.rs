@@ -12,7 +12,7 @@ use oci_client::manifest::{ImageIndexEntry, OciDescriptor, OciImageIndex};
 
 use crate::oci::artifact::{Artifact, IMAGE_INDEX, Packed, Shape};
 use crate::oci::digest::Digest;
-use crate::oci::reference::{is_repository, is_tag};
+use crate::oci::name::{is_repository, is_tag};
 
 /// What a push wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,33 +24,34 @@ pub(crate) const IMAGE_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const WASM_CONFIG: &str = "application/vnd.wasm.config.v0+json";
 /// The layer of wasm-to-oci.
 pub(crate) const CONTENT_LAYER: &str = "application/vnd.wasm.content.layer.v1+wasm";
-/// The layer that Envoy and Istio take.
+/// The layer of Envoy and Istio.
 pub(crate) const MODULE_LAYER: &str = "application/vnd.module.wasm.content.layer.v1+wasm";
 
 /// The module's name in an image.
 const IMAGE_FILE: &str = "plugin.wasm";
 /// A constant, so that equal modules have equal manifests.
 const CREATED: &str = "1970-01-01T00:00:00Z";
-/// Tar is made of blocks of so many bytes, and ends with two empty ones (POSIX.1-2001, "pax", "ustar Interchange Format").
+/// Tar is made of blocks of so many bytes, and ends with two empty ones (POSIX.1-2001, "pax", "ustar Interchange
+/// Format").
 const TAR_BLOCK: usize = 512;
 
 /// How a module is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// As the tool wasm-to-oci does: an empty configuration, and a manifest that does not name its own media type.
+    /// As the tool wasm-to-oci packs: an empty configuration, and a manifest that does not name its own media type.
     WasmToOci,
-    /// As the CNCF's "Wasm OCI Artifact layout" says.
+    /// As the CNCF's "Wasm OCI Artifact layout" specifies.
     WasmArtifact,
-    /// As Envoy and Istio call `oci`: a layer of the module, and an empty configuration.
+    /// The format `oci` of Envoy and Istio: a layer of the module, and an empty configuration.
     Envoy,
-    /// As `docker build` does of `FROM scratch` and `COPY plugin.wasm`: the layer is an archive.
+    /// As `docker build` packs `FROM scratch` and `COPY plugin.wasm`: the layer is an archive.
     Image,
-    /// As `oras push` does of a file of which it is told no type.
+    /// As `oras push` packs a file without a given media type.
     Untyped,
 }
 
 impl Shape {
-    /// Every shape there is.
+    /// Every shape.
     pub const ALL: [Self; 5] = [Self::WasmToOci, Self::WasmArtifact, Self::Envoy, Self::Image, Self::Untyped];
 
     /// Its name in options and messages.
@@ -80,10 +81,10 @@ impl FromStr for Shape {
     }
 }
 
-/// Bytes as a registry keeps them.
+/// A blob or manifest, as a registry stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
-    /// What they are.
+    /// Their media type.
     pub media_type: &'static str,
     /// The bytes themselves.
     pub bytes: Bytes,
@@ -97,13 +98,13 @@ impl Packed {
         Self { media_type, digest: Digest::of(&bytes), bytes }
     }
 
-    /// A JSON object whose names are in the order of the alphabet: maps are in that order or keep it, depending on how
-    /// `serde_json` is built, which is not to change digests.
+    /// A JSON object with its names in alphabetical order: maps sort them or keep their order, depending on how
+    /// `serde_json` is built, which must not change digests.
     fn json(media_type: &'static str, content: &Value) -> Self {
         Self::new(media_type, content.to_string())
     }
 
-    /// What a registry vouches for of them.
+    /// Their descriptor.
     #[must_use]
     pub fn descriptor(&self) -> Descriptor {
         let (digest, size) = (self.digest, self.bytes.len() as u64);
@@ -114,16 +115,16 @@ impl Packed {
 /// A module, packed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
-    /// What is said of the module.
+    /// The configuration.
     pub config: Packed,
     /// The module, or an archive with it.
     pub layer: Packed,
-    /// What names both.
+    /// The manifest of both.
     pub manifest: Packed,
 }
 
 impl Artifact {
-    /// Packs `wasm`, whatever its bytes are, for this repository: clients that save the module give it the name of that.
+    /// Packs `wasm`, whatever its bytes are. Clients that save the module give it the name of the repository.
     #[must_use]
     pub fn pack_for(repository: &str, wasm: impl Into<Bytes>, shape: Shape) -> Self {
         let name = repository.rsplit('/').next().unwrap_or(repository);
@@ -132,8 +133,8 @@ impl Artifact {
 
     /// Packs `wasm`, whatever its bytes are. Equal modules of one shape and title have equal manifests.
     ///
-    /// `title` is the file name that clients give a layer when they save it; an image has none, and an empty one is left
-    /// out.
+    /// `title` is the file name that clients give a layer when they save it; an image has none, and an empty one is
+    /// left out.
     #[must_use]
     pub fn pack(wasm: impl Into<Bytes>, shape: Shape, title: &str) -> Self {
         let wasm = wasm.into();
@@ -170,8 +171,8 @@ impl Artifact {
         };
         let manifest = Manifest {
             artifact_type: (shape == Shape::Untyped).then_some("application/vnd.unknown.artifact.v1"),
-            config: Connection::to(&config, None),
-            layers: [Connection::to(&layer, Some(title).filter(|title| shape != Shape::Image && !title.is_empty()))],
+            config: Entry::of(&config, None),
+            layers: [Entry::of(&layer, Some(title).filter(|title| shape != Shape::Image && !title.is_empty()))],
             media_type: (shape != Shape::WasmToOci).then_some(IMAGE_MANIFEST),
             schema_version: 2,
         };
@@ -185,8 +186,8 @@ impl Artifact {
 struct Manifest<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     artifact_type: Option<&'static str>,
-    config: Connection<'a>,
-    layers: [Connection<'a>; 1],
+    config: Entry<'a>,
+    layers: [Entry<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<&'static str>,
     schema_version: u32,
@@ -195,7 +196,7 @@ struct Manifest<'a> {
 /// A descriptor in a manifest.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Connection<'a> {
+struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     annotations: Option<Title<'a>>,
     digest: Digest,
@@ -209,8 +210,8 @@ struct Title<'a> {
     title: &'a str,
 }
 
-impl<'a> Connection<'a> {
-    fn to(packed: &Packed, title: Option<&'a str>) -> Self {
+impl<'a> Entry<'a> {
+    fn of(packed: &Packed, title: Option<&'a str>) -> Self {
         let Packed { media_type, ref bytes, digest } = *packed;
         Self { media_type, digest, size: bytes.len(), annotations: title.map(|title| Title { title }) }
     }

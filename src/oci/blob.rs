@@ -10,37 +10,37 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::error::Error;
 use crate::oci::digest::Digest;
 
-/// What the registry vouches for: the digest and size of a blob (OCI image specification, "Descriptor").
+/// What a registry states of a blob: its digest and size (OCI image specification, "Descriptor").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
     /// The SHA-256 of its bytes.
     pub digest: Digest,
     /// How many bytes it has.
     pub size: u64,
-    /// What the publisher says it is.
+    /// Its media type, according to the publisher.
     pub media_type: String,
 }
 
-/// A blob on disk whose size and digest were checked. It can be read until its last clone is gone, whatever becomes of
-/// its name.
+/// A blob on disk whose size and digest were checked. It can be read until its last clone is dropped, even if the file
+/// was removed.
 #[derive(Debug, Clone)]
 pub struct Blob {
     file: Arc<File>,
     digest: Digest,
     size: u64,
-    /// What it takes a place of, as long as it is there.
-    _place: Option<Arc<OwnedSemaphorePermit>>,
+    /// Of a bound on blobs that exist at once.
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl Blob {
-    /// Bytes that were checked to be these.
+    /// A file whose bytes were checked to have this digest and size.
     pub(crate) fn verified(file: File, digest: Digest, size: u64) -> Self {
-        Self { file: Arc::new(file), digest, size, _place: None }
+        Self { file: Arc::new(file), digest, size, _permit: None }
     }
 
-    /// The same, in a place of which there are only so many.
-    pub(crate) fn in_place(self, place: OwnedSemaphorePermit) -> Self {
-        Self { _place: Some(Arc::new(place)), ..self }
+    /// The same blob; it holds `permit` until its last clone is dropped.
+    pub(crate) fn with_permit(self, permit: OwnedSemaphorePermit) -> Self {
+        Self { _permit: Some(Arc::new(permit)), ..self }
     }
 
     /// Its digest.
@@ -77,7 +77,7 @@ impl Blob {
         read().map_err(|source| self.unreadable(source))
     }
 
-    /// The error of not being able to read it.
+    /// The error of a failed read.
     pub(crate) fn unreadable(&self, source: io::Error) -> Error {
         Error::Disk { object: self.digest.to_string(), source: Arc::new(source) }
     }
@@ -89,7 +89,7 @@ impl Blob {
     }
 }
 
-/// A place in a blob.
+/// A position in a blob.
 #[derive(Debug)]
 pub struct BlobReader {
     blob: Blob,

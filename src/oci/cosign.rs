@@ -1,9 +1,11 @@
-//! Signatures as cosign makes them with a key, checked offline: no transparency log is asked.
+//! Signatures that cosign makes with a key, verified offline: without a transparency log.
 //!
 //! Two forms are in use. The older one is a manifest under the tag `sha256-….sig`, or a referrer, whose layers are
-//! simple-signing payloads, each with its signature in an annotation. The newer one is a referrer whose layer is a Sigstore
-//! bundle: an in-toto statement in a DSSE envelope. Both name the digest that they sign; that this is the digest which is
-//! about to be delivered is checked here, or a signature could be moved from one module to another.
+//! simple-signing payloads, each with its signature in an annotation. The newer one is a referrer whose layer is a
+//! Sigstore bundle: an in-toto statement in a DSSE envelope. Both name the digest that they sign. This digest is
+//! compared with that of the module's manifest, or a signature could be moved from one module to another.
+//!
+//! It knows these two forms. It must never know where signatures are stored, or how they are fetched.
 
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use serde::Deserialize;
@@ -14,15 +16,23 @@ use webpki::{ALL_VERIFICATION_ALGS, RawPublicKeyEntity};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{Entry, Image};
 
+/// The media type of a simple-signing payload.
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// Any version of the bundle.
+/// The media type of a bundle, without its version.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
-/// Signatures of one manifest that are looked at.
+/// Signatures of one manifest that are verified.
 pub(crate) const MAX_SIGNATURES: usize = 32;
-/// Largest payload or bundle that is looked at, bytes.
+/// Largest payload or bundle that is verified, bytes.
 pub(crate) const MAX_SIGNATURE_SIZE: u64 = 128 << 10;
-/// Signatures in one bundle that are looked at.
+/// Signatures in one bundle that are verified.
 const MAX_BUNDLE_SIGNATURES: usize = 4;
+/// The type of a simple-signing payload.
+const SIMPLE_SIGNATURE: &str = "cosign container image signature";
+/// The media type of a statement.
+const STATEMENT: &str = "application/vnd.in-toto+json";
+/// The predicate of a statement that signs its subjects. Attestations of other kinds are signed, too, and do not permit
+/// to run the module.
+const SIGNS: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// The tags under which signatures of `digest` may be: cosign's own, and the list of referrers of registries that have
 /// none (OCI distribution specification, "Referrers Tag Schema").
@@ -41,10 +51,10 @@ pub(crate) fn may_sign(artifact_type: Option<&str>) -> bool {
     artifact_type.is_none_or(|it| it.starts_with(BUNDLE) || it.starts_with("application/vnd.dev.cosign."))
 }
 
-/// Whether a key is of a kind that signatures can be checked by.
+/// Whether signatures by a key can be verified.
 pub(crate) fn is_usable(key: &SubjectPublicKeyInfoDer<'static>) -> bool {
     let Ok(key) = RawPublicKeyEntity::try_from(key) else { return false };
-    // Of a key that fits the algorithm, an empty signature is invalid; of another it is not even looked at.
+    // An empty signature is invalid if the key fits the algorithm, and another error if it does not.
     ALL_VERIFICATION_ALGS.iter().any(|algorithm| key.verify_signature(*algorithm, &[], &[]) == Err(Invalid))
 }
 
@@ -55,77 +65,92 @@ pub(crate) fn is_valid(
     digest: Digest,
     keys: &[SubjectPublicKeyInfoDer<'static>],
 ) -> bool {
-    let valid = if layer.media_type == SIMPLE_SIGNING {
-        let signature = layer.annotations.signature.as_ref();
-        signature.and_then(|signature| simple_signing(content, signature, digest, keys))
+    if layer.media_type == SIMPLE_SIGNING {
+        let signature = layer.annotations.signature.as_deref();
+        signature.is_some_and(|signature| is_simple_signature(content, signature, digest, keys))
     } else {
-        bundle(content, digest, keys)
-    };
-    valid.is_some()
+        Envelope::read(content).is_some_and(|envelope| envelope.is_signed(keys) && envelope.signs(digest))
+    }
 }
 
-/// The payload is signed, and names the digest (containers/image, "Atomic Container Signature").
-fn simple_signing(
+/// Whether the payload is signed, and names the digest (containers/image, "Atomic Container Signature").
+fn is_simple_signature(
     payload: &[u8],
     signature: &str,
     digest: Digest,
     keys: &[SubjectPublicKeyInfoDer<'static>],
-) -> Option<()> {
-    verify(payload, &decode(signature)?, keys)?;
-    let payload: Value = serde_json::from_slice(payload).ok()?;
-    let named = payload.pointer("/critical/image/docker-manifest-digest")?.as_str()?;
-    let kind = payload.pointer("/critical/type")?.as_str()?;
-    (named == digest.to_string() && kind == "cosign container image signature").then_some(())
+) -> bool {
+    is_signed(payload, signature, keys)
+        && serde_json::from_slice::<Value>(payload).is_ok_and(|payload| {
+            text(&payload, "/critical/image/docker-manifest-digest") == Some(&digest.to_string())
+                && text(&payload, "/critical/type") == Some(SIMPLE_SIGNATURE)
+        })
 }
 
-/// The envelope is signed, and its statement names the digest (DSSE 1.0.2, section "Signature Definition"; in-toto
-/// attestation framework, "Statement").
-fn bundle(content: &[u8], digest: Digest, keys: &[SubjectPublicKeyInfoDer<'static>]) -> Option<()> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Bundle {
-        dsse_envelope: Envelope,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Envelope {
-        payload: String,
-        payload_type: String,
-        signatures: Vec<Signature>,
-    }
-    #[derive(Deserialize)]
-    struct Signature {
-        sig: String,
-    }
-    const SIGNED: &str = "https://sigstore.dev/cosign/sign/v1";
-
-    let Envelope { payload, payload_type, signatures } = serde_json::from_slice::<Bundle>(content).ok()?.dsse_envelope;
-    let payload = decode(&payload)?;
-    let mut message = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
-    message.extend_from_slice(&payload);
-    signatures
-        .iter()
-        .take(MAX_BUNDLE_SIGNATURES)
-        .find_map(|signature| verify(&message, &decode(&signature.sig)?, keys))?;
-
-    let statement: Value = serde_json::from_slice(&payload).ok()?;
-    let subjects = statement.get("subject")?.as_array()?;
-    let named =
-        subjects.iter().any(|subject| subject.pointer("/digest/sha256").and_then(Value::as_str) == Some(&digest.hex()));
-    // Attestations of other kinds are signed, too, and do not say that the module may be run.
-    let signs = statement.get("predicateType").and_then(Value::as_str) == Some(SIGNED);
-    (named && signs && payload_type == "application/vnd.in-toto+json").then_some(())
+/// The envelope in a bundle (DSSE 1.0.2).
+struct Envelope {
+    payload: Vec<u8>,
+    payload_type: String,
+    signatures: Vec<String>,
 }
 
-/// Whether one of `keys` made `signature` of `message`, by any algorithm that fits the key.
-fn verify(message: &[u8], signature: &[u8], keys: &[SubjectPublicKeyInfoDer<'static>]) -> Option<()> {
-    let by = |key: &SubjectPublicKeyInfoDer<'static>| {
+impl Envelope {
+    fn read(bundle: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Bundle {
+            dsse_envelope: Encoded,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Encoded {
+            payload: String,
+            payload_type: String,
+            signatures: Vec<Signature>,
+        }
+        #[derive(Deserialize)]
+        struct Signature {
+            sig: String,
+        }
+        let Encoded { payload, payload_type, signatures } =
+            serde_json::from_slice::<Bundle>(bundle).ok()?.dsse_envelope;
+        let signatures = signatures.into_iter().take(MAX_BUNDLE_SIGNATURES).map(|signature| signature.sig).collect();
+        Some(Self { payload: decode(&payload)?, payload_type, signatures })
+    }
+
+    /// Whether one of `keys` signed it (DSSE 1.0.2, section "Signature Definition").
+    fn is_signed(&self, keys: &[SubjectPublicKeyInfoDer<'static>]) -> bool {
+        let Self { payload, payload_type, signatures } = self;
+        let mut message = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+        message.extend_from_slice(payload);
+        signatures.iter().any(|signature| is_signed(&message, signature, keys))
+    }
+
+    /// Whether its statement signs the digest (in-toto attestation framework, "Statement").
+    fn signs(&self, digest: Digest) -> bool {
+        let Ok(statement) = serde_json::from_slice::<Value>(&self.payload) else { return false };
+        let subjects = statement.get("subject").and_then(Value::as_array);
+        let is_subject = |subject: &Value| text(subject, "/digest/sha256") == Some(&digest.hex());
+        self.payload_type == STATEMENT
+            && text(&statement, "/predicateType") == Some(SIGNS)
+            && subjects.is_some_and(|subjects| subjects.iter().any(is_subject))
+    }
+}
+
+/// Whether one of `keys` made the base64 `signature` of `message`, by any algorithm that fits the key.
+fn is_signed(message: &[u8], signature: &str, keys: &[SubjectPublicKeyInfoDer<'static>]) -> bool {
+    let Some(signature) = decode(signature) else { return false };
+    keys.iter().any(|key| {
         let Ok(key) = RawPublicKeyEntity::try_from(key) else { return false };
-        ALL_VERIFICATION_ALGS.iter().any(|algorithm| key.verify_signature(*algorithm, message, signature).is_ok())
-    };
-    keys.iter().any(by).then_some(())
+        ALL_VERIFICATION_ALGS.iter().any(|algorithm| key.verify_signature(*algorithm, message, &signature).is_ok())
+    })
 }
 
 fn decode(base64: &str) -> Option<Vec<u8>> {
     base64_simd::STANDARD.decode_to_vec(base64).ok()
+}
+
+/// The text at a JSON pointer (RFC 6901).
+fn text<'a>(json: &'a Value, pointer: &str) -> Option<&'a str> {
+    json.pointer(pointer)?.as_str()
 }

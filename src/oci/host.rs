@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use url::Host;
 
-use super::reference::is_repository;
+use crate::oci::name::is_repository;
 use crate::util::authority::{is_loopback, split_authority};
 
 pub(crate) const DOCKER_HUB: &str = "docker.io";
 
-/// How a registry is spoken to.
+/// The URL scheme of a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// Without TLS: loopback hosts, and where the configuration says so.
@@ -31,7 +31,7 @@ impl fmt::Display for Scheme {
 /// The registry that short names resolve against, and the prefix of their repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryUrl {
-    /// How it is spoken to.
+    /// Its URL scheme.
     pub scheme: Scheme,
     /// `host[:port]` in lower case.
     pub host: String,
@@ -53,7 +53,7 @@ impl FromStr for RegistryUrl {
 }
 
 impl RegistryUrl {
-    /// This registry's host if `host` means it with the port that goes without saying, else `host`.
+    /// This registry's host if `host` names it with the default port, else `host`.
     pub(crate) fn same_or(&self, host: String) -> String {
         let port = if self.scheme == Scheme::Http { ":80" } else { ":443" };
         let same = host.strip_suffix(port) == Some(&self.host) || self.host.strip_suffix(":443") == Some(&host);
@@ -92,7 +92,7 @@ impl fmt::Display for RegistryUrl {
 }
 
 /// One spelling for each host: lower case, addresses and ports as numbers are written, no dot at the end, one name for
-/// Docker Hub, and no port that goes without saying.
+/// Docker Hub, and no default port.
 pub(crate) fn canonical_host(authority: &str) -> String {
     let authority = spelled(authority);
     let host = if is_loopback(&authority) { &authority } else { authority.strip_suffix(":443").unwrap_or(&authority) };
@@ -102,7 +102,7 @@ pub(crate) fn canonical_host(authority: &str) -> String {
     }
 }
 
-/// A host and port in one spelling; what is none stays as it is.
+/// A host and port in one spelling; text that is neither stays as it is.
 pub(crate) fn spelled(authority: &str) -> String {
     let lower = authority.to_ascii_lowercase();
     let Some((host, port)) = split_authority(&lower) else { return lower };

@@ -1,4 +1,4 @@
-//! Which registries there are, and what the operator says of them.
+//! The options of registries: addresses, credentials, permissions, limits.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,37 +7,37 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use secrecy::SecretString;
 
-use super::host::{RegistryUrl, Scheme, authority, canonical_host, full_repository};
-use super::reference::is_repository;
+use crate::oci::host::{RegistryUrl, Scheme, authority, canonical_host, full_repository};
+use crate::oci::name::is_repository;
 use crate::tls::ClientIdentity;
 use crate::util::authority::split_authority;
 
-/// Where modules come from, and by which rules.
+/// The options of all registries.
 #[derive(Debug, Clone)]
 pub struct RegistryOptions {
     /// The registry that short names resolve against.
     pub url: RegistryUrl,
-    /// What this registry is told when it asks who we are.
+    /// The credentials for this registry.
     pub credentials: Credentials,
-    /// The docker configuration file with credentials for other registries; none where nobody is told who we are.
+    /// The docker configuration file with credentials for other registries; `None` if no credentials may be sent.
     pub auth_file: Option<PathBuf>,
     /// What requests may name beside this registry.
     pub allow: Vec<Permission>,
-    /// Token services elsewhere than their registries.
+    /// Token services on other hosts than their registries.
     pub token_services: Vec<TokenService>,
-    /// Mirrors, in the order in which they are asked.
+    /// Mirrors, in the order in which they are tried.
     pub mirrors: Vec<Mirror>,
     /// Certificate authorities beside the system's.
     pub ca_certificates: Vec<CertificateDer<'static>>,
     /// The client certificate for this registry.
     pub client_identity: Option<ClientIdentity>,
-    /// Keys of which one must have signed a module; none where signatures are not asked for.
+    /// Keys of which one must have signed a module; empty if signatures are not required.
     pub verify_keys: Vec<SubjectPublicKeyInfoDer<'static>>,
-    /// When the registry is asked, and when the store is enough.
+    /// When the registry is requested, and when the store is enough.
     pub pull_policy: PullPolicy,
-    /// How long the digest behind a tag is believed.
+    /// How long the digest of a tag is cached.
     pub tag_ttl: Duration,
-    /// How long finding and fetching one module may take.
+    /// How long resolving and fetching one module may take.
     pub fetch_timeout: Duration,
     /// Largest module, and largest layer before and after it is unpacked, bytes.
     pub max_module_size: u64,
@@ -57,9 +57,9 @@ pub enum Credentials {
         /// The password or access token that stands for it.
         password: SecretString,
     },
-    /// A bearer token that the registry takes as it is.
+    /// A bearer token that is sent to the registry unchanged.
     Token(SecretString),
-    /// An `OAuth2` refresh token that the token service changes for access tokens.
+    /// An `OAuth2` refresh token, for which the token service grants access tokens.
     Identity(SecretString),
 }
 
@@ -70,7 +70,7 @@ pub enum Permission {
     AnyPublic,
     /// Repositories of one registry.
     Registry {
-        /// How it is spoken to.
+        /// Its URL scheme.
         scheme: Scheme,
         /// `host[:port]` in lower case.
         host: String,
@@ -141,12 +141,12 @@ impl FromStr for TokenService {
     }
 }
 
-/// A registry that has what another one has.
+/// A registry with the content of another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mirror {
-    /// The registry that it mirrors, `host[:port]`.
+    /// The mirrored registry, `host[:port]`.
     pub registry: String,
-    /// Where the mirror is; its prefix goes before the repository.
+    /// The mirror; its prefix precedes the repository.
     pub url: RegistryUrl,
 }
 
@@ -160,12 +160,12 @@ impl FromStr for Mirror {
     }
 }
 
-/// When the registry is asked, and when the store is enough.
+/// When the registry is requested, and when the store is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PullPolicy {
     /// The registry confirms every request.
     Always,
-    /// What is known by digest comes from the store; tags, too, while the registry cannot be reached.
+    /// Content by digest comes from the store if it is there; so do tags while the registry cannot be reached.
     IfNotPresent,
     /// The store only.
     Never,
@@ -181,6 +181,35 @@ impl FromStr for PullPolicy {
             "never" => Self::Never,
             _ => return Err(()),
         })
+    }
+}
+
+#[cfg(test)]
+impl RegistryOptions {
+    /// Options of a registry without credentials, with the defaults of the settings.
+    pub(crate) fn for_tests(url: &str) -> Self {
+        Self {
+            url: url.parse().unwrap(),
+            credentials: Credentials::Anonymous,
+            auth_file: None,
+            allow: Vec::new(),
+            token_services: Vec::new(),
+            mirrors: Vec::new(),
+            ca_certificates: Vec::new(),
+            client_identity: None,
+            verify_keys: Vec::new(),
+            pull_policy: PullPolicy::IfNotPresent,
+            tag_ttl: Duration::ZERO,
+            fetch_timeout: Duration::from_secs(300),
+            max_module_size: 1 << 30,
+            max_fetches: 8,
+        }
+    }
+
+    /// The same, with an allow-list.
+    pub(crate) fn allow(self, allow: &str) -> Self {
+        let entries = allow.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        Self { allow: entries.map(|entry| entry.parse().unwrap()).collect(), ..self }
     }
 }
 

@@ -1,15 +1,14 @@
-//! What a request may reach: the egress policy.
+//! The egress policy: which registries a request may name, and which hosts may be dialled.
 //!
-//! The original proxy dialled whatever host a request named, so that anybody on the channel could make it speak to hosts
-//! inside the operator's network. Here a request names what the operator permits ([`Policy::permit`]); and of every URL
-//! that is dialled on the way, whoever wrote it, [`Policy::reach`] tells whether the operator named its host. Hosts that
-//! nobody named are dialled at public addresses only.
+//! The original proxy dialled any host that a request named, so that every client of the channel could reach hosts
+//! inside the operator's network. Here a request may name only registries that the operator permits
+//! ([`Policy::permit`]); and for each URL that is dialled, from a request or a response, [`Policy::reach`] says whether
+//! the operator named its host. Other hosts are dialled at public addresses only.
 
 use url::{Host, Url};
 
 use crate::error::{Error, Refusal};
-use crate::oci::host::{RegistryUrl, Scheme};
-use crate::oci::host::{api_host, canonical_host};
+use crate::oci::host::{RegistryUrl, Scheme, api_host, canonical_host};
 use crate::oci::options::{Permission, RegistryOptions, Repositories};
 use crate::oci::reference::Reference;
 use crate::util::authority::is_loopback;
@@ -26,10 +25,10 @@ pub struct Policy {
     registry: RegistryUrl,
     permissions: Vec<Permission>,
     /// The configured registry.
-    own: Option<Authority>,
-    /// Everything else that the operator named.
+    configured: Option<Authority>,
+    /// All other hosts that the operator named.
     named: Vec<Authority>,
-    /// Registries and their token services elsewhere.
+    /// Registries and their token services on other hosts.
     token_services: Vec<(String, Authority)>,
 }
 
@@ -45,10 +44,10 @@ pub enum Reach {
 }
 
 impl Policy {
-    /// The policy of a configuration.
+    /// The policy of these options.
     #[must_use]
-    pub fn new(config: &RegistryOptions) -> Self {
-        let configured = config.token_services.iter().filter_map(|service| {
+    pub fn new(options: &RegistryOptions) -> Self {
+        let configured = options.token_services.iter().filter_map(|service| {
             let scheme = if is_loopback(&service.host) { Scheme::Http } else { Scheme::Https };
             Some((service.registry.clone(), authority(scheme, &service.host)?))
         });
@@ -56,23 +55,23 @@ impl Policy {
         let known = TOKEN_SERVICES.iter();
         let known =
             known.filter_map(|(registry, host)| Some(((*registry).to_owned(), authority(Scheme::Https, host)?)));
-        let registries = config.allow.iter().filter_map(|permission| match permission {
+        let registries = options.allow.iter().filter_map(|permission| match permission {
             Permission::Registry { scheme, host, .. } => authority(*scheme, host),
             Permission::AnyPublic => None,
         });
-        let mirrors = config.mirrors.iter().filter_map(|mirror| authority(mirror.url.scheme, &mirror.url.host));
+        let mirrors = options.mirrors.iter().filter_map(|mirror| authority(mirror.url.scheme, &mirror.url.host));
         let services = configured.iter().map(|(_, authority)| authority.clone());
         Self {
             named: registries.chain(mirrors).chain(services).collect(),
-            own: authority(config.url.scheme, &config.url.host),
-            registry: config.url.clone(),
-            permissions: config.allow.clone(),
+            configured: authority(options.url.scheme, &options.url.host),
+            registry: options.url.clone(),
+            permissions: options.allow.clone(),
             token_services: known.chain(configured).collect(),
         }
     }
 
-    /// Lets `reference` pass if its repository may be named: a registry of the allow-list, or the configured one, which
-    /// is permitted as a whole unless the list has entries for it.
+    /// Permits a reference to a registry of the allow-list, or to the configured one, which is permitted as a whole
+    /// unless the list has entries for it.
     ///
     /// # Errors
     /// [`Error::Denied`].
@@ -101,7 +100,7 @@ impl Policy {
     #[must_use]
     pub fn reach(&self, url: &Url) -> Reach {
         let authority = authority_of(url);
-        if authority.is_some() && authority == self.own {
+        if authority.is_some() && authority == self.configured {
             Reach::Configured
         } else if authority.is_some_and(|authority| self.named.contains(&authority)) {
             Reach::Named
@@ -110,8 +109,8 @@ impl Policy {
         }
     }
 
-    /// Whether credentials for `registry`, which was asked at `origin`, may go to the token service at `realm`: one on
-    /// the same host and port, or a known pair; never one without TLS where the registry has it.
+    /// Whether credentials for `registry`, whose API is at `origin`, may be sent to the token service at `realm`: one
+    /// on the same host and port, or a known pair; never one without TLS where the registry has it.
     #[must_use]
     pub fn trusts_tokens_of(&self, registry: &str, origin: &Url, realm: &Url) -> bool {
         let (Some(here), Some(there)) = (authority_of(origin), authority_of(realm)) else { return false };
@@ -120,8 +119,7 @@ impl Policy {
         !downgraded && matches!(realm.scheme(), "http" | "https") && (here == there || known())
     }
 
-    /// How the registry `host` is spoken to: as the configuration says where it names it, else by https, but http on this
-    /// machine.
+    /// The URL scheme of the registry `host`: the operator's where it is named, else https, but http on this machine.
     #[must_use]
     pub fn scheme(&self, host: &str) -> Scheme {
         let listed = self.permissions.iter().find_map(|permission| match permission {
@@ -155,21 +153,11 @@ fn authority_of(url: &Url) -> Option<Authority> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Sources};
 
     fn policy(registry_url: &str, allow: &str) -> (Policy, RegistryUrl) {
-        let config = Config::load(&Sources::of_variables(|name| {
-            let value = match name {
-                "PROXY_REGISTRY_URL" => registry_url,
-                "PROXY_REGISTRY_ALLOW" => allow,
-                "PROXY_REGISTRY_TOKEN_SERVICES" => "r.example=auth.example:8443",
-                "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => "x",
-                _ => return None,
-            };
-            Some(value.into())
-        }));
-        let config = config.unwrap().registry;
-        (Policy::new(&config), config.url)
+        let token_services = vec!["r.example=auth.example:8443".parse().unwrap()];
+        let options = RegistryOptions { token_services, ..RegistryOptions::for_tests(registry_url).allow(allow) };
+        (Policy::new(&options), options.url)
     }
 
     #[test]

@@ -1,4 +1,6 @@
-//! The preamble of a WebAssembly binary.
+//! WebAssembly binaries: their preamble and file extension.
+
+use std::path::Path;
 
 use crate::error::Error;
 use crate::oci::blob::Blob;
@@ -46,6 +48,11 @@ impl Kind {
 #[must_use]
 pub fn is_wasm(start: &[u8]) -> bool {
     Kind::of(start).is_some()
+}
+
+/// Whether a path or title ends in `.wasm`.
+pub(crate) fn has_wasm_extension(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("wasm"))
 }
 
 /// Checks that a blob is a WebAssembly binary.

@@ -15,12 +15,17 @@ use super::Service;
 use crate::delivery::MAX_OPEN_MODULES;
 use crate::mqtt::Health;
 use crate::oci::options::PullPolicy;
+use crate::oci::registry::Contact;
 use crate::telemetry::readiness::{Check, Probe, Readiness};
 use crate::util::metrics::{self, Meters};
 use crate::util::sync::lock;
 
 /// How long it is believed that a folder can be written to, or that it cannot.
 const DISK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long an answer of the registry is taken for a sign that the next one will come.
+const REGISTRY_GOOD_FOR: Duration = Duration::from_secs(30);
+/// How often a registry that does not answer is asked.
+const REGISTRY_BAD_FOR: Duration = Duration::from_secs(10);
 /// How long the end waits for what is still tried out: a disk that hangs is left behind.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -33,6 +38,7 @@ pub(super) struct Vitals {
     pulse: watch::Sender<Instant>,
     /// And the runtime that they are on. Nothing while the service does not run.
     links: Mutex<Option<(Links, Handle)>>,
+    registry: Probe,
     store: Probe,
     state: Probe,
     /// What is being tried out. It has the service, which is to go when it ends.
@@ -56,6 +62,7 @@ impl Vitals {
         Self {
             pulse: watch::Sender::new(Instant::now()),
             links: Mutex::default(),
+            registry: Probe::new(REGISTRY_GOOD_FOR, REGISTRY_BAD_FOR, |_| ()),
             store: disk(),
             state: disk(),
             attempts: TaskTracker::new(),
@@ -117,12 +124,17 @@ impl Service {
         if pull_policy == PullPolicy::Never {
             return Check::new(true, format!("{url} is not asked (PROXY_PULL_POLICY=never)"));
         }
-        let (service, halt) = (Arc::clone(self), self.vitals.halt.clone());
-        let greeting = self.vitals.attempts.track_future(async move {
-            let answer = halt.run_until_cancelled(service.puller.registry().greet()).await;
-            answer.unwrap_or_else(|| Check::new(false, "the service has ended"))
-        });
-        let check = self.puller.registry().contact().outcome(greeting, runtime).await;
+        let known = self.puller.registry().last_contact().filter(is_fresh);
+        let check = if let Some(contact) = known {
+            answered(contact)
+        } else {
+            let (service, halt) = (Arc::clone(self), self.vitals.halt.clone());
+            let ping = self.vitals.attempts.track_future(async move {
+                let contact = halt.run_until_cancelled(service.puller.registry().ping()).await;
+                contact.map_or_else(|| Check::new(false, "the service has ended"), answered)
+            });
+            self.vitals.registry.outcome(ping, runtime).await
+        };
         Check { detail: format!("{url}: {}", check.detail).into(), ..check }
     }
 
@@ -135,6 +147,19 @@ impl Service {
             }
             Some(_) => Check::new(false, format!("no connection to {address}")),
         }
+    }
+}
+
+/// Whether a contact with the registry is recent enough to say how it is now.
+fn is_fresh(contact: &Contact) -> bool {
+    let good_for = if contact.outcome.is_ok() { REGISTRY_GOOD_FOR } else { REGISTRY_BAD_FOR };
+    contact.at.elapsed() < good_for
+}
+
+fn answered(contact: Contact) -> Check {
+    match contact.outcome {
+        Ok(()) => Check::new(true, "it answers"),
+        Err(detail) => Check::new(false, detail),
     }
 }
 

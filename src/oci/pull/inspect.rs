@@ -1,24 +1,29 @@
-//! Looking at what a reference leads to, with as little of it fetched as that takes.
+//! Inspecting a reference: what it leads to, with as few bytes fetched as that takes.
 
-use super::question::Question;
-use super::{Found, Pull, Puller, Resolved};
+use std::sync::Arc;
+
+use super::context::Pull;
+use super::document::Resolved;
+use super::negative_cache::Operation;
+use super::puller::Puller;
+use super::select::Selection;
 use crate::error::Error;
 use crate::oci::blob::Descriptor;
 use crate::oci::digest::Digest;
-use crate::oci::manifest::{Choice, Form};
+use crate::oci::manifest::{Content, SelectedLayer};
 use crate::oci::reference::Reference;
 use crate::oci::wasm::{self, Kind};
 
-/// What is behind a reference.
+/// The artifact and module of a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// The manifest or index that it means.
+    /// The manifest or index of the reference.
     pub root: Resolved,
-    /// The manifest that was chosen, if it means an index.
+    /// The manifest selected from the index, if it is an index.
     pub chosen: Option<Resolved>,
-    /// What kind of artifact it is, as in [`Pulled`](super::Pulled).
+    /// The kind of artifact, as in [`Pulled`](crate::oci::pull::Pulled).
     pub shape: &'static str,
-    /// The layer that the module is, or is in.
+    /// The layer that is the module, or has it inside.
     pub layer: Descriptor,
     /// The file name that clients give the layer when they save it.
     pub title: Option<String>,
@@ -26,22 +31,22 @@ pub struct Inspected {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// What it is, by its first bytes.
+    /// Module or component, by its first bytes.
     pub kind: Kind,
     /// Whether it is signed.
     pub signature: SignatureState,
 }
 
-/// Whether something is signed by one of the configured keys.
+/// Whether a module is signed by a configured key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SignatureState {
     /// No keys are configured.
     NotChecked,
-    /// It is.
+    /// A configured key signed it.
     Verified,
     /// There is no signature.
     Unsigned,
-    /// There are signatures, and none of them is by a configured key.
+    /// There are signatures, but none by a configured key.
     Bad,
 }
 
@@ -59,51 +64,41 @@ impl SignatureState {
 }
 
 impl Puller {
-    /// Looks at what `reference` leads to. A layer that is the module is not fetched but for its first bytes, which nothing
-    /// vouches for; an archive is, to see what is in it.
+    /// Inspects `reference`. Of a layer that is the module only the first bytes are fetched, which are not verified; an
+    /// archive is fetched and extracted.
     ///
     /// # Errors
-    /// As [`Puller::pull`], and [`Error::NotWasm`], but those of signatures: these are told.
+    /// As [`Puller::pull`], and [`Error::NotWasm`]; but the outcome for signatures is part of the result.
     pub async fn inspect(&self, reference: &Reference) -> Result<Inspected, Error> {
-        let repository = self.registry.repository(reference).await?;
-        let pull = self.begin(reference, &repository);
-        pull.answer(Question::Inspection, Box::pin(pull.inspection())).await
+        let pull = self.start(reference, Arc::default()).await?;
+        pull.run(Operation::Inspect, Box::pin(pull.inspection())).await
     }
 }
 
 impl Pull<'_> {
     async fn inspection(&self) -> Result<Inspected, Error> {
-        let found = self.choose().await?;
-        let signature = self.signature_state(&found.digests()).await?;
-        let Found { choice: Choice { layer, form, kind: shape, title }, root, child: chosen } = found;
+        let selection = self.select().await?;
+        let signature = self.signature_state(&selection.digests()).await?;
+        let Selection { layer: SelectedLayer { layer, content, shape, title }, root, child: chosen } = selection;
         self.check_size(&layer)?;
         let start = self.preamble(&layer).await?;
-        let is_module = match form {
-            Form::Module => true,
-            Form::Either(None) | Form::Image { .. } => wasm::is_wasm(&start),
-            Form::Either(Some(_)) => false,
+        let is_module = match content {
+            Content::Module => true,
+            Content::ModuleOrArchive(None) | Content::ImageLayer { .. } => wasm::is_wasm(&start),
+            Content::ModuleOrArchive(Some(_)) => false,
         };
         let (digest, size, start) = if is_module {
             (layer.digest, layer.size, start)
         } else {
-            let module = self.module_in(&layer, form).await?;
+            let module = self.module_in(&layer, content).await?;
             (module.digest(), module.size(), wasm::start_of(&module)?)
         };
         let kind = wasm::check_start(digest, &start)?;
         Ok(Inspected { root, chosen, shape, layer, title, digest, size, kind, signature })
     }
 
-    /// Whether a layer is not larger than modules may be.
-    pub(super) fn check_size(&self, layer: &Descriptor) -> Result<(), Error> {
-        let limit = self.puller.config.max_module_size;
-        if layer.size > limit {
-            return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
-        }
-        Ok(())
-    }
-
     async fn signature_state(&self, digests: &[Digest]) -> Result<SignatureState, Error> {
-        if self.puller.config.verify_keys.is_empty() {
+        if self.puller.options.verify_keys.is_empty() {
             return Ok(SignatureState::NotChecked);
         }
         match self.check_signatures(digests).await {
@@ -114,12 +109,12 @@ impl Pull<'_> {
         }
     }
 
-    /// The first bytes of a layer: from the store, or as the registry shows them.
+    /// The first bytes of a layer: from the store, or as the registry sends them.
     async fn preamble(&self, layer: &Descriptor) -> Result<Vec<u8>, Error> {
         if let Some(stored) = self.scope.blob(layer.digest).await? {
             return wasm::start_of(&stored);
         }
-        self.may_ask(layer.digest)?;
+        self.permit_request(layer.digest)?;
         self.repository.preamble(layer).await
     }
 }

@@ -1,13 +1,12 @@
-//! Pushing: from an artifact to the registry. Mirrors and the store are not concerned.
+//! Pushing an artifact to its registry. Mirrors are not written to, and the store does not keep it.
 
 use tracing::warn;
 
-use super::Puller;
-use super::question::{Question, within};
+use super::deadline::Deadline;
+use super::puller::Puller;
 use crate::error::Error;
 use crate::oci::artifact::Artifact;
 use crate::oci::blob::Descriptor;
-use crate::oci::digest::Digest;
 use crate::oci::reference::{Reference, Version};
 
 impl Puller {
@@ -15,32 +14,28 @@ impl Puller {
     ///
     /// # Errors
     /// Those of the stages resolve and fetch; [`Error::Denied`] if the policy does not permit the reference;
-    /// [`Error::TooLarge`] if the layer could not be pulled; [`Error::DigestMismatch`] if the reference has the digest of
-    /// another manifest.
+    /// [`Error::TooLarge`] if the layer could not be pulled; [`Error::DigestMismatch`] if the reference has the digest
+    /// of another manifest.
     pub async fn push(&self, reference: &Reference, artifact: &Artifact) -> Result<Descriptor, Error> {
-        let limit = self.config.max_module_size;
+        let limit = self.options.max_module_size;
         if artifact.layer.bytes.len() as u64 > limit {
             return Err(Error::TooLarge { object: format!("layer {}, for pushing,", artifact.layer.digest), limit });
         }
         let repository = self.registry.repository(reference).await?;
         let push = Box::pin(repository.push(artifact, &reference.version));
-        let pushed = within(self.config.fetch_timeout, reference, "pushing", push).await?;
-        // What the tag meant before is out of date.
+        let pushed = Deadline::after(self.options.fetch_timeout).enforce(reference, "pushing", push).await?;
+        let identity = repository.identity();
+        // The cached digest of the tag is outdated.
         if let Version::Tag(tag) = &reference.version {
-            let scope = self.store.scope(&repository.identity());
-            let name = format!("{}/{}:{tag}", reference.registry, reference.repository);
-            if let Err(error) = scope.remember(&name, pushed.digest).await {
+            let name = reference.tag_name(tag);
+            if let Err(error) = self.store.scope(&identity).cache_tag(&name, pushed.digest).await {
                 warn!(tag = name, "pushed, but what the tag means now could not be noted: {error}");
             }
         }
-        // What was unknown is known now.
-        let version = Version::Digest(pushed.digest);
-        let identity = Digest::of(&repository.identity());
-        for known in [reference, &Reference { version, ..reference.clone() }] {
-            for question in Question::ALL {
-                self.refusals.remove(&(question, known.to_string(), identity));
-            }
-        }
+        // So are the errors of its absence.
+        let by_digest = Reference { version: Version::Digest(pushed.digest), ..reference.clone() };
+        self.errors.remove(reference, &identity);
+        self.errors.remove(&by_digest, &identity);
         Ok(pushed)
     }
 }

@@ -1,23 +1,22 @@
-use crate::config::{Config, Sources};
+use std::path::Path;
+
+use super::Puller;
 use crate::embedded::layout::Layout;
 use crate::embedded::registry::Registry;
 use crate::embedded::sample;
 use crate::oci::artifact::Shape;
-
-use super::*;
+use crate::oci::digest::Digest;
+use crate::oci::options::RegistryOptions;
+use crate::oci::reference::Reference;
+use crate::oci::store::StoreOptions;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// A puller with a store in `folder`, and its configuration.
-fn client(host: &str, folder: &std::path::Path) -> (Puller, RegistryOptions) {
-    let config = Config::load(&Sources::of_variables(|name| match name {
-        "PROXY_REGISTRY_URL" => Some(host.into()),
-        "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => Some("x".into()),
-        "PROXY_CACHE_DIR" => Some(folder.into()),
-        _ => None,
-    }));
-    let Config { registry, store, .. } = config.unwrap();
-    (Puller::new(&registry, &store).unwrap(), registry)
+/// A puller with a store in `folder`, and its options.
+fn client(host: &str, folder: &Path) -> (Puller, RegistryOptions) {
+    let options = RegistryOptions::for_tests(host);
+    let store = StoreOptions { folder: folder.to_owned(), named: true, limit: 1 << 30 };
+    (Puller::new(&options, &store).unwrap(), options)
 }
 
 #[tokio::test]
@@ -25,10 +24,10 @@ async fn what_was_pulled_is_described() {
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::create(folder.path().join("layout")).unwrap();
     let registry = Registry::start(folder.path().join("layout")).await.unwrap();
-    let (client, config) = client(&registry.host(), &folder.path().join("store"));
+    let (client, options) = client(&registry.host(), &folder.path().join("store"));
     for shape in Shape::ALL {
         let pushed = layout.push("add", shape.name(), &sample::ADD, shape).unwrap();
-        let reference = Reference::parse(&format!("add:{shape}"), &config.url).unwrap();
+        let reference = Reference::parse(&format!("add:{shape}"), &options.url).unwrap();
         let meaning = client.resolve(&reference).await.unwrap();
         assert_eq!((meaning.media_type.as_str(), meaning.digest.to_string()), (MANIFEST, pushed.manifest.clone()));
         let pulled = client.pull(&reference).await.unwrap();
@@ -37,7 +36,7 @@ async fn what_was_pulled_is_described() {
         assert_eq!(pulled.module.digest(), Digest::of(&sample::ADD), "{shape}");
     }
     let before = registry.requests().len();
-    let reference = Reference::parse("add:image", &config.url).unwrap();
+    let reference = Reference::parse("add:image", &options.url).unwrap();
     client.resolve(&reference).await.unwrap();
     assert_eq!(registry.requests()[before..], ["HEAD /v2/add/manifests/image"], "the manifest is in the store");
 }
@@ -47,18 +46,18 @@ async fn a_refusal_of_a_module_is_not_one_of_its_meaning() {
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::create(folder.path().join("layout")).unwrap();
     let registry = Registry::start(folder.path().join("layout")).await.unwrap();
-    let (client, config) = client(&registry.host(), &folder.path().join("store"));
+    let (client, options) = client(&registry.host(), &folder.path().join("store"));
     layout.push("text", "1", b"text", Shape::Image).unwrap();
-    let text = Reference::parse("text:1#absent.wasm", &config.url).unwrap();
+    let text = Reference::parse("text:1#absent.wasm", &options.url).unwrap();
     assert_eq!(client.pull(&text).await.unwrap_err().code(), "unsupported");
     client.resolve(&text).await.unwrap();
 
-    let absent = Reference::parse("text:2", &config.url).unwrap();
+    let absent = Reference::parse("text:2", &options.url).unwrap();
     for _ in 0..2 {
         assert_eq!(client.resolve(&absent).await.unwrap_err().code(), "unknown-image");
     }
     assert_eq!(registry.requests().iter().filter(|request| request.ends_with("/text/manifests/2")).count(), 1);
-    let elsewhere = Reference::parse("registry.example/text:1", &config.url).unwrap();
+    let elsewhere = Reference::parse("registry.example/text:1", &options.url).unwrap();
     assert_eq!(client.resolve(&elsewhere).await.unwrap_err().code(), "denied");
     assert_eq!(client.pull(&elsewhere).await.unwrap_err().code(), "denied");
 }
@@ -68,9 +67,9 @@ async fn faults_are_noticed_or_overcome() {
     let folder = tempfile::tempdir().unwrap();
     let layout = Layout::create(folder.path().join("layout")).unwrap();
     let registry = Registry::start(folder.path().join("layout")).await.unwrap();
-    let (client, config) = client(&registry.host(), &folder.path().join("store"));
+    let (client, options) = client(&registry.host(), &folder.path().join("store"));
     let pushed = layout.push("add", "1", &sample::ADD, Shape::WasmToOci).unwrap();
-    let reference = Reference::parse("add:1", &config.url).unwrap();
+    let reference = Reference::parse("add:1", &options.url).unwrap();
     registry.fail_next(503, 1);
     registry.tamper(&pushed.layer).unwrap();
     assert_eq!(client.pull(&reference).await.unwrap_err().code(), "digest-mismatch");

@@ -1,101 +1,47 @@
-//! Whether the configured registry answers, whatever it answers.
+//! The last contact with the configured registry.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::Instant;
 
-use reqwest::{Method, Url};
-
-use super::retry::Failure;
-use super::transport::{Call, silent};
-use super::{Endpoint, Registry, Repository};
+use super::failure::Failure;
 use crate::error::Error;
-use crate::oci::host::RegistryUrl;
-use crate::oci::host::api_host;
-use crate::telemetry::readiness::{Check, Probe};
 use crate::util::metrics;
+use crate::util::sync::lock;
 
-/// How long an answer is taken for a sign that the next one will come.
-const GOOD_FOR: Duration = Duration::from_secs(30);
-/// How often a registry that does not answer is asked.
-const BAD_FOR: Duration = Duration::from_secs(10);
-/// How long it may take to answer when it is asked for nothing but an answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
-
-pub(super) fn probe() -> Probe {
-    Probe::new(GOOD_FOR, BAD_FOR, metrics::registry_up)
+/// An exchange with the configured registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// When it ended.
+    pub at: Instant,
+    /// Whether the registry answered, whatever it answered; else what failed, without the name of any module.
+    pub outcome: Result<(), String>,
 }
 
-/// Where a registry says that it is one (OCI distribution specification, "Determining Support").
-///
-/// # Errors
-/// [`Error::RegistryUnreachable`] if its address makes no URL.
-pub(super) fn root(RegistryUrl { scheme, host, .. }: &RegistryUrl) -> Result<Url, Error> {
-    let root = format!("{scheme}://{}/v2/", api_host(host));
-    Url::parse(&root).map_err(|error| Error::RegistryUnreachable { object: root, detail: error.to_string() })
-}
+/// The last contact; none before the first exchange.
+#[derive(Debug, Default)]
+pub(super) struct LastContact(Mutex<Option<Contact>>);
 
-/// What a call has found out: whether there was an answer, and why not. Not what was asked for: who asks for readiness
-/// is to learn no names of modules.
-pub(super) fn found<T>(answer: &Result<T, Failure>) -> Check {
-    let Err(Failure::Transient(error, _) | Failure::Permanent(error)) = answer else {
-        return Check::new(true, "it answers");
-    };
-    match error {
-        Error::RegistryUnreachable { detail, .. } => Check::new(false, detail.clone()),
-        error => Check::new(false, error.code()),
+impl LastContact {
+    pub(super) fn get(&self) -> Option<Contact> {
+        lock(&self.0).clone()
+    }
+
+    /// Records the outcome of an exchange that ends now.
+    pub(super) fn record(&self, outcome: Result<(), String>) -> Contact {
+        metrics::registry_up(outcome.is_ok());
+        let contact = Contact { at: Instant::now(), outcome };
+        *lock(&self.0) = Some(contact.clone());
+        contact
     }
 }
 
-impl Registry {
-    /// Whether the configured registry answers.
-    pub(crate) fn contact(&self) -> &Probe {
-        &self.contact
-    }
-
-    /// Asks the configured registry for an answer. Every contact with it is noted, and so is this one.
-    pub(crate) async fn greet(&self) -> Check {
-        let Some(root) = &self.root else { return Check::new(false, "its address is no URL") };
-        let call = Call::new(Method::GET, root.clone());
-        let answer = tokio::time::timeout(TIMEOUT, self.transport.send_once(&call, root, None)).await;
-        found(&answer.unwrap_or_else(|_| Err(silent(root, TIMEOUT))))
-    }
-
-    /// What an endpoint is called in metrics: by its name only if the operator knows it.
-    pub(super) fn label<'a>(&self, endpoint: &'a Endpoint) -> &'a str {
-        if endpoint.mirror || self.policy.names(&endpoint.host) { &endpoint.host } else { metrics::OTHER_REGISTRY }
-    }
-}
-
-impl Repository<'_> {
-    /// The time is over in which it may be asked: what has no answer yet will have none.
-    pub fn be_late(&self) {
-        self.is_late.store(true, Ordering::Relaxed);
-    }
-
-    /// Counts an answer, or that there was none.
-    pub(super) async fn counted<T>(
-        &self,
-        endpoint: &Endpoint,
-        answer: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let mut question = Question { label: self.registry.label(endpoint), is_late: &self.is_late, outcome: None };
-        let answer = answer.await;
-        question.outcome = Some(answer.as_ref().map_or_else(Error::code, |_| "ok"));
-        answer
-    }
-}
-
-/// Something that is asked for. It is counted also if nobody waits for the answer to the end.
-struct Question<'a> {
-    label: &'a str,
-    is_late: &'a AtomicBool,
-    outcome: Option<&'static str>,
-}
-
-impl Drop for Question<'_> {
-    fn drop(&mut self) {
-        let is_late = self.is_late.load(Ordering::Relaxed);
-        let outcome = self.outcome.unwrap_or(if is_late { "registry-unreachable" } else { "withdrawn" });
-        metrics::fetches(self.label, outcome).increment(1);
+/// The outcome of an exchange. It names no object: whoever reads the readiness must not learn the names of modules.
+pub(super) fn outcome<T>(result: &Result<T, Failure>) -> Result<(), String> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(Failure::Transient(error, _) | Failure::Permanent(error)) => Err(match error {
+            Error::RegistryUnreachable { detail, .. } => detail.clone(),
+            error => error.code().to_owned(),
+        }),
     }
 }

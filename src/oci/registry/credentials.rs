@@ -1,4 +1,5 @@
-//! Which credentials go to which registry.
+//! The credentials for each registry: those of the settings, of the docker configuration file and of credential
+//! helpers.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
-use super::docker::{DockerConfig, Found, login};
+use super::docker::{CredentialSource, DockerConfig, login};
 use crate::error::Error;
 use crate::oci::options::{Credentials, RegistryOptions};
 use crate::util::sync::lock;
@@ -23,17 +24,17 @@ const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 const HELPER_TTL: Duration = Duration::from_secs(60);
 /// Credential helpers that run at once.
 const MAX_HELPERS: usize = 4;
-/// Answers of credential helpers that are remembered.
+/// Answers of credential helpers that are cached.
 const MAX_HELPER_ANSWERS: usize = 256;
 /// Largest answer of a credential helper that is read, bytes.
 const MAX_HELPER_ANSWER_SIZE: u64 = 64 << 10;
 
-/// The credentials of the configuration, of the docker configuration file and of its helpers.
+/// All credentials.
 #[derive(Debug)]
-pub(super) struct Keychain {
-    /// Those of the configured registry go there and nowhere else.
+pub(super) struct CredentialStore {
+    /// The configured registry. Its credentials are sent to no other.
     registry: String,
-    own: Credentials,
+    configured: Credentials,
     file: Option<PathBuf>,
     snapshot: Mutex<Option<Snapshot>>,
     /// By helper and server.
@@ -48,12 +49,12 @@ struct Snapshot {
     config: Arc<DockerConfig>,
 }
 
-impl Keychain {
-    pub(super) fn new(config: &RegistryOptions) -> Self {
+impl CredentialStore {
+    pub(super) fn new(options: &RegistryOptions) -> Self {
         Self {
-            registry: config.url.host.clone(),
-            own: config.credentials.clone(),
-            file: config.auth_file.clone(),
+            registry: options.url.host.clone(),
+            configured: options.credentials.clone(),
+            file: options.auth_file.clone(),
             snapshot: Mutex::default(),
             answers: TtlCache::new(MAX_HELPER_ANSWERS),
             helpers: Semaphore::new(MAX_HELPERS),
@@ -62,18 +63,18 @@ impl Keychain {
 
     /// The credentials for a repository of the registry `host`.
     pub(super) async fn find(&self, host: &str, repository: &str) -> Result<Credentials, Error> {
-        if host == self.registry && !matches!(self.own, Credentials::Anonymous) {
-            return Ok(self.own.clone());
+        if host == self.registry && !matches!(self.configured, Credentials::Anonymous) {
+            return Ok(self.configured.clone());
         }
         let Some(file) = &self.file else { return Ok(Credentials::Anonymous) };
         match self.config(file)?.find(host, repository) {
-            Found::Here(credentials) => Ok(credentials),
-            Found::Nowhere => Ok(Credentials::Anonymous),
-            Found::With { helper, server } => self.ask(helper, server).await,
+            CredentialSource::File(credentials) => Ok(credentials),
+            CredentialSource::None => Ok(Credentials::Anonymous),
+            CredentialSource::Helper { helper, server } => self.helper_credentials(helper, server).await,
         }
     }
 
-    /// The file's content, read anew when it changed.
+    /// The file's content, read again when it changed.
     fn config(&self, file: &Path) -> Result<Arc<DockerConfig>, Error> {
         let failed = |detail| Error::Credentials { object: file.display().to_string(), detail };
         let metadata = file.metadata().map_err(|error| failed(format!("cannot be read ({error})")))?;
@@ -90,19 +91,19 @@ impl Keychain {
         Ok(config)
     }
 
-    /// Asks a helper, unless its answer is still fresh.
-    async fn ask(&self, helper: String, server: String) -> Result<Credentials, Error> {
+    /// The answer of a helper, or its cached one.
+    async fn helper_credentials(&self, helper: String, server: String) -> Result<Credentials, Error> {
         let key = (helper, server);
         if let Some(credentials) = self.answers.get(&key) {
             return Ok(credentials);
         }
         let _permit = self.helpers.acquire().await;
-        // Somebody may have asked meanwhile.
+        // Another task may have run it meanwhile.
         if let Some(credentials) = self.answers.get(&key) {
             return Ok(credentials);
         }
-        let asked = tokio::time::timeout(HELPER_TIMEOUT, ask_helper(&key.0, &key.1)).await;
-        let credentials = asked
+        let answered = tokio::time::timeout(HELPER_TIMEOUT, run_helper(&key.0, &key.1)).await;
+        let credentials = answered
             .unwrap_or_else(|_| Err(format!("gave no answer within {} s", HELPER_TIMEOUT.as_secs())))
             .map_err(|detail| Error::Credentials { object: format!("docker-credential-{}", key.0), detail })?;
         self.answers.insert(key, credentials.clone(), Instant::now() + HELPER_TTL);
@@ -110,15 +111,15 @@ impl Keychain {
     }
 }
 
-/// Runs `docker-credential-{helper} get` (the protocol of docker-credential-helpers). What it prints is never repeated.
-async fn ask_helper(helper: &str, server: &str) -> Result<Credentials, String> {
+/// Runs `docker-credential-{helper} get` (the protocol of docker-credential-helpers). Its output is never shown.
+async fn run_helper(helper: &str, server: &str) -> Result<Credentials, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Answer {
         username: String,
         secret: SecretString,
     }
-    /// How every helper says that it knows nothing.
+    /// The message of every helper without credentials for a registry.
     const UNKNOWN: &[u8] = b"credentials not found in native keychain";
 
     if helper.is_empty() || !helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {

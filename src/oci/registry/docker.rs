@@ -12,7 +12,7 @@ use crate::oci::options::Credentials;
 
 /// Largest file that is read, bytes.
 const MAX_FILE_SIZE: u64 = 1 << 20;
-/// The user name under which a helper or file gives an identity token.
+/// The user name that marks a password as an identity token.
 const IDENTITY_USERNAME: &str = "<token>";
 
 /// The part of the file that is about credentials.
@@ -39,29 +39,28 @@ struct Entry {
 
 /// Where the credentials for a repository are.
 #[derive(Debug)]
-pub(crate) enum Found {
-    /// In the file.
-    Here(Credentials),
-    /// With the program `docker-credential-{helper}`, under the name `server`.
-    With {
-        /// The helper's name.
+pub(crate) enum CredentialSource {
+    /// The file.
+    File(Credentials),
+    /// The program `docker-credential-{helper}`.
+    Helper {
         helper: String,
-        /// What it knows the registry as.
+        /// Its name of the registry.
         server: String,
     },
-    /// Nowhere.
-    Nowhere,
+    /// There are none.
+    None,
 }
 
 impl DockerConfig {
-    /// Reads a file; the error is the rest of a sentence that begins with the file.
+    /// Reads a file; the error is the rest of a sentence that begins with the file's name.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         let metadata = fs::metadata(path).map_err(|error| format!("cannot be read ({error})"))?;
         if metadata.len() > MAX_FILE_SIZE {
             return Err(format!("has more than {MAX_FILE_SIZE} bytes"));
         }
         let text = fs::read(path).map_err(|error| format!("cannot be read ({error})"))?;
-        // The parser's words may quote a secret.
+        // The parser's message may quote a secret.
         let config: Self = serde_json::from_slice(&text)
             .map_err(|error| format!("is not a docker configuration (line {})", error.line()))?;
         for (server, entry) in &config.auths {
@@ -70,13 +69,13 @@ impl DockerConfig {
         Ok(config)
     }
 
-    /// Looks for the credentials of a repository: a helper for the registry, then the entry with the longest name that
-    /// covers the repository, then the helper for all registries.
-    pub(crate) fn find(&self, host: &str, repository: &str) -> Found {
+    /// The source of the credentials of a repository: a helper for the registry, then the entry with the longest name
+    /// that covers the repository, then the helper for all registries.
+    pub(crate) fn find(&self, host: &str, repository: &str) -> CredentialSource {
         let helper =
             self.credential_helpers.iter().find(|(server, _)| registry_and_namespace(server) == (host.to_owned(), ""));
         if let Some((server, helper)) = helper {
-            return Found::With { helper: helper.clone(), server: server.clone() };
+            return CredentialSource::Helper { helper: helper.clone(), server: server.clone() };
         }
         let covers = |namespace: &str| {
             namespace.is_empty()
@@ -88,20 +87,20 @@ impl DockerConfig {
             (registry == host && covers(namespace)).then_some((namespace.len(), credentials))
         });
         if let Some((_, credentials)) = entries.max_by_key(|(length, _)| *length) {
-            return Found::Here(credentials);
+            return CredentialSource::File(credentials);
         }
         match &self.credentials_store {
             Some(helper) => {
                 let server = if host == DOCKER_HUB { "https://index.docker.io/v1/" } else { host };
-                Found::With { helper: helper.clone(), server: server.to_owned() }
+                CredentialSource::Helper { helper: helper.clone(), server: server.to_owned() }
             }
-            None => Found::Nowhere,
+            None => CredentialSource::None,
         }
     }
 }
 
 impl Entry {
-    /// What the entry says, if it says something; empty ones only note that a helper knows more.
+    /// The credentials in the entry; an empty one shows that a helper has them.
     fn credentials(&self) -> Result<Option<Credentials>, ()> {
         fn given(secret: Option<&SecretString>) -> Option<&SecretString> {
             secret.filter(|secret| !secret.expose_secret().is_empty())
@@ -145,13 +144,13 @@ mod tests {
     fn found(config: &str, host: &str, repository: &str) -> String {
         let config: DockerConfig = serde_json::from_str(config).unwrap();
         match config.find(host, repository) {
-            Found::Here(Credentials::Basic { username, password }) => {
+            CredentialSource::File(Credentials::Basic { username, password }) => {
                 format!("{username}:{}", password.expose_secret())
             }
-            Found::Here(Credentials::Identity(token)) => format!("identity {}", token.expose_secret()),
-            Found::Here(Credentials::Token(token)) => format!("token {}", token.expose_secret()),
-            Found::With { helper, server } => format!("{helper} {server}"),
-            Found::Here(Credentials::Anonymous) | Found::Nowhere => "nothing".into(),
+            CredentialSource::File(Credentials::Identity(token)) => format!("identity {}", token.expose_secret()),
+            CredentialSource::File(Credentials::Token(token)) => format!("token {}", token.expose_secret()),
+            CredentialSource::Helper { helper, server } => format!("{helper} {server}"),
+            CredentialSource::File(Credentials::Anonymous) | CredentialSource::None => "nothing".into(),
         }
     }
 
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_file_is_told_without_its_secrets() {
+    fn the_error_of_an_unreadable_file_has_no_secrets() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for text in ["canary", r#"{"auths": {"r.example": {"auth": "canary"}}}"#, r#"{"auths": "canary"}"#] {
             fs::write(file.path(), text).unwrap();

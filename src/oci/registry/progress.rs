@@ -1,4 +1,4 @@
-//! How far a download is.
+//! The progress of a download.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::oci::blob::Descriptor;
 use crate::oci::digest::Digest;
 
-/// How far the download of one blob is, for whoever looks meanwhile.
+/// The progress of the download of one blob, readable at any time.
 #[derive(Debug, Default)]
 pub struct Progress {
     blob: OnceLock<Digest>,
@@ -15,19 +15,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// The bytes that are there, and all of them; 0 while nothing is downloaded.
+    /// The bytes received, and the size of the blob; 0 while nothing is downloaded.
     #[must_use]
     pub fn bytes(&self) -> (u64, u64) {
         (self.received.load(Ordering::Relaxed), self.size.load(Ordering::Relaxed))
     }
 
-    /// Names the blob that matters.
-    pub(super) fn watch(&self, blob: Digest) {
-        // There is one in each pull.
+    /// Names the blob.
+    pub(super) fn track(&self, blob: Digest) {
+        // There is one blob in each pull.
         let _ = self.blob.set(blob);
     }
 
-    pub(super) fn note(&self, blob: &Descriptor, received: u64) {
+    pub(super) fn record(&self, blob: &Descriptor, received: u64) {
         if self.blob.get() == Some(&blob.digest) {
             self.received.store(received, Ordering::Relaxed);
             self.size.store(blob.size, Ordering::Relaxed);

@@ -6,10 +6,10 @@ use reqwest::{NoProxy, Proxy, Url};
 
 use crate::error::Error;
 
-/// Registries on this machine are spoken to directly, whatever the environment says.
+/// Registries on this machine, which are dialled directly whatever the environment says.
 const DIRECT: &str = "localhost,127.0.0.0/8,::1";
 
-/// The proxies, and their hosts.
+/// The HTTP proxies, and their hosts.
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
     pub(super) list: Vec<Proxy>,
@@ -17,7 +17,7 @@ pub(super) struct Proxies {
 }
 
 impl Proxies {
-    /// Reads the environment, where names in lower case win.
+    /// Reads the environment. Names in lower case take precedence.
     ///
     /// # Errors
     /// [`Error::Setup`] with the variable that is no URL of a proxy. Its value may hold a password and is not shown.

@@ -1,12 +1,13 @@
-//! Which addresses may be dialled for a host that the operator did not name.
+//! The addresses that may be dialled for a host that the operator did not name.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// The system's resolver, without what is not public: nothing that a registry or a request says leads inside, whatever
-/// its name. It decides when the connection is made, so that an answer which changes meanwhile does not slip through.
+/// The system's resolver, restricted to public addresses: no name in a request or response leads to the operator's
+/// network. The addresses are checked when the connection is made, so a name that resolves differently later is no way
+/// around it.
 #[derive(Debug)]
 pub(super) struct PublicOnly {
     /// Hosts of the HTTP proxies, which the operator named.
@@ -40,7 +41,7 @@ impl fmt::Display for Forbidden {
 
 impl std::error::Error for Forbidden {}
 
-/// Whether anybody on the internet may have this address (IANA special-purpose address registries).
+/// Whether an address is one of the public internet (IANA special-purpose address registries).
 pub(super) fn is_public(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_public_v4(ip),
@@ -65,7 +66,7 @@ fn is_public_v4(ip: Ipv4Addr) -> bool {
         || a >= 240)
 }
 
-/// Global unicast without the blocks that stand for IPv4 or for nobody.
+/// Global unicast without the blocks that embed IPv4 or are reserved.
 fn is_public_v6(ip: Ipv6Addr) -> bool {
     let embedded = |high: u16, low: u16| is_public_v4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     match ip.segments() {

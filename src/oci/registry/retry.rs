@@ -1,79 +1,76 @@
-//! When a registry is asked again.
+//! When a failed exchange is retried.
 
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tracing::debug;
 
+use super::failure::Failure;
 use crate::error::Error;
 
-/// Tries in a row, after the first, that bring nothing.
+/// Retries without progress.
 const MAX_RETRIES: usize = 4;
-/// The wait before the first of them; the next ones wait longer.
+/// The wait before the first retry; it grows exponentially.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
-/// The longest wait before one of them.
+/// The longest wait before a retry.
 const MAX_DELAY: Duration = Duration::from_secs(5);
-/// No try begins later after the last progress than this and one [`MAX_DELAY`], so that a `Retry-After` of 30 s fits.
+/// No retry starts later after the last progress than this and one [`MAX_DELAY`], so that a `Retry-After` of 30 s fits.
 const RETRY_WINDOW: Duration = Duration::from_secs(30);
-/// The longest `Retry-After` that is honoured; a registry that asks for more is not asked again.
+/// The longest `Retry-After` that is honoured; after a longer one there is no retry.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// Why a try failed, and whether another one may succeed.
+/// The retries that remain.
 #[derive(Debug)]
-pub(super) enum Failure {
-    /// It may; perhaps the registry said after what time.
-    Transient(Error, Option<Duration>),
-    /// It cannot.
-    Permanent(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Permanent(error)
-    }
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Transient(error, _) | Failure::Permanent(error) => error,
-        }
-    }
-}
-
-/// The tries at one thing.
-#[derive(Debug)]
-pub(super) struct Patience {
-    /// `None` where the first try is the only one.
+pub(super) struct RetryBudget {
+    /// `None` where there are no retries.
     delays: Option<ExponentialBackoff>,
+    /// When the last progress was.
     progress: Instant,
 }
 
-impl Patience {
-    /// Patience for a registry, or none for a mirror: the next one has the same.
-    pub(super) fn new(mirror: bool) -> Self {
-        Self { delays: (!mirror).then(delays), progress: Instant::now() }
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { delays: Some(delays()), progress: Instant::now() }
+    }
+}
+
+impl RetryBudget {
+    pub(super) fn none() -> Self {
+        Self { delays: None, ..Self::default() }
     }
 
-    /// Notes that a try brought something, though not all.
-    pub(super) fn progressed(&mut self) {
-        if let Some(current) = &mut self.delays {
-            *current = delays();
+    /// Runs `attempt` until it succeeds or the budget ends.
+    pub(super) async fn run<T, F>(mut self, attempt: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        loop {
+            match attempt().await {
+                Ok(value) => return Ok(value),
+                Err(failure) => self.wait(failure).await?,
+            }
+        }
+    }
+
+    /// Renews the budget: an attempt made progress, though it failed.
+    pub(super) fn renew(&mut self) {
+        if let Some(delays) = &mut self.delays {
+            *delays = self::delays();
         }
         self.progress = Instant::now();
     }
 
-    /// Waits before the next try.
+    /// Waits before the next retry.
     ///
     /// # Errors
-    /// The failure's, if there is to be none.
+    /// The failure's, if the budget has no retry for it.
     pub(super) async fn wait(&mut self, failure: Failure) -> Result<(), Error> {
         let delay = self.delay(failure, self.progress.elapsed())?;
         tokio::time::sleep(delay).await;
         Ok(())
     }
 
-    /// The wait before the next try, `idle` after the last progress.
+    /// The wait before the next retry, `idle` after the last progress.
     fn delay(&mut self, failure: Failure, idle: Duration) -> Result<Duration, Error> {
         let Failure::Transient(error, after) = failure else { return Err(failure.into()) };
         let Some(delay) = self.delays.as_mut().and_then(Iterator::next) else { return Err(error) };
@@ -83,20 +80,6 @@ impl Patience {
         }
         debug!(%error, delay = delay.as_secs_f64(), "trying again");
         Ok(delay)
-    }
-}
-
-/// Tries until it succeeds or patience ends; once only at a `mirror`.
-pub(super) async fn retrying<T, F>(mirror: bool, attempt: impl Fn() -> F) -> Result<T, Error>
-where
-    F: Future<Output = Result<T, Failure>>,
-{
-    let mut patience = Patience::new(mirror);
-    loop {
-        match attempt().await {
-            Ok(done) => return Ok(done),
-            Err(failure) => patience.wait(failure).await?,
-        }
     }
 }
 
@@ -119,34 +102,34 @@ mod tests {
     }
 
     #[test]
-    fn patience_ends_without_progress() {
-        let mut patience = Patience::new(false);
+    fn the_budget_ends_without_progress() {
+        let mut budget = RetryBudget::default();
         for _ in 0..3 {
             for _ in 0..MAX_RETRIES {
-                patience.delay(transient(None), Duration::ZERO).unwrap();
+                budget.delay(transient(None), Duration::ZERO).unwrap();
             }
-            patience.progressed();
+            budget.renew();
         }
         for _ in 0..MAX_RETRIES {
-            patience.delay(transient(None), Duration::ZERO).unwrap();
+            budget.delay(transient(None), Duration::ZERO).unwrap();
         }
-        patience.delay(transient(None), Duration::ZERO).unwrap_err();
-        Patience::new(false).delay(transient(None), RETRY_WINDOW + MAX_DELAY).unwrap_err();
+        budget.delay(transient(None), Duration::ZERO).unwrap_err();
+        RetryBudget::default().delay(transient(None), RETRY_WINDOW + MAX_DELAY).unwrap_err();
     }
 
     #[test]
     fn the_registry_may_say_when_but_not_too_late() {
-        let mut patience = Patience::new(false);
-        let asked = MAX_RETRY_AFTER.as_secs();
-        assert_eq!(patience.delay(transient(Some(asked)), Duration::ZERO).unwrap(), MAX_RETRY_AFTER);
-        patience.delay(transient(Some(asked)), MAX_RETRY_AFTER).unwrap_err();
-        Patience::new(false).delay(transient(Some(asked + 1)), Duration::ZERO).unwrap_err();
+        let mut budget = RetryBudget::default();
+        let named = MAX_RETRY_AFTER.as_secs();
+        assert_eq!(budget.delay(transient(Some(named)), Duration::ZERO).unwrap(), MAX_RETRY_AFTER);
+        budget.delay(transient(Some(named)), MAX_RETRY_AFTER).unwrap_err();
+        RetryBudget::default().delay(transient(Some(named + 1)), Duration::ZERO).unwrap_err();
     }
 
     #[test]
     fn mirrors_and_final_failures_have_one_try() {
-        Patience::new(true).delay(transient(None), Duration::ZERO).unwrap_err();
+        RetryBudget::none().delay(transient(None), Duration::ZERO).unwrap_err();
         let stopping = Error::Stopping { app_name: "add".into() };
-        Patience::new(false).delay(stopping.into(), Duration::ZERO).unwrap_err();
+        RetryBudget::default().delay(stopping.into(), Duration::ZERO).unwrap_err();
     }
 }

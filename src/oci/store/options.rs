@@ -1,4 +1,4 @@
-//! What a store is made for.
+//! The options of a store.
 
 use std::path::PathBuf;
 
@@ -7,8 +7,8 @@ use std::path::PathBuf;
 pub struct StoreOptions {
     /// The folder.
     pub folder: PathBuf,
-    /// Whether the operator named it; else a temporary one will do where it cannot be used.
+    /// Whether the operator named it; otherwise a temporary one replaces it where it cannot be used.
     pub named: bool,
-    /// The disk space that it may take, bytes.
+    /// The disk space that it may occupy, bytes.
     pub limit: u64,
 }

@@ -1,6 +1,5 @@
-//! A blob on its way into the store.
+//! A blob while it is written to the store.
 
-use std::fs::File;
 use std::io::{self, Seek, Write};
 
 use bytes::Bytes;
@@ -8,22 +7,21 @@ use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Scope, Stamp};
+use super::scope::Scope;
 use crate::error::Error;
 use crate::oci::blob::{Blob, Descriptor};
 use crate::oci::digest::{Digest, Hasher};
-use crate::util::file::make_folder;
 
-/// Pieces of a body that wait to be written; each is one read from the network, some tens of KiB.
+/// Pieces of a body that are queued for the disk; each is one read from the network, some tens of KiB.
 const SPOOL_QUEUE: usize = 2;
 
-/// A blob that is written to disk, and hashed on the way.
+/// A blob that is hashed as it is written to disk.
 pub struct Spool {
     scope: Scope,
     expected: Descriptor,
     received: u64,
     pieces: mpsc::Sender<Piece>,
-    /// Gone once its end was awaited.
+    /// `None` once its end was awaited.
     writer: Option<JoinHandle<Written>>,
 }
 
@@ -31,18 +29,36 @@ type Written = io::Result<(NamedTempFile, Digest)>;
 
 enum Piece {
     Bytes(Bytes),
-    /// What was written does not count.
+    /// Discard what was written.
     Restart,
 }
 
-impl Spool {
-    pub(super) fn open(scope: Scope, expected: Descriptor, file: NamedTempFile) -> Self {
+impl Scope {
+    /// Opens a spool for a blob.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if no file can be made.
+    pub async fn spool(&self, expected: Descriptor) -> Result<Spool, Error> {
+        let file = self.blocking(|scope| scope.store.new_file()).await?;
         let (pieces, queue) = mpsc::channel(SPOOL_QUEUE);
         let writer = Some(tokio::task::spawn_blocking(|| write(file, queue)));
-        Self { scope, expected, received: 0, pieces, writer }
+        Ok(Spool { scope: self.clone(), expected, received: 0, pieces, writer })
     }
 
-    /// How many bytes there are.
+    /// Stores a small blob; returns its digest.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if it cannot be written.
+    pub async fn put(&self, bytes: Bytes) -> Result<Digest, Error> {
+        let digest = Digest::of(&bytes);
+        let mut spool = self.spool(Descriptor { digest, size: bytes.len() as u64, media_type: String::new() }).await?;
+        spool.write(bytes).await?;
+        spool.commit().await.map(|_| digest)
+    }
+}
+
+impl Spool {
+    /// How many bytes are written, or queued for it.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.received
@@ -51,8 +67,8 @@ impl Spool {
     /// Appends `piece`.
     ///
     /// # Errors
-    /// [`Error::SizeMismatch`] as soon as there are more bytes than the descriptor says, [`Error::Disk`] if they cannot be
-    /// written.
+    /// [`Error::SizeMismatch`] as soon as there are more bytes than the descriptor says, [`Error::Disk`] if they cannot
+    /// be written.
     pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
         self.received += piece.len() as u64;
         if self.received > self.expected.size {
@@ -61,7 +77,7 @@ impl Spool {
         self.send(Piece::Bytes(piece)).await
     }
 
-    /// Begins again.
+    /// Discards what was written.
     ///
     /// # Errors
     /// [`Error::Disk`].
@@ -74,20 +90,20 @@ impl Spool {
         if self.pieces.send(piece).await.is_ok() {
             return Ok(());
         }
-        // The writer is gone only after an error.
+        // The writer ends early only after an error.
         let closed = || io::Error::other("the spool is closed");
         let source = ended(&mut self.writer).await.err().unwrap_or_else(closed);
         Err(Error::disk(&self.scope.store.root, source))
     }
 
-    /// Ends the spool, and removes what there is. A spool that is dropped does so by and by.
+    /// Ends the spool, and removes its file. A spool that is dropped does the same in the background.
     pub async fn discard(mut self) {
         drop(self.pieces);
         let _ = ended(&mut self.writer).await;
     }
 
-    /// Ends the spool; its bytes are a blob, and have their name, if they are what the descriptor says. One that is
-    /// larger than the whole store may be gets no name.
+    /// Ends the spool; its bytes become a blob in the store if they match the descriptor. A blob that exceeds the limit
+    /// of the whole store is not kept there.
     ///
     /// # Errors
     /// [`Error::Disk`], [`Error::SizeMismatch`] and [`Error::DigestMismatch`].
@@ -105,14 +121,14 @@ impl Spool {
         scope.blocking(move |scope| scope.persist(file, digest)).await.map(|file| Blob::verified(file, digest, size))
     }
 
-    /// The error of having another number of bytes than the descriptor says.
+    /// The error of another size than the descriptor's.
     pub(crate) fn size_mismatch(&self, actual: u64) -> Error {
         let Descriptor { digest, size, .. } = &self.expected;
         Error::SizeMismatch { object: digest.to_string(), expected: *size, actual }
     }
 }
 
-/// What the writer leaves; an error, too, if that was taken before.
+/// Awaits the end of the writer; an error, too, if it was awaited before.
 async fn ended(writer: &mut Option<JoinHandle<Written>>) -> Written {
     match writer.take() {
         Some(writer) => writer.await.map_err(io::Error::other).flatten(),
@@ -138,28 +154,10 @@ fn write(mut file: NamedTempFile, mut queue: mpsc::Receiver<Piece>) -> Written {
     Ok((file, hasher.digest()))
 }
 
-impl Scope {
-    /// Gives a checked blob its name, when it is safely on disk.
-    fn persist(&self, file: NamedTempFile, digest: Digest) -> io::Result<File> {
-        let size = file.as_file().metadata()?.len();
-        if !self.store.can_keep(size) {
-            return Ok(file.into_file());
-        }
-        self.store.make_room(size)?;
-        make_folder(&self.folder.join("blobs"))?;
-        file.as_file().sync_all()?;
-        let path = self.path(digest);
-        let file = file.persist(&path)?;
-        self.store.learn(&path, Stamp::of(&file)?);
-        Ok(file)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::store::Store;
-    use crate::oci::store::StoreOptions;
+    use crate::oci::store::{Store, StoreOptions};
 
     fn descriptor(bytes: &[u8]) -> Descriptor {
         Descriptor { digest: Digest::of(bytes), size: bytes.len() as u64, media_type: "application/wasm".into() }

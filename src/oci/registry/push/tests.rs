@@ -10,8 +10,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::config::{Config, Sources};
 use crate::oci::artifact::Shape;
+use crate::oci::digest::Digest;
+use crate::oci::options::{Credentials, RegistryOptions};
 use crate::oci::policy::Policy;
 use crate::oci::reference::Reference;
 use crate::oci::registry::Registry;
@@ -29,21 +30,21 @@ struct Peer {
 #[derive(Default)]
 struct Shared {
     host: String,
-    /// Where it wants uploads.
+    /// The upload location.
     location: String,
-    /// Whether it takes only what its token service gives.
-    guarded: bool,
-    heard: Mutex<Heard>,
+    /// Whether it requires a token of its token service.
+    is_guarded: bool,
+    received: Mutex<Received>,
 }
 
 #[derive(Default)]
-struct Heard {
+struct Received {
     /// Method and path with query, and `Authorization`.
     requests: Vec<(String, Option<String>)>,
-    /// Bodies by digest, and the media types that they came with.
-    taken: HashMap<String, (Bytes, String)>,
-    /// What the next requests of a method get in the place of an answer.
-    spoiled: VecDeque<(Method, u16)>,
+    /// Bodies by digest, and their media types.
+    stored: HashMap<String, (Bytes, String)>,
+    /// Statuses of the next responses to a method, in place of the usual ones.
+    failures: VecDeque<(Method, u16)>,
 }
 
 impl Peer {
@@ -51,42 +52,31 @@ impl Peer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let location = location.replace("HOST", &host);
-        let shared = Arc::new(Shared { host: host.clone(), location, guarded, heard: Mutex::default() });
+        let shared = Arc::new(Shared { host: host.clone(), location, is_guarded: guarded, received: Mutex::default() });
         let router = Router::new().fallback(answer).with_state(Arc::clone(&shared));
         let mut server = JoinSet::new();
         server.spawn(async { axum::serve(listener, router).await.unwrap() });
         Self { host, shared, _server: server }
     }
 
-    fn spoil(&self, answers: &[(Method, u16)]) {
-        lock(&self.shared.heard).spoiled.extend(answers.iter().cloned());
+    fn fail(&self, answers: &[(Method, u16)]) {
+        lock(&self.shared.received).failures.extend(answers.iter().cloned());
     }
 
     fn take_requests(&self) -> Vec<(String, Option<String>)> {
-        std::mem::take(&mut lock(&self.shared.heard).requests)
+        std::mem::take(&mut lock(&self.shared.received).requests)
     }
 
-    fn taken(&self, packed: &Packed) -> Option<(Bytes, String)> {
-        lock(&self.shared.heard).taken.get(&packed.digest.to_string()).cloned()
+    fn stored(&self, packed: &Packed) -> Option<(Bytes, String)> {
+        lock(&self.shared.received).stored.get(&packed.digest.to_string()).cloned()
     }
 
     /// A client of this registry, whose operator named others, too.
     fn client(&self, allow: &str) -> (Registry, Reference) {
-        let config = Config::load(&Sources::of_variables(|name| {
-            let value = match name {
-                "PROXY_REGISTRY_URL" => &self.host,
-                "PROXY_REGISTRY_ALLOW" => allow,
-                "PROXY_AUTHENTICATE" => "true",
-                "PROXY_REGISTRY_USERNAME" => "ada",
-                "PROXY_REGISTRY_PASSWORD" => "lovelace",
-                "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => "x",
-                _ => return None,
-            };
-            Some(value.into())
-        }));
-        let config = config.unwrap().registry;
-        let reference = Reference::parse("acme/add:1.0", &config.url).unwrap();
-        (Registry::new(&config, Policy::new(&config)).unwrap(), reference)
+        let credentials = Credentials::Basic { username: "ada".into(), password: "lovelace".into() };
+        let options = RegistryOptions { credentials, ..RegistryOptions::for_tests(&self.host).allow(allow) };
+        let reference = Reference::parse("acme/add:1.0", &options.url).unwrap();
+        (Registry::new(&options, Policy::new(&options)).unwrap(), reference)
     }
 
     async fn push(&self, artifact: &Artifact) -> Result<Descriptor, Error> {
@@ -101,32 +91,32 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> axum::re
     let header = |name| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let authorization = header(AUTHORIZATION);
     let answer = |status: u16| Builder::new().status(status);
-    let mut heard = lock(&shared.heard);
-    heard.requests.push((format!("{} {}", parts.method, parts.uri), authorization.clone()));
+    let mut received = lock(&shared.received);
+    received.requests.push((format!("{} {}", parts.method, parts.uri), authorization.clone()));
     let (path, query) = (parts.uri.path(), parts.uri.query().unwrap_or_default());
     if path == "/token" {
         return answer(200).body(Body::from(r#"{"token": "good"}"#)).unwrap();
     }
-    if shared.guarded && authorization.as_deref() != Some("Bearer good") {
+    if shared.is_guarded && authorization.as_deref() != Some("Bearer good") {
         let realm = format!("http://{}/token", shared.host);
         let challenge = format!(r#"Bearer realm="{realm}",service="it",scope="repository:acme/add:pull""#);
         return answer(401).header(WWW_AUTHENTICATE, challenge).body(Body::empty()).unwrap();
     }
-    if heard.spoiled.front().is_some_and(|(method, _)| *method == parts.method)
-        && let Some((_, status)) = heard.spoiled.pop_front()
+    if received.failures.front().is_some_and(|(method, _)| *method == parts.method)
+        && let Some((_, status)) = received.failures.pop_front()
     {
         let error = r#"{"errors": [{"code": "DENIED", "message": "not today"}]}"#;
         return answer(status).body(Body::from(error)).unwrap();
     }
     let object = path.rsplit('/').next().unwrap();
     let response = match parts.method {
-        Method::HEAD => answer(if heard.taken.contains_key(object) { 200 } else { 404 }),
+        Method::HEAD => answer(if received.stored.contains_key(object) { 200 } else { 404 }),
         Method::POST => answer(202).header(LOCATION, &shared.location),
         Method::PUT => {
             let digest = Digest::of(&body).to_string();
             let is_whole =
                 path.contains("/manifests/") || query.ends_with(&format!("digest={}", digest.replace(':', "%3A")));
-            heard.taken.insert(digest, (body, header(CONTENT_TYPE).unwrap()));
+            received.stored.insert(digest, (body, header(CONTENT_TYPE).unwrap()));
             answer(if is_whole { 201 } else { 400 })
         }
         _ => answer(404),
@@ -159,7 +149,7 @@ async fn what_is_missing_is_uploaded_before_the_manifest() {
         for (packed, media_type) in
             [(&artifact.config, BYTES), (&artifact.layer, BYTES), (&artifact.manifest, artifact.manifest.media_type)]
         {
-            assert_eq!(peer.taken(packed), Some((packed.bytes.clone(), media_type.to_owned())));
+            assert_eq!(peer.stored(packed), Some((packed.bytes.clone(), media_type.to_owned())));
         }
         peer.push(&artifact).await.unwrap();
         assert_eq!(lines(&peer.take_requests()), [head, head, manifest]);
@@ -211,10 +201,10 @@ async fn refusals_say_that_it_was_a_push() {
         (&[(Method::HEAD, 403)], "unauthorized"),
     ] {
         let peer = Peer::start(HERE, false).await;
-        peer.spoil(answers);
+        peer.fail(answers);
         let error = peer.push(&artifact()).await.unwrap_err();
         assert!(error.code() == code && error.to_string().contains("while pushing"), "{answers:?}: {error}");
-        assert!(peer.taken(&artifact().manifest).is_none());
+        assert!(peer.stored(&artifact().manifest).is_none());
     }
     let nowhere = Peer::start("ftp://HOST/", false).await;
     assert_eq!(nowhere.push(&artifact()).await.unwrap_err().code(), "registry-answer");
@@ -223,9 +213,9 @@ async fn refusals_say_that_it_was_a_push() {
 #[tokio::test]
 async fn what_may_pass_is_tried_again() {
     let peer = Peer::start(HERE, false).await;
-    peer.spoil(&[(Method::HEAD, 503), (Method::PUT, 500), (Method::POST, 429)]);
+    peer.fail(&[(Method::HEAD, 503), (Method::PUT, 500), (Method::POST, 429)]);
     peer.push(&artifact()).await.unwrap();
-    assert_eq!(peer.taken(&artifact().layer).unwrap().0, artifact().layer.bytes);
+    assert_eq!(peer.stored(&artifact().layer).unwrap().0, artifact().layer.bytes);
 }
 
 #[tokio::test]

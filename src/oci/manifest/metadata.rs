@@ -1,4 +1,4 @@
-//! What clients are told of a manifest beside what is in it.
+//! The media type and annotations of a manifest, which clients are shown.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,26 +6,26 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::types::{Entry, Image, Manifest};
-use super::{Form, IMAGE_CONFIGS, MAX_SHOWN};
+use super::schema::Manifest;
 use crate::error::printable;
-use crate::oci::artifact::{CONTENT_LAYER, IMAGE_INDEX, IMAGE_MANIFEST, MODULE_LAYER, Shape, WASM_CONFIG};
+use crate::oci::artifact::{IMAGE_INDEX, IMAGE_MANIFEST};
+use crate::oci::refusal::MAX_SHOWN;
 
 /// Annotations that are kept.
 const MAX_ANNOTATIONS: usize = 64;
 /// Bytes of them that are kept, keys and values.
 const MAX_ANNOTATION_BYTES: usize = 4 << 10;
 
-/// What a manifest or index says of itself.
+/// The media type and annotations of a manifest or index.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct About {
+pub(crate) struct Metadata {
     pub(crate) media_type: String,
-    /// As many as are kept; none if some are no text, which the specification does not allow.
+    /// The first that fit; none if one is not text, which the specification does not allow.
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
-impl About {
-    /// Reads it from the JSON that `manifest` was read from.
+impl Metadata {
+    /// Reads them from the JSON that `manifest` was parsed from.
     pub(crate) fn read(json: &[u8], manifest: &Manifest) -> Self {
         #[derive(Default, Deserialize)]
         struct Named {
@@ -36,7 +36,7 @@ impl About {
         struct Annotated {
             annotations: Option<Annotations>,
         }
-        // Apart, so that one that is no text does not hide the other.
+        // Separately, so that one that is not text does not hide the other.
         let Named { media_type } = serde_json::from_slice(json).unwrap_or_default();
         let Annotated { annotations } = serde_json::from_slice(json).unwrap_or_default();
         let usual = match manifest {
@@ -51,7 +51,7 @@ impl About {
     }
 }
 
-/// Annotations, of which those are left out that do not fit.
+/// Annotations without those that exceed the bounds.
 struct Annotations(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Annotations {
@@ -82,32 +82,17 @@ impl<'de> Deserialize<'de> for Annotations {
     }
 }
 
-/// What kind of artifact a module is in: the name of a [`Shape`], or `wasm-layer` for a layer of another Wasm type.
-pub(super) fn kind(image: &Image, layer: &Entry, form: &Form) -> &'static str {
-    let config = image.config.media_type.as_str();
-    match (form, layer.media_type.as_str()) {
-        (Form::Module, CONTENT_LAYER) => Shape::WasmToOci.name(),
-        (Form::Module, MODULE_LAYER) => Shape::Envoy.name(),
-        (Form::Module, "application/wasm") if config == WASM_CONFIG => Shape::WasmArtifact.name(),
-        (Form::Module, _) => "wasm-layer",
-        (Form::Image { .. }, _) => Shape::Image.name(),
-        (Form::Either(_), _) if IMAGE_CONFIGS.contains(&config) => Shape::Image.name(),
-        (Form::Either(_), _) => Shape::Untyped.name(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::oci::artifact::Artifact;
-    use crate::oci::manifest::{choose, parse};
     use crate::oci::reference::Reference;
 
-    fn about(manifest: &Value) -> About {
+    fn metadata(manifest: &Value) -> Metadata {
         let json = manifest.to_string();
-        About::read(json.as_bytes(), &Manifest::read(json.as_bytes()).unwrap())
+        let reference = Reference::parse("add", &"localhost:5000".parse().unwrap()).unwrap();
+        Metadata::read(json.as_bytes(), &Manifest::parse(&reference, json.as_bytes()).unwrap())
     }
 
     #[test]
@@ -121,17 +106,17 @@ mod tests {
             (json!({"layers": [], "mediaType": 7, "annotations": {"a": "b"}}), IMAGE_MANIFEST),
             (json!({"layers": [], "mediaType": DOCKER, "annotations": {"a": "b"}}), DOCKER),
         ] {
-            let about = about(&manifest);
-            assert_eq!(about.media_type, expected, "{manifest}");
-            assert_eq!(about.annotations.len(), manifest.get("annotations").map_or(0, |_| 1), "{manifest}");
+            let metadata = metadata(&manifest);
+            assert_eq!(metadata.media_type, expected, "{manifest}");
+            assert_eq!(metadata.annotations.len(), manifest.get("annotations").map_or(0, |_| 1), "{manifest}");
         }
-        let long = about(&json!({"layers": [], "mediaType": format!("a\n{}", "b".repeat(1000))}));
+        let long = metadata(&json!({"layers": [], "mediaType": format!("a\n{}", "b".repeat(1000))}));
         assert!(long.media_type.len() == MAX_SHOWN && !long.media_type.contains('\n'), "{long:?}");
     }
 
     #[test]
     fn annotations_are_kept_as_far_as_they_fit() {
-        let annotated = |annotations: Value| about(&json!({"layers": [], "annotations": annotations})).annotations;
+        let annotated = |annotations: Value| metadata(&json!({"layers": [], "annotations": annotations})).annotations;
         assert_eq!(
             annotated(json!({"a": "1", "b": ""})),
             [("a", "1"), ("b", "")].map(|(k, v)| (k.into(), v.into())).into()
@@ -142,18 +127,5 @@ mod tests {
         assert_eq!(annotated(json!({"a": large, "b": "fits"})).into_keys().collect::<Vec<_>>(), ["b"]);
         let many: BTreeMap<_, _> = (0..1000).map(|number| (number.to_string(), "")).collect();
         assert_eq!(annotated(json!(many)).len(), MAX_ANNOTATIONS);
-    }
-
-    #[test]
-    fn what_is_packed_in_a_shape_is_found_to_be_of_it() {
-        let reference = Reference::parse("add", &"localhost:5000".parse().unwrap()).unwrap();
-        for shape in Shape::ALL {
-            let artifact = Artifact::pack(&b"\0asm"[..], shape, "add.wasm");
-            let manifest = parse(&reference, &artifact.manifest.bytes).unwrap();
-            assert_eq!(About::read(&artifact.manifest.bytes, &manifest).media_type, IMAGE_MANIFEST);
-            let Manifest::Image(image) = manifest else { unreachable!("it has a layer") };
-            let choice = choose(&reference, &image).unwrap();
-            assert_eq!((choice.kind, choice.layer), (shape.name(), artifact.layer.descriptor()));
-        }
     }
 }

@@ -1,5 +1,5 @@
-//! Manifests as far as they are looked at. What is not needed is not kept, and lists have an end: a manifest of 4 MiB that
-//! is all annotations would take ten times that in memory.
+//! The fields of manifests that are read. Other fields are not kept, and lists are bounded: a manifest of 4 MiB that is
+//! all annotations would take ten times that in memory.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,6 +7,18 @@ use std::marker::PhantomData;
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::error::{Error, printable};
+use crate::oci::blob::Descriptor;
+use crate::oci::reference::Reference;
+use crate::oci::refusal::{MAX_SHOWN, unsupported};
+
+/// The media types of manifests that are requested.
+pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
+     application/vnd.docker.distribution.manifest.v2+json, \
+     application/vnd.oci.image.index.v1+json, \
+     application/vnd.docker.distribution.manifest.list.v2+json";
+/// Largest manifest that is read, bytes (the size that the distribution specification obliges registries to accept).
+pub(crate) const MAX_MANIFEST_SIZE: u64 = 4 << 20;
 /// Layers or manifests that are read.
 const MAX_ENTRIES: usize = 1024;
 
@@ -25,7 +37,7 @@ pub(crate) struct Image {
     pub(crate) annotations: Annotations,
 }
 
-/// A descriptor, or what an index says of a manifest (OCI image specification, "Descriptor" and "Image Index").
+/// A descriptor, in an image manifest or in an index (OCI image specification, "Descriptor" and "Image Index").
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Entry {
@@ -38,7 +50,7 @@ pub(crate) struct Entry {
     pub(crate) annotations: Annotations,
 }
 
-/// What a manifest is for.
+/// The platform of a manifest in an index.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Platform {
@@ -46,7 +58,7 @@ pub(crate) struct Platform {
     pub(crate) architecture: String,
 }
 
-/// The annotations that mean something here.
+/// The annotations that are used here.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Annotations {
@@ -62,8 +74,11 @@ pub(crate) struct Annotations {
 }
 
 impl Manifest {
-    /// Reads a manifest; the error says what is wrong with it.
-    pub(super) fn read(json: &[u8]) -> Result<Self, String> {
+    /// Parses a manifest.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] with what is wrong with it.
+    pub(crate) fn parse(reference: &Reference, json: &[u8]) -> Result<Self, Error> {
         #[derive(Deserialize)]
         struct Either {
             #[serde(default, deserialize_with = "or_default")]
@@ -73,15 +88,39 @@ impl Manifest {
             #[serde(default, deserialize_with = "or_default")]
             annotations: Annotations,
         }
+        let unreadable = |reason: &str| unsupported(reference, &format!("its manifest cannot be read ({reason})"));
         let Either { config, layers, manifests, annotations } =
-            serde_json::from_slice(json).map_err(|error| error.to_string())?;
+            serde_json::from_slice(json).map_err(|error| unreadable(&error.to_string()))?;
         match (layers, manifests) {
             (Some(Bounded(layers)), None) => Ok(Self::Image(Box::new(Image { config, layers, annotations }))),
             (None, Some(Bounded(manifests))) => Ok(Self::Index(manifests)),
             // Clients that differ in how they read it would see different content under one digest.
-            (Some(_), Some(_)) => Err("it is both an image and an index".into()),
-            (None, None) => Err("it is neither an image nor an index".into()),
+            (Some(_), Some(_)) => Err(unreadable("it is both an image and an index")),
+            (None, None) => Err(unreadable("it is neither an image nor an index")),
         }
+    }
+}
+
+impl Entry {
+    /// Its descriptor; `what` names it in an error.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if its digest or size is unusable.
+    pub(crate) fn descriptor(&self, reference: &Reference, what: &str) -> Result<Descriptor, Error> {
+        let Self { digest, size, media_type, .. } = self;
+        let unusable = |reason: String| unsupported(reference, &reason);
+        Ok(Descriptor {
+            digest: digest
+                .parse()
+                .map_err(|()| unusable(format!("its {what} has the digest {digest:?}, not a SHA-256")))?,
+            size: (*size).try_into().map_err(|_| unusable(format!("its {what} has the size {size}")))?,
+            media_type: printable(media_type, MAX_SHOWN),
+        })
+    }
+
+    /// The file name that clients give it when they save it.
+    pub(crate) fn title(&self) -> Option<&str> {
+        self.annotations.title.as_deref()
     }
 }
 

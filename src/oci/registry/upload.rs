@@ -1,4 +1,4 @@
-//! Requests on their way: bodies are sent without being copied, and no slower than the least pace.
+//! Sending a request with a body: without a copy, and no slower than the least rate.
 
 use std::time::Duration;
 
@@ -9,26 +9,22 @@ use reqwest::{Body, RequestBuilder, Response, Url};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::retry::Failure;
-use super::transport::{IDLE_TIMEOUT, MIN_RATE, RATE_WINDOW, shown, silent, unreachable};
+use super::bounds::{IDLE_TIMEOUT, MIN_RATE, RATE_WINDOW};
+use super::failure::{Failure, redacted};
 use crate::error::Error;
 
-/// Bytes that are handed to the connection at once.
+/// Bytes that are passed to the connection at once.
 const PIECE_SIZE: usize = 64 << 10;
-/// The least rate at which a registry may check and move what it was sent, before it answers, bytes a second.
+/// The least rate at which a registry may check and store a body before it answers, bytes a second.
 const COMMIT_RATE: u64 = 4 << 20;
 
-/// Sends a request to `url` and waits for the head of its answer.
-pub(super) async fn send(request: RequestBuilder, url: &Url, body: Option<&Bytes>) -> Result<Response, Failure> {
-    let Some(body) = body else {
-        let response = timeout(IDLE_TIMEOUT, request.send()).await;
-        return response.map_err(|_| silent(url, IDLE_TIMEOUT))?.map_err(unreachable);
-    };
+/// Sends a request with `body` to `url`, and waits for the head of the response.
+pub(super) async fn send(request: RequestBuilder, url: &Url, body: &Bytes) -> Result<Response, Failure> {
     let (sender, sent) = watch::channel(0);
-    // The length is given, or the body would go in chunks, which some registries do not take.
+    // With its length, or the body would be sent in chunks, which some registries do not accept.
     let request = request.header(CONTENT_LENGTH, body.len()).body(Body::wrap_stream(pieces(body.clone(), sender)));
     tokio::select! {
-        response = request.send() => response.map_err(unreachable),
+        response = request.send() => response.map_err(Failure::unreachable),
         failure = stalled(url, body.len() as u64, sent) => Err(failure),
     }
 }
@@ -43,7 +39,7 @@ fn pieces(body: Bytes, sent: watch::Sender<u64>) -> impl Stream<Item = Result<By
     })
 }
 
-/// Waits until the connection takes too little, or nothing comes after all was sent.
+/// Waits until the connection sends too slowly, or no response comes after the whole body.
 async fn stalled(url: &Url, size: u64, mut sent: watch::Receiver<u64>) -> Failure {
     loop {
         let before = *sent.borrow();
@@ -54,12 +50,12 @@ async fn stalled(url: &Url, size: u64, mut sent: watch::Receiver<u64>) -> Failur
         let taken = *sent.borrow() - before;
         if taken < MIN_RATE * RATE_WINDOW.as_secs() {
             let detail = format!("it took {taken} bytes in {} s, which is too slow", RATE_WINDOW.as_secs());
-            return Failure::Permanent(Error::RegistryUnreachable { object: shown(url), detail });
+            return Failure::Permanent(Error::RegistryUnreachable { object: redacted(url), detail });
         }
     }
     let time = IDLE_TIMEOUT + Duration::from_secs(size / COMMIT_RATE);
     sleep(time).await;
-    silent(url, time)
+    Failure::silent(url, time)
 }
 
 #[cfg(test)]
@@ -81,14 +77,14 @@ mod tests {
         let body: Bytes = (0..=250).cycle().take(3 * PIECE_SIZE + 7).collect();
         let listening = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut heard = Vec::new();
-            while !heard.ends_with(&body) {
-                assert_ne!(stream.read_buf(&mut heard).await.unwrap(), 0, "it ends early");
+            let mut received = Vec::new();
+            while !received.ends_with(&body) {
+                assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0, "it ends early");
             }
             stream.write_all(b"HTTP/1.1 201 Created\r\ncontent-length: 0\r\n\r\n").await.unwrap();
-            String::from_utf8_lossy(&heard[..heard.len() - body.len()]).to_ascii_lowercase()
+            String::from_utf8_lossy(&received[..received.len() - body.len()]).to_ascii_lowercase()
         };
-        let (response, head) = tokio::join!(send(client().put(url.clone()), &url, Some(&body)), listening);
+        let (response, head) = tokio::join!(send(client().put(url.clone()), &url, &body), listening);
         assert_eq!(response.unwrap().status(), 201);
         assert!(head.contains(&format!("content-length: {}\r\n", body.len())) && !head.contains("chunked"), "{head}");
     }

@@ -1,4 +1,4 @@
-//! Each blob is fetched once at a time.
+//! Single flight: each blob is fetched once at a time.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,14 +10,14 @@ use crate::oci::digest::Digest;
 use crate::oci::store::Scope;
 use crate::util::sync::lock;
 
-/// Who fetches what: others who want the same wait, and find it in the store.
+/// The fetches in progress. Others that need the same blob wait, and read it from the store then.
 #[derive(Debug, Default)]
-pub(super) struct Flights(Mutex<HashMap<(PathBuf, Digest), Flight>>);
+pub(super) struct SingleFlight(Mutex<HashMap<(PathBuf, Digest), Flight>>);
 
 type Flight = Arc<tokio::sync::Mutex<()>>;
 
-impl Flights {
-    /// Waits until nobody else fetches this.
+impl SingleFlight {
+    /// Waits until no other task fetches this blob.
     pub(super) async fn enter(&self, scope: &Scope, digest: Digest) -> OwnedMutexGuard<()> {
         let flight = {
             let mut flights = lock(&self.0);

@@ -1,0 +1,116 @@
+//! From a layer to the module: fetch it, detect an archive, extract the module.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug_span, info};
+
+use super::context::Pull;
+use crate::error::Error;
+use crate::oci::archive::{ArchiveFormat, ArchivedLayer, ModulePath};
+use crate::oci::blob::{Blob, Descriptor};
+use crate::oci::manifest::{Content, MAX_MANIFEST_SIZE, command};
+use crate::oci::refusal::unsupported;
+use crate::oci::wasm::has_wasm_extension;
+use crate::util::fields::int;
+
+/// The module's name in images of the compat variant.
+const COMPAT_FILE: &str = "plugin.wasm";
+
+impl Pull<'_> {
+    /// The module that a layer is, or has inside.
+    pub(super) async fn module_in(&self, layer: &Descriptor, content: Content) -> Result<Blob, Error> {
+        self.check_size(layer)?;
+        self.repository.track(layer.digest);
+        let fetch = debug_span!("fetch", digest = %layer.digest, size = int(layer.size));
+        let blob = self.blob(layer).instrument(fetch).await?;
+        self.unpack(blob, content).instrument(debug_span!("unpack")).await
+    }
+
+    /// Refuses a layer that exceeds the limit of modules.
+    pub(super) fn check_size(&self, layer: &Descriptor) -> Result<(), Error> {
+        let limit = self.puller.options.max_module_size;
+        if layer.size > limit {
+            return Err(Error::TooLarge { object: format!("layer {}", layer.digest), limit });
+        }
+        Ok(())
+    }
+
+    /// A blob: from the store, or from the registry, once for all that need it.
+    async fn blob(&self, blob: &Descriptor) -> Result<Blob, Error> {
+        let Descriptor { digest, size, .. } = *blob;
+        let _flight = self.puller.single_flight.enter(&self.scope, digest).await;
+        if let Some(stored) = self.scope.blob(digest).await? {
+            if stored.size() == size {
+                return Ok(stored);
+            }
+            return Err(Error::SizeMismatch { object: digest.to_string(), expected: size, actual: stored.size() });
+        }
+        self.permit_request(digest)?;
+        info!(reference = %self.reference, %digest, size = int(size), media_type = blob.media_type, "fetching");
+        self.repository.fetch(blob, &self.scope).await
+    }
+
+    /// The content of a small blob.
+    pub(super) async fn small_blob(&self, blob: &Descriptor) -> Result<Bytes, Error> {
+        if blob.size > MAX_MANIFEST_SIZE {
+            return Err(Error::TooLarge { object: blob.digest.to_string(), limit: MAX_MANIFEST_SIZE });
+        }
+        self.scope.read(self.blob(blob).await?).await
+    }
+
+    async fn unpack(&self, layer: Blob, content: Content) -> Result<Blob, Error> {
+        if content == Content::Module {
+            return Ok(layer);
+        }
+        match self.archive_format(&layer).await? {
+            Some(format) => self.extract(layer, format, self.module_path(content).await?).await,
+            None => self.bare_module(layer, content),
+        }
+    }
+
+    async fn archive_format(&self, layer: &Blob) -> Result<Option<ArchiveFormat>, Error> {
+        let layer = layer.clone();
+        self.scope.blocking(move |_| ArchiveFormat::of(&layer)).await
+    }
+
+    /// A layer that is no archive, unless the module's path in one is required.
+    fn bare_module(&self, layer: Blob, content: Content) -> Result<Blob, Error> {
+        let Content::ModuleOrArchive(Some(path)) = content else { return Ok(layer) };
+        let reason = format!("its layer {} is no archive with {path:?} in it", layer.digest());
+        Err(unsupported(self.reference, &reason))
+    }
+
+    async fn module_path(&self, content: Content) -> Result<ModulePath, Error> {
+        let (config, is_compat) = match content {
+            Content::Module => return Ok(ModulePath::default()),
+            Content::ModuleOrArchive(required) => return Ok(ModulePath { required, preferred: Vec::new() }),
+            Content::ImageLayer { config, is_compat } => (config, is_compat),
+        };
+        // A runtime may be named before the module.
+        let (modules, others): (Vec<_>, Vec<_>) =
+            command(&self.small_blob(&config).await?).into_iter().partition(|word| has_wasm_extension(word));
+        let compat = is_compat.then(|| COMPAT_FILE.to_owned());
+        Ok(ModulePath { required: None, preferred: compat.into_iter().chain(modules).chain(others).collect() })
+    }
+
+    /// Extracts the module from an archive. Dropping this cancels it.
+    async fn extract(&self, layer: Blob, format: ArchiveFormat, path: ModulePath) -> Result<Blob, Error> {
+        let slot = Arc::clone(&self.puller.extracted).acquire_owned().await;
+        let _permit = self.puller.extracting.acquire().await;
+        let cancelled = CancellationToken::new();
+        let _cancel = cancelled.clone().drop_guard();
+        let (reference, limit) = (self.reference.clone(), self.puller.options.max_module_size);
+        let layer = ArchivedLayer { blob: layer, format, limit, cancelled };
+        let extracted = self.scope.blocking(move |scope| {
+            let file = scope.scratch()?;
+            Ok(layer.extract(&reference, &path, file))
+        });
+        let module = extracted.await??;
+        Ok(match slot {
+            Ok(slot) => module.with_permit(slot),
+            Err(_) => module,
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! From a tag or digest to its manifest, by the pull policy.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tracing::warn;
+
+use super::context::Pull;
+use super::document::{Document, Resolved};
+use super::negative_cache::Operation;
+use super::puller::Puller;
+use crate::error::Error;
+use crate::oci::digest::Digest;
+use crate::oci::options::PullPolicy;
+use crate::oci::reference::{Reference, Version};
+use crate::oci::store::CachedTag;
+
+impl Puller {
+    /// The manifest or index of `reference` now, by the pull policy. Signatures are not checked.
+    ///
+    /// # Errors
+    /// As [`Puller::pull`].
+    pub async fn resolve(&self, reference: &Reference) -> Result<Resolved, Error> {
+        let pull = self.start(reference, Arc::default()).await?;
+        let (resolved, _) =
+            pull.run(Operation::Resolve, Box::pin(async { pull.resolve().await?.describe(reference) })).await?;
+        Ok(resolved)
+    }
+}
+
+impl Pull<'_> {
+    /// The manifest or index of the reference.
+    pub(super) async fn resolve(&self) -> Result<Document, Error> {
+        match &self.reference.version {
+            Version::Tag(tag) => self.tagged(tag).await,
+            Version::Digest(digest) => {
+                if self.policy == PullPolicy::Always {
+                    self.confirm(*digest).await?;
+                }
+                self.document(*digest).await
+            }
+        }
+    }
+
+    /// The manifest or index of a tag: by its cached digest while that may be used, else as the registry resolves it.
+    pub(super) async fn tagged(&self, tag: &str) -> Result<Document, Error> {
+        let name = self.reference.tag_name(tag);
+        let cached = self.scope.cached_tag(&name).await?;
+        if let Some(digest) = self.digest_without_request(&name, cached)? {
+            return self.document(digest).await;
+        }
+        let cached = cached.map(|cached| cached.digest);
+        match (self.request_tag(tag, cached).await, cached) {
+            (Ok(document), cached) => {
+                // With a TTL of zero the time of the confirmation is not used, and writing it takes longer than the
+                // request.
+                let is_current = cached == Some(document.digest) && self.puller.options.tag_ttl.is_zero();
+                if !is_current {
+                    self.scope.cache_tag(&name, document.digest).await?;
+                }
+                Ok(document)
+            }
+            (Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryAnswer { .. })), Some(digest))
+                if self.policy == PullPolicy::IfNotPresent =>
+            {
+                warn!(tag = name, %digest, "remembered: the registry does not say what the tag means: {error}");
+                self.document(digest).await
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The cached digest of a tag, where the policy permits it without a request to the registry.
+    fn digest_without_request(&self, name: &str, cached: Option<CachedTag>) -> Result<Option<Digest>, Error> {
+        let ttl = self.puller.options.tag_ttl;
+        match self.policy {
+            PullPolicy::Never => match cached {
+                Some(cached) => Ok(Some(cached.digest)),
+                None => Err(Error::NotCached { object: name.to_owned() }),
+            },
+            PullPolicy::IfNotPresent => Ok(cached.filter(|cached| cached.is_fresh(ttl)).map(|cached| cached.digest)),
+            PullPolicy::Always => Ok(None),
+        }
+    }
+
+    /// Requests a tag; for its digest only, if one is `cached`.
+    async fn request_tag(&self, tag: &str, cached: Option<Digest>) -> Result<Document, Error> {
+        if let Some(cached) = cached
+            && let Some(digest) = self.repository.head(tag, cached).await?
+        {
+            return self.document(digest).await;
+        }
+        self.fetch_manifest(tag).await
+    }
+
+    /// Confirms that the registry still has this digest, and shows it to these credentials.
+    async fn confirm(&self, digest: Digest) -> Result<(), Error> {
+        let name = digest.to_string();
+        match self.repository.head(&name, digest).await? {
+            Some(stated) if stated == digest => Ok(()),
+            Some(other) => Err(Error::DigestMismatch { object: name, actual: other.to_string() }),
+            None => self.fetch_manifest(&name).await.map(drop),
+        }
+    }
+
+    /// The manifest with this digest: from the store, or from the registry.
+    pub(super) async fn document(&self, digest: Digest) -> Result<Document, Error> {
+        let _flight = self.puller.single_flight.enter(&self.scope, digest).await;
+        if let Some(blob) = self.scope.blob(digest).await? {
+            return Ok(Document { digest, bytes: self.scope.read(blob).await? });
+        }
+        self.permit_request(digest)?;
+        self.fetch_manifest(&digest.to_string()).await
+    }
+
+    /// Fetches the manifest of a tag or digest into the store.
+    async fn fetch_manifest(&self, version: &str) -> Result<Document, Error> {
+        let bytes = self.repository.manifest(version).await?;
+        self.store_document(bytes).await
+    }
+
+    pub(super) async fn store_document(&self, bytes: Bytes) -> Result<Document, Error> {
+        Ok(Document { digest: self.scope.put(bytes.clone()).await?, bytes })
+    }
+}

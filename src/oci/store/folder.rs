@@ -1,0 +1,135 @@
+//! The store's folder: opening it, and the files that all scopes share.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::{NamedTempFile, TempDir};
+use tokio::sync::Semaphore;
+use tracing::warn;
+
+use super::hashed::HashedFiles;
+use super::options::StoreOptions;
+use super::quota::Quota;
+use crate::error::Error;
+use crate::util::file;
+use crate::util::metrics::Meters;
+
+/// Blobs that are hashed again at once.
+const MAX_REHASHES: usize = 2;
+/// The file with the salt, in the first of the [`folders`].
+const SALT: &str = "salt";
+/// Bytes of the salt.
+const SALT_SIZE: usize = 32;
+
+/// The store's folder.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) root: PathBuf,
+    pub(super) salt: Vec<u8>,
+    pub(super) quota: Quota,
+    pub(super) hashed: HashedFiles,
+    pub(super) rehashes: Semaphore,
+    pub(super) meters: Meters,
+    /// Removes the folder with the store, if it is a temporary one.
+    _temporary: Option<TempDir>,
+}
+
+impl Store {
+    /// Opens the folder, makes it where it is missing, and removes the partial files of a crash. Where the operator
+    /// named no folder and the default one cannot be used, a temporary one replaces it.
+    ///
+    /// # Errors
+    /// [`Error::Disk`] if it cannot be written to.
+    pub fn open(options: &StoreOptions) -> Result<Arc<Self>, Error> {
+        match Self::open_in(&options.folder, options.limit, None) {
+            Err(error) if !options.named => {
+                let temporary = file::temporary_folder()?;
+                let folder = temporary.path().to_owned();
+                warn!(folder = %folder.display(), hint = error.hint(), "the store is a temporary one: {error}");
+                Self::open_in(&folder, options.limit, Some(temporary))
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_in(folder: &Path, limit: u64, temporary: Option<TempDir>) -> Result<Arc<Self>, Error> {
+        let [root, ingest] = folders(folder);
+        let open = || {
+            file::make_folder(&ingest)?;
+            let salt = salt(&root)?;
+            let (hashed, rehashes, meters) = (HashedFiles::default(), Semaphore::new(MAX_REHASHES), Meters::default());
+            let quota = Quota::new(&root, limit);
+            quota.make_room(0, &hashed)?;
+            Ok(Arc::new(Self { root, salt, quota, hashed, rehashes, meters, _temporary: temporary }))
+        };
+        open().map_err(|source| Error::disk(folder, source))
+    }
+
+    /// Its folder, if a file can be written there. Blocks on the disk.
+    ///
+    /// # Errors
+    /// What the system says otherwise.
+    pub fn try_writing(&self) -> io::Result<&Path> {
+        file::try_writing(&self.ingest()).map(|()| &*self.root)
+    }
+
+    /// A file that will become a blob or a tag.
+    pub(super) fn new_file(&self) -> io::Result<NamedTempFile> {
+        let file = tempfile::Builder::new().prefix("").tempfile_in(self.ingest())?;
+        hold(file.as_file());
+        Ok(file)
+    }
+
+    /// A file without a name.
+    pub(super) fn scratch(&self) -> io::Result<File> {
+        tempfile::tempfile_in(self.ingest())
+    }
+
+    fn ingest(&self) -> PathBuf {
+        self.root.join("ingest")
+    }
+}
+
+/// Takes a shared lock, which shows other processes that the file is open. A file system without locks is no error.
+pub(super) fn hold(file: &File) {
+    let _ = file.try_lock_shared();
+}
+
+/// The folders in which a store in `folder` makes files.
+fn folders(folder: &Path) -> [PathBuf; 2] {
+    let root = folder.join("v1");
+    let ingest = root.join("ingest");
+    [root, ingest]
+}
+
+/// Checks that a store can be kept in `folder`, or made below the nearest folder above it that exists.
+///
+/// # Errors
+/// [`Error::Disk`] with what the system says. Blocks on the disk.
+pub fn check(folder: &Path) -> Result<(), Error> {
+    let [root, ingest] = folders(folder);
+    file::try_making_files(&root)?;
+    file::try_making_files(&ingest)?;
+    file::try_opening(&root.join(SALT), OpenOptions::new().read(true))
+}
+
+/// The folder's salt; the first process makes it.
+fn salt(root: &Path) -> io::Result<Vec<u8>> {
+    let path = root.join(SALT);
+    if !path.exists() {
+        let mut file = NamedTempFile::new_in(root)?;
+        let random = [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();
+        file.write_all(&random)?;
+        file.as_file().sync_all()?;
+        // Not replaced where another process was faster.
+        let _ = file.persist_noclobber(&path);
+    }
+    let salt = fs::read(&path)?;
+    if salt.len() == SALT_SIZE {
+        Ok(salt)
+    } else {
+        Err(io::Error::other("the file salt is damaged; remove the folder"))
+    }
+}
