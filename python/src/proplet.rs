@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use propeller_proxy::config::Config;
+use propeller_proxy::config;
 use propeller_proxy::device::{self, Assembled, Reception, SeenChunk, Wish};
 use propeller_proxy::mqtt::Acknowledgement;
 use propeller_proxy::mqtt::BrokerOptions;
@@ -71,7 +71,7 @@ impl Proplet {
     /// Reads and checks the settings; connects to nothing.
     #[new]
     fn new(settings: Settings, domain: String, channel: String, layout: &str) -> PyResult<Self> {
-        let mqtt = Config::load_mqtt(&sources(settings)).map_err(Failure::from)?;
+        let mqtt = config::load(&sources(settings)).map_err(Failure::from)?;
         let wrong = |what: &str| Failure::Configuration(what.into());
         if !is_topic_level(&domain) || !is_topic_level(&channel) {
             return Err(wrong("domain and channel are ids without / + # and control characters").into());

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
-use propeller_proxy::config::{Config, Sources};
+use propeller_proxy::config::{self, Config, Sources};
 use propeller_proxy::error::Error;
 use propeller_proxy::oci::options::RegistryOptions;
 use propeller_proxy::oci::policy::Policy;
@@ -85,12 +85,12 @@ impl Check {
 
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     options.verbosity.start_log();
-    for warning in settings::unknown_variables() {
+    let sources = options.settings.sources();
+    for warning in settings::unknown_variables(&sources) {
         options.verbosity.say(&format!("warning: {warning}"));
     }
-    let sources = options.settings.sources();
-    let checks = match Config::load(&sources) {
-        Ok(config) => {
+    let checks = match config::load::<All>(&sources) {
+        Ok((config, ..)) => {
             let checks = async { Ok(all(&sources, config, options.offline).await) };
             unless_stopped(&stop, checks).await?
         }

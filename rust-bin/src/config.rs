@@ -1,7 +1,7 @@
 //! `propeller-proxy config`: what is in force, and where each value comes from.
 
 use clap::Args;
-use propeller_proxy::config::{Config, Effective, Origin};
+use propeller_proxy::config::{self, Effective, Origin};
 use serde_json::json;
 
 use crate::exit::{self, Failure};
@@ -34,10 +34,10 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
         Format::Text => output::print(text(&settings).as_bytes())?,
         Format::Json => output::print_line(&output::json(&json(&settings)))?,
     }
-    for warning in settings::unknown_variables() {
+    for warning in settings::unknown_variables(&sources) {
         output::say(&format!("warning: {warning}"));
     }
-    Config::load(&sources)?;
+    let _: All = config::load(&sources)?;
     Ok(exit::SUCCESS)
 }
 
@@ -60,7 +60,7 @@ fn text(settings: &[Effective]) -> String {
 
 fn assignment(Effective { setting, value, origin }: &Effective) -> String {
     let comment = if *origin == Origin::Default { "# " } else { "" };
-    format!("{comment}{}={}", setting.names[0], value.as_deref().unwrap_or_default().escape_debug())
+    format!("{comment}{}={}", setting.name, value.as_deref().unwrap_or_default().escape_debug())
 }
 
 fn json(settings: &[Effective]) -> serde_json::Value {
@@ -71,7 +71,7 @@ fn json(settings: &[Effective]) -> serde_json::Value {
             Origin::File { path, key } => ("file", Some(format!("{key} in {}", path.display()))),
             Origin::Default => (if value.is_some() { "default" } else { "not set" }, None),
         };
-        json!({ "name": setting.names[0], "value": value, "origin": kind, "given_by": name })
+        json!({ "name": setting.name, "value": value, "origin": kind, "given_by": name })
     };
     settings.iter().map(row).collect()
 }

@@ -8,9 +8,15 @@ use std::time::Duration;
 
 use clap::Args;
 use propeller_proxy::config::Config;
+use propeller_proxy::delivery::DeliveryOptions;
 use propeller_proxy::error::Error;
+use propeller_proxy::mqtt::BrokerOptions;
 use propeller_proxy::mqtt::presence::{self, Presences};
+use propeller_proxy::mqtt::topic::Channels;
 use propeller_proxy::oci::digest::Digest;
+use propeller_proxy::oci::options::RegistryOptions;
+use propeller_proxy::oci::store::StoreOptions;
+use propeller_proxy::state::StateOptions;
 use propeller_proxy::telemetry::events::Report;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::channel::{self, Topics};
 use crate::exit::{self, Failure};
 use crate::output::{self, Format, printable};
-use crate::settings::{Flags, OfDeliveries};
+use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
 use crate::verbosity::Verbosity;
 
@@ -30,6 +36,9 @@ const EXAMPLES: &[&str] = &[
 
 /// How often progress is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// What has flags. The name and the group of the proxy have none: they are not this command's.
+type Flagged = (BrokerOptions, Channels, RegistryOptions, StoreOptions, StateOptions, DeliveryOptions);
 
 #[derive(Debug, Args)]
 #[command(after_help = exit::help(EXAMPLES, exit::OF_BROKER))]
@@ -49,7 +58,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
-    settings: Flags<OfDeliveries>,
+    settings: Flags<Flagged>,
 }
 
 /// A module that was delivered, as far as that is known.

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
-use propeller_proxy::config::{Config, HttpAddress};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::{self, Failure};
+use crate::operation::{HttpAddress, Operation};
 use crate::output::printable;
-use crate::settings::{Flags, OfOperation};
+use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
 
 /// Longest line that is read, bytes.
@@ -23,11 +23,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    settings: Flags<OfOperation>,
+    settings: Flags<Operation>,
 }
 
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
-    let operation = Config::load_operation(&options.settings.sources())?;
+    let operation = options.settings.load()?;
     let Some(HttpAddress { host, port: port @ 1.. }) = operation.http else {
         let hint = "give PROXY_HTTP_PORT the number of a port".to_owned();
         return Err(Failure::Other(exit::FAILURE, "the HTTP endpoint has no fixed port".into(), Some(hint)));

@@ -21,7 +21,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use propeller_proxy::config::HttpAddress;
 use propeller_proxy::service::Service;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -31,6 +30,8 @@ use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
+
+use crate::operation::HttpAddress;
 
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 64;

@@ -17,6 +17,7 @@ mod logging;
 mod man;
 mod metrics;
 mod notify;
+mod operation;
 mod output;
 mod progress;
 mod push;
@@ -34,6 +35,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::exit::{BROKER_REFUSED, CONFIGURATION, FAILURE, INTERRUPTED, SUCCESS, TERMINATED, USAGE};
+pub use self::settings::settings;
 use self::shutdown::interruptible;
 
 const NAME: &str = "propeller-proxy";

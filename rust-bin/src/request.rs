@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use propeller_proxy::config::{Config, positive_duration};
+use propeller_proxy::config::positive_duration;
 use propeller_proxy::device::{Assembled, Proplet, Wish};
 use propeller_proxy::error::Error;
+use propeller_proxy::mqtt::BrokerOptions;
+use propeller_proxy::mqtt::topic::Channels;
 use propeller_proxy::oci::digest::Digest;
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
@@ -17,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::channel::{self, Topics};
 use crate::exit::{self, Failure};
-use crate::settings::{Flags, OfChannels};
+use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
 use crate::verbosity::Verbosity;
 use crate::{output, progress};
@@ -57,7 +59,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
-    settings: Flags<OfChannels>,
+    settings: Flags<(BrokerOptions, Channels)>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -79,7 +81,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
         let file = file.unwrap_or(Path::new("-"));
         Failure::of_system(&format!("{} cannot be written", file.display()), &error)
     };
-    let (mqtt, channels) = Config::load_channels(&options.settings.sources())?;
+    let (mqtt, channels) = options.settings.load()?;
     let channel = channel::choose(&channels, options.channel.as_deref())?;
     let output = file.map(|file| block_in_place(|| Output::open(file))).transpose().map_err(unwritable)?;
     let assembled = async {

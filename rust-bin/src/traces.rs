@@ -19,12 +19,13 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, SpanData, SpanExporter,
 };
-use propeller_proxy::config::OperationConfig;
 use propeller_proxy::error::causes;
 use propeller_proxy::tls;
 use propeller_proxy::util::sync::lock;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
+
+use crate::operation::Operation;
 
 /// Spans that wait to be sent.
 const QUEUE: usize = 2048;
@@ -48,8 +49,8 @@ impl Traces {
     ///
     /// # Errors
     /// If the HTTP client cannot be set up.
-    pub(crate) fn new(config: &OperationConfig) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
-        let Some(url) = &config.otel_url else { return Ok(None) };
+    pub(crate) fn new(operation: &Operation) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
+        let Some(url) = &operation.otel_url else { return Ok(None) };
         let (instance, failure) = (Arc::<OnceLock<String>>::default(), Arc::<Mutex<String>>::default());
         let tls = tls::client_config(tls::roots(&[])?, &[b"h2", b"http/1.1"], None)?;
         let http = reqwest::Client::builder().tls_backend_preconfigured(tls).timeout(TIMEOUT).build()?;
@@ -72,7 +73,7 @@ impl Traces {
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         let provider = SdkTracerProvider::builder()
             .with_span_processor(processor)
-            .with_sampler(Sampler::TraceIdRatioBased(config.trace_ratio))
+            .with_sampler(Sampler::TraceIdRatioBased(operation.trace_ratio))
             .build();
         Ok(Some(Self { provider, instance }))
     }

@@ -1,9 +1,10 @@
 //! How much is said beside the data.
 
 use clap::{ArgAction, Args};
-use propeller_proxy::config::{LogFormat, LogLevel};
+use propeller_proxy::config::LogLevel;
 
 use crate::logging;
+use crate::operation::LogFormat;
 use crate::output::say;
 
 /// Levels, the most severe first.

@@ -3,11 +3,11 @@
 mod live;
 
 use clap::Args;
-use propeller_proxy::config::{Config, LogFormat, LogLevel};
+use propeller_proxy::config::LogLevel;
 use propeller_proxy::error::Error;
 use propeller_proxy::mqtt::status::{State, Status};
-use propeller_proxy::mqtt::topic::{Channel, Layout, Role};
-use propeller_proxy::mqtt::{Connection, ConnectionOptions};
+use propeller_proxy::mqtt::topic::{Channel, Channels, Layout, Role};
+use propeller_proxy::mqtt::{BrokerOptions, Connection, ConnectionOptions};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::live::Live;
 use crate::exit::{self, Failure};
+use crate::operation::LogFormat;
 use crate::output::{self, Format, chunks, printable};
-use crate::settings::{Flags, OfChannels};
+use crate::settings::Flags;
 use crate::verbosity::Verbosity;
 use crate::{logging, shutdown};
 
@@ -39,7 +40,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
-    settings: Flags<OfChannels>,
+    settings: Flags<(BrokerOptions, Channels)>,
 }
 
 /// What a proxy tells, and where.
@@ -133,7 +134,7 @@ async fn watch(options: Options, stop: CancellationToken) -> Result<u8, Failure>
         LogFormat::Pretty,
         None,
     );
-    let (mqtt, channels) = Config::load_channels(&settings.sources())?;
+    let (mqtt, channels) = settings.load()?;
     let mut view = live.map_or(View::Lines(format), View::Live);
 
     let (heard, mut waiting) = mpsc::channel(QUEUE);
