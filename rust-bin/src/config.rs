@@ -4,9 +4,11 @@ use clap::Args;
 use propeller_proxy::config::{self, Effective, Origin};
 use serde_json::json;
 
-use crate::exit::{self, Failure};
-use crate::output::{self, Format, printable};
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::{self, Format};
 use crate::settings::{self, All, Flags};
+use crate::terminal::{print_message, printable};
 
 /// Where origins begin, columns, unless a value is longer.
 const WIDTH: usize = 60;
@@ -35,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
         Format::Json => output::print_line(&output::json(&json(&settings)))?,
     }
     for warning in settings::unknown_variables(&sources) {
-        output::say(&format!("warning: {warning}"));
+        print_message(&format!("warning: {warning}"));
     }
     let _: All = config::load(&sources)?;
     Ok(exit::SUCCESS)

@@ -1,7 +1,8 @@
-//! `propeller-proxy deliver`: sends modules now, without being asked by devices.
+//! `propeller-proxy deliver`: delivers modules now, without a request of a device.
 
 mod alone;
-mod asking;
+mod by_request;
+mod outcome;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,23 +10,23 @@ use std::time::Duration;
 use clap::Args;
 use propeller_proxy::config::Config;
 use propeller_proxy::delivery::DeliveryOptions;
-use propeller_proxy::error::Error;
 use propeller_proxy::mqtt::BrokerOptions;
 use propeller_proxy::mqtt::presence::{self, Presences};
 use propeller_proxy::mqtt::topic::Channels;
-use propeller_proxy::oci::digest::Digest;
 use propeller_proxy::oci::options::RegistryOptions;
 use propeller_proxy::oci::store::StoreOptions;
 use propeller_proxy::state::StateOptions;
-use propeller_proxy::telemetry::events::Report;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use self::outcome::{Delivered, Outcome};
 use crate::channel::{self, Topics};
-use crate::exit::{self, Failure};
-use crate::output::{self, Format, printable};
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::{self, Format};
 use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
+use crate::terminal::printable;
 use crate::verbosity::Verbosity;
 
 const EXAMPLES: &[&str] = &[
@@ -34,7 +35,7 @@ const EXAMPLES: &[&str] = &[
     "propeller-proxy deliver add@sha256:4d5e… --format json",
 ];
 
-/// How often progress is looked at.
+/// How often progress is read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What has flags. The name and the group of the proxy have none: they are not this command's.
@@ -61,32 +62,6 @@ pub(crate) struct Options {
     settings: Flags<Flagged>,
 }
 
-/// A module that was delivered, as far as that is known.
-#[derive(Debug, Clone)]
-struct Delivered {
-    digest: Digest,
-    size: u64,
-    chunks: u64,
-    sent_bytes: Option<u64>,
-    fetching: Option<Duration>,
-    sending: Option<Duration>,
-}
-
-type Outcome = Result<Delivered, Error>;
-
-impl From<Report> for Delivered {
-    fn from(Report { digest, plan, sent_bytes, fetching, sending, .. }: Report) -> Self {
-        Self {
-            digest,
-            size: plan.size(),
-            chunks: plan.total_chunks(),
-            sent_bytes: Some(sent_bytes),
-            fetching: Some(fetching),
-            sending: Some(sending),
-        }
-    }
-}
-
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     options.verbosity.start_log();
     let config = Config::load(&options.settings.sources())?;
@@ -96,8 +71,8 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     let outcomes = if online.is_empty() {
         alone::deliver_all(config, &channel, any, &options, &stop).await
     } else {
-        tracing::info!(?online, "asking, as a device does");
-        unless_stopped(&stop, asking::deliver_all(&config.mqtt, &channel, &options)).await
+        tracing::info!(?online, "publishing requests, as a device does");
+        unless_stopped(&stop, by_request::deliver_all(&config.mqtt, &channel, &options)).await
     };
     let outcomes = outcomes?;
     let status = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(exit::status_of).max();
@@ -109,7 +84,7 @@ fn print(options: &Options, outcomes: &[Outcome]) -> Result<(), Failure> {
     if options.format == Format::Json {
         return output::print_line(&output::json(&named().map(row).collect::<Vec<_>>()));
     }
-    // Errors go elsewhere, and are told to those who do not read the rest too.
+    // Errors go to standard error, and are printed also where standard output is closed.
     let print = |(name, outcome): (&String, &Outcome)| match outcome {
         Ok(delivered) => output::print_line(&line(name, delivered)),
         Err(error) => {

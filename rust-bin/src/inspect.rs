@@ -13,10 +13,12 @@ use propeller_proxy::oci::store::StoreOptions;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::{self, Failure};
-use crate::output::{self, Format, printable};
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::{self, Format};
 use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
+use crate::terminal::printable;
 use crate::verbosity::Verbosity;
 
 const EXAMPLES: &[&str] = &[

@@ -10,6 +10,7 @@ mod deliver;
 #[cfg(feature = "embedded")]
 mod demo;
 mod exit;
+mod failure;
 mod healthcheck;
 mod http;
 mod inspect;
@@ -26,6 +27,7 @@ mod request;
 mod run;
 mod settings;
 mod shutdown;
+mod terminal;
 mod traces;
 mod verbosity;
 mod watch;
@@ -60,7 +62,7 @@ const EXAMPLES: &[&str] = &[
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Those of `run`, which goes without saying.
+    /// Those of `run`, the default.
     #[command(flatten)]
     run: run::Options,
 }
@@ -137,8 +139,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Watch(options) => watch::run(options).await,
             #[cfg(feature = "embedded")]
             Command::Demo(options) => demo::run(options).await,
-            Command::Completions(options) => exit::of(completions::run(&options)),
-            Command::Man(options) => exit::of(man::run(&options)),
+            Command::Completions(options) => exit::of(completions::run(&options, command())),
+            Command::Man(options) => exit::of(man::run(&options, command())),
             Command::Healthcheck(options) => interruptible(|stop| healthcheck::run(options, stop)).await,
         }
     });

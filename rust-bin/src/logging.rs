@@ -12,9 +12,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
 use crate::operation::LogFormat;
-use crate::output::is_coloured;
+use crate::terminal::is_coloured;
 
-/// Starts the log. The libraries below us are heard only when something is wrong: their lower levels may hold headers.
+/// Starts the log. Libraries log warnings and errors only: their lower levels may hold headers.
 /// What `tracer` traces is ours alone, whatever the level of the log.
 pub(crate) fn start(level: LogLevel, format: LogFormat, tracer: Option<SdkTracer>) {
     let ours = match level {

@@ -14,7 +14,8 @@ use propeller_proxy::oci::wasm::is_wasm;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::{self, Failure};
+use crate::exit;
+use crate::failure::Failure;
 use crate::output::{self, Format};
 use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
@@ -70,7 +71,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
         Ok((pushed, artifact.layer.descriptor()))
     };
     let (Descriptor { digest, media_type, size }, layer) = unless_stopped(&stop, pushed).await?;
-    verbosity.say(&format!("pushed {} to {reference} as {shape}", file.display()));
+    verbosity.print_message(&format!("pushed {} to {reference} as {shape}", file.display()));
     output::print_line(&match format {
         Format::Text => digest.to_string(),
         Format::Json => output::json(&json!({

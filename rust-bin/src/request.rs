@@ -1,4 +1,4 @@
-//! `propeller-proxy request`: acts as a proplet, which asks for a module and assembles what it hears.
+//! `propeller-proxy request`: acts as a proplet: requests a module and assembles its chunks.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IsTerminal, Write};
@@ -18,9 +18,11 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{self, Topics};
-use crate::exit::{self, Failure};
+use crate::exit;
+use crate::failure::Failure;
 use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
+use crate::terminal::print_message;
 use crate::verbosity::Verbosity;
 use crate::{output, progress};
 
@@ -30,9 +32,9 @@ const EXAMPLES: &[&str] = &[
     "propeller-proxy request add:1.0 --layout messages | wasm-tools print",
 ];
 
-/// How often progress is looked at.
+/// How often progress is read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// What a file that we make may be for whom, as far as the user's mask lets it.
+/// The mode of a new file, before the user's umask.
 const FILE_MODE: u32 = 0o666;
 
 #[derive(Debug, Args)]
@@ -99,15 +101,15 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     }
     let written = format!("{size} bytes, {digest}");
     if is_verified {
-        options.verbosity.say(&format!("{written}, verified"));
+        options.verbosity.print_message(&format!("{written}, verified"));
     } else {
-        // Who wants quiet does not want to miss this.
-        output::say(&format!("warning: {written}, not verified: no proxy told its digest, and --digest gave none"));
+        // This is printed also when it is quiet.
+        print_message(&format!("warning: {written}, not verified: no proxy told its digest, and --digest gave none"));
     }
     Ok(exit::SUCCESS)
 }
 
-/// Asks, and shows the progress.
+/// Requests the module, and shows the progress.
 async fn obtain(proplet: &Proplet, options: &Options) -> Result<Assembled, Error> {
     let Options { reference, timeout, digest, verbosity, .. } = options;
     let wish = Wish { timeout: *timeout, digest: *digest, is_strict: false };
@@ -129,12 +131,12 @@ async fn obtain(proplet: &Proplet, options: &Options) -> Result<Assembled, Error
 enum Output {
     /// A device or a pipe, which stays what it is.
     Stream(File),
-    /// A file that nobody ever sees half of: a new one takes its place when it is all there.
+    /// A file that is never incomplete: a new one replaces it once it is written.
     Whole(PathBuf, NamedTempFile),
 }
 
 impl Output {
-    /// Opens a file, so that what cannot be written is not asked for. Links are followed: what they lead to is replaced.
+    /// Opens a file, so that no module is requested that cannot be written. Links are followed: what they lead to is replaced.
     fn open(file: &Path) -> io::Result<Self> {
         if fs::metadata(file).is_ok_and(|about| !about.is_file()) {
             return OpenOptions::new().write(true).open(file).map(Self::Stream);

@@ -56,7 +56,7 @@ impl<T: FromSettings> Flags<T> {
     }
 }
 
-/// Says which variables of the environment look like settings and are none, a sentence each.
+/// The variables of the environment that look like settings and are none, a sentence each.
 pub(crate) fn unknown_variables(sources: &Sources<'_>) -> impl Iterator<Item = String> + use<> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     sources.unknown_variables(names).into_iter().map(|(name, near)| match near {

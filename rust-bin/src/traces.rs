@@ -1,7 +1,7 @@
 //! The traces of deliveries, posted to a collector (OpenTelemetry: OTLP over HTTP, protobuf).
 //!
 //! Only spans of the core go there, so the exporter's own requests are no part of any trace. A collector that is away
-//! costs nobody anything: spans wait in a bounded queue, and what does not fit is dropped.
+//! delays nothing: spans wait in a bounded queue, and what does not fit is dropped.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -98,7 +98,7 @@ impl Traces {
     }
 }
 
-/// Tells of a collector that is away, once, and that it is back.
+/// Logs once that a collector is away, and once that it is back.
 #[derive(Debug)]
 struct Exporter {
     /// Until the name of the proxy is known.

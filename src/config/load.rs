@@ -14,7 +14,7 @@ pub trait FromSettings: Sized {
     fn read(reader: &mut Reader<'_>) -> Option<Self>;
 }
 
-/// Makes `T` of its settings. Others are not looked at, nor the files that they name.
+/// Makes `T` of its settings. Others are not read, nor the files that they name.
 ///
 /// # Errors
 /// [`ConfigError`] with every problem there is: missing, malformed, contradictory and unknown settings.

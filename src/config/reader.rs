@@ -22,7 +22,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of those settings for which `is_used` holds: others are not looked at, nor the files that they name.
+    /// A reader of those settings for which `is_used` holds: others are not read, nor the files that they name.
     pub(super) fn new(sources: &'a Sources<'a>, is_used: fn(&Setting) -> bool) -> Self {
         let mut reader = Self { sources, given: HashMap::new(), problems: sources.problems.clone() };
         for setting in sources.settings.iter().filter(|setting| is_used(setting)) {
@@ -33,14 +33,14 @@ impl<'a> Reader<'a> {
 
     /// Finds the value of one setting.
     fn gather(&mut self, setting: &'static Setting) {
-        let found = self.sources.find(setting);
-        if let [first, rest @ ..] = found.as_slice()
+        let all = self.sources.find(setting);
+        if let [first, rest @ ..] = all.as_slice()
             && let Some(second) = rest.iter().find(|other| !other.agrees_with(first))
         {
             let (first, second) = (first.origin.to_string(), second.origin.to_string());
             self.problems.push(Problem::Conflict { first, second });
         }
-        let Some(given) = found.into_iter().next() else { return };
+        let Some(given) = all.into_iter().next() else { return };
         let (origin, accepts) = (given.origin.clone(), given.accepts(setting));
         let value = match given.read(setting) {
             Ok(value) => Some(Given { origin, value }),

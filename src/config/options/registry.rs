@@ -87,7 +87,7 @@ fn auth_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
     }
 }
 
-/// Whoever is to authenticate needs something to do it with.
+/// Authentication needs credentials of some kind.
 fn require_credentials(reader: &mut Reader<'_>, auth_file: Option<&Path>) {
     let is_set = reader.is_set(&REGISTRY_USERNAME)
         || reader.is_set(&REGISTRY_PASSWORD)

@@ -40,7 +40,7 @@ pub struct Sources<'a> {
 pub struct Effective {
     /// The setting.
     pub setting: &'static Setting,
-    /// What is given for it, or its default; secrets are `***`. Whether it is accepted, is not asked.
+    /// What is given for it, or its default; secrets are `***`. It may be one that is not accepted.
     pub value: Option<String>,
     /// Where that comes from.
     pub origin: Origin,
@@ -143,11 +143,11 @@ impl<'a> Sources<'a> {
             let value = self.variable(&name)?;
             Some(Given { origin: Origin::Variable(name), value, is_path })
         };
-        let found = |name: &'static str| {
+        let given = |name: &'static str| {
             let in_file = setting.is_secret.then(|| variable(format!("{name}{FILE_SUFFIX}"), true)).flatten();
             variable(name.into(), false).into_iter().chain(in_file)
         };
-        names.into_iter().flat_map(found).collect()
+        names.into_iter().flat_map(given).collect()
     }
 
     /// Every setting and what is in force for it.
