@@ -3,9 +3,8 @@
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::exit;
 use crate::failure::Failure;
-use crate::output;
+use crate::{exit, output};
 
 const EXAMPLES: &[&str] = &[
     "propeller-proxy completions bash > /etc/bash_completion.d/propeller-proxy",

@@ -2,65 +2,25 @@
 
 mod alone;
 mod by_request;
+mod options;
 mod outcome;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
 use propeller_proxy::config::Config;
-use propeller_proxy::delivery::DeliveryOptions;
-use propeller_proxy::mqtt::BrokerOptions;
 use propeller_proxy::mqtt::presence::{self, Presences};
-use propeller_proxy::mqtt::topic::Channels;
-use propeller_proxy::oci::options::RegistryOptions;
-use propeller_proxy::oci::store::StoreOptions;
-use propeller_proxy::state::StateOptions;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use self::options::LOOK_INTERVAL;
+pub(crate) use self::options::Options;
 use self::outcome::{Delivered, Outcome};
-use crate::channel::{self, Topics};
-use crate::exit;
 use crate::failure::Failure;
 use crate::output::{self, Format};
-use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
 use crate::terminal::printable;
-use crate::verbosity::Verbosity;
-
-const EXAMPLES: &[&str] = &[
-    "propeller-proxy deliver localhost:5000/add:1.0",
-    "propeller-proxy deliver add:1.0 sub:2.1 --channel factory-7",
-    "propeller-proxy deliver add@sha256:4d5e… --format json",
-];
-
-/// How often progress is read.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-
-/// What has flags. The name and the group of the proxy have none: they are not this command's.
-type Flagged = (BrokerOptions, Channels, RegistryOptions, StoreOptions, StateOptions, DeliveryOptions);
-
-#[derive(Debug, Args)]
-#[command(after_help = exit::help(EXAMPLES, exit::OF_BROKER))]
-pub(crate) struct Options {
-    /// What to deliver, as devices would ask for it
-    #[arg(required = true, value_name = "REF")]
-    references: Vec<String>,
-    /// The channel, if several are configured
-    #[arg(long, value_name = "ID")]
-    channel: Option<String>,
-    /// The topics on which the devices listen
-    #[arg(long, value_enum, default_value_t)]
-    layout: Topics,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-    #[command(flatten)]
-    verbosity: Verbosity,
-    #[command(flatten)]
-    settings: Flags<Flagged>,
-}
+use crate::{channel, exit};
 
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     options.verbosity.start_log();

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Command};
 use clap_mangen::Man;
 
-use crate::exit;
 use crate::failure::Failure;
-use crate::output;
+use crate::{exit, output};
 
 const EXAMPLES: &[&str] = &["propeller-proxy man | man -l -", "propeller-proxy man --dir ~/.local/share/man/man1"];
 

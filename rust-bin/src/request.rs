@@ -18,13 +18,12 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{self, Topics};
-use crate::exit;
 use crate::failure::Failure;
 use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
 use crate::terminal::print_message;
 use crate::verbosity::Verbosity;
-use crate::{output, progress};
+use crate::{exit, output, progress};
 
 const EXAMPLES: &[&str] = &[
     "propeller-proxy request localhost:5000/add:1.0 -o add.wasm",

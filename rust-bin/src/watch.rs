@@ -15,13 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use self::live::Live;
 use self::update::Update;
-use crate::exit;
 use crate::failure::Failure;
 use crate::operation::LogFormat;
 use crate::output::{self, Format};
 use crate::settings::Flags;
 use crate::verbosity::Verbosity;
-use crate::{logging, shutdown};
+use crate::{exit, logging, shutdown};
 
 const EXAMPLES: &[&str] = &[
     "propeller-proxy watch",

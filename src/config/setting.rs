@@ -162,23 +162,23 @@ impl<T> Typed<T> {
     }
 }
 
-/// What parsing a value yields: nothing, or what is wrong with it as words that follow "is".
+/// What a parser returns: a value, or none, with or without a reason.
 pub trait Parsed<T> {
-    /// The value, or what is wrong with it; where nothing is said about that, it is `text`.
+    /// The value that `text` was parsed to.
     ///
     /// # Errors
-    /// If there is no value.
-    fn or_shown(self, text: &str) -> Result<T, String>;
+    /// Why there is none, in words that follow "is": those of the parser, or `text` itself.
+    fn explained(self, text: &str) -> Result<T, String>;
 }
 
 impl<T> Parsed<T> for Option<T> {
-    fn or_shown(self, text: &str) -> Result<T, String> {
+    fn explained(self, text: &str) -> Result<T, String> {
         self.ok_or_else(|| shown(text))
     }
 }
 
 impl<T> Parsed<T> for Result<T, String> {
-    fn or_shown(self, _text: &str) -> Result<T, String> {
+    fn explained(self, _text: &str) -> Result<T, String> {
         self
     }
 }
@@ -197,7 +197,7 @@ macro_rules! settings {
         $($(
             pub(crate) static $id: $crate::config::Typed<$type> =
                 $crate::config::Typed::new($crate::config::Part::$part, $name, |text| {
-                    $crate::config::Parsed::or_shown($parse(text), text)
+                    $crate::config::Parsed::explained($parse(text), text)
                 })$(.$method($argument))*;
         )*)*
 

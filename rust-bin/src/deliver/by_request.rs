@@ -16,8 +16,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::options::{LOOK_INTERVAL, Options};
 use super::outcome::{Delivered, Outcome};
-use super::{LOOK_INTERVAL, Options};
 use crate::failure::Failure;
 use crate::progress;
 
