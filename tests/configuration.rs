@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use propeller_proxy::config::{Config, ConfigError, LogLevel, SETTINGS, Sources};
+use propeller_proxy::config::{self, Config, ConfigError, LogLevel, SETTINGS, Sources};
 use propeller_proxy::oci::host::Scheme;
 use propeller_proxy::oci::options::{Credentials, PullPolicy};
 use secrecy::ExposeSecret as _;
@@ -19,9 +19,13 @@ use crate::support::{configuration_page, generated};
 
 /// The least that is needed, overlaid with `variables`.
 fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    load_with_level(variables).map(|(config, _)| config)
+}
+
+fn load_with_level(variables: &[(&str, &str)]) -> Result<(Config, LogLevel), ConfigError> {
     let required = [("PROXY_DOMAIN_ID", "d"), ("PROXY_CHANNEL_ID", "c"), ("PROXY_REGISTRY_URL", "localhost:5000")];
     let environment: HashMap<_, _> = required.iter().chain(variables).copied().collect();
-    Config::load(&Sources::of_variables(|name| environment.get(name).map(OsString::from)))
+    config::load(&Sources::of_variables(|name| environment.get(name).map(OsString::from)))
 }
 
 fn problems(variables: &[(&str, &str)]) -> String {
@@ -30,8 +34,8 @@ fn problems(variables: &[(&str, &str)]) -> String {
 
 #[test]
 fn defaults() {
-    let config = load(&[]).unwrap();
-    assert_eq!(config.operation.log_level, LogLevel::Info);
+    let (config, log_level) = load_with_level(&[]).unwrap();
+    assert_eq!(log_level, LogLevel::Info);
     assert_eq!(config.instance_id, None, "one is made up and kept in the state folder");
     assert_eq!(config.mqtt.address.to_string(), "mqtt://localhost:1883");
     assert_eq!(config.mqtt.timeout, Duration::from_secs(30));
@@ -52,8 +56,6 @@ fn defaults() {
 fn every_variable_and_alias_is_read() {
     type Check = fn(&Config) -> bool;
     let rows: &[(&[(&str, &str)], Check)] = &[
-        (&[("PROXY_LOG_LEVEL", "DEBUG")], |config| config.operation.log_level == LogLevel::Debug),
-        (&[("PROXY_LOG_LEVEL", "warn")], |config| config.operation.log_level == LogLevel::Warn),
         (&[("PROXY_INSTANCE_ID", "proxy-1")], |config| config.instance_id.as_deref() == Some("proxy-1")),
         (&[("PROXY_MQTT_ADDRESS", "ssl://[::1]:8884")], |config| {
             (config.mqtt.address.host.as_str(), config.mqtt.address.port, config.mqtt.address.tls)
@@ -119,6 +121,9 @@ fn every_variable_and_alias_is_read() {
     for (variables, check) in rows {
         let config = load(variables).unwrap_or_else(|error| panic!("{variables:?}: {error}"));
         assert!(check(&config), "{variables:?}: {config:?}");
+    }
+    for (text, level) in [("DEBUG", LogLevel::Debug), ("warn", LogLevel::Warn)] {
+        assert_eq!(load_with_level(&[("PROXY_LOG_LEVEL", text)]).unwrap().1, level, "{text}");
     }
 }
 
@@ -232,7 +237,7 @@ fn bounds_have_their_defaults() {
         ("PROXY_MAX_REPEATS", Some("256MiB")),
         ("PROXY_MAX_PASSES", Some("10")),
     ] {
-        let setting = SETTINGS.iter().find(|setting| setting.names.contains(&name));
+        let setting = SETTINGS.iter().find(|setting| setting.name == name);
         assert_eq!(setting.unwrap_or_else(|| panic!("{name} is no setting")).default, default, "{name}");
     }
 }
@@ -376,7 +381,7 @@ fn the_docker_configuration_is_found_and_must_be_one() {
 #[test]
 fn a_value_that_is_not_text_is_a_problem_of_its_own() {
     for (name, shown) in [("PROXY_DOMAIN_ID", "\"d\u{fffd}\", not UTF-8"), ("PROXY_CLIENT_KEY", "not UTF-8")] {
-        let error = Config::load(&Sources::of_variables(|asked| match asked {
+        let error = config::load::<Config>(&Sources::of_variables(|asked| match asked {
             _ if asked == name => Some(OsString::from_vec(b"d\xff".to_vec())),
             "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" | "PROXY_CLIENT_ID" | "PROXY_CLIENT_KEY" => Some("x".into()),
             "PROXY_REGISTRY_URL" => Some("localhost".into()),

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use propeller_proxy::config::Config;
-use propeller_proxy::device::{self, Assembled, Reception, RequestOptions, SeenChunk};
+use propeller_proxy::config;
+use propeller_proxy::device::{self, Assembled, Reception, SeenChunk, RequestOptions};
 use propeller_proxy::mqtt::Acknowledgement;
 use propeller_proxy::mqtt::BrokerOptions;
 use propeller_proxy::mqtt::topic::{Channel, Layout, is_topic_level};
@@ -71,7 +71,7 @@ impl Proplet {
     /// Reads and checks the settings; connects to nothing.
     #[new]
     fn new(settings: Settings, domain: String, channel: String, layout: &str) -> PyResult<Self> {
-        let mqtt = Config::load_mqtt(&sources(settings)).map_err(Failure::from)?;
+        let mqtt = config::load(&sources(settings)).map_err(Failure::from)?;
         let wrong = |what: &str| Failure::Configuration(what.into());
         if !is_topic_level(&domain) || !is_topic_level(&channel) {
             return Err(wrong("domain and channel are ids without / + # and control characters").into());
@@ -116,7 +116,7 @@ impl Proplet {
         Ok(Job::start(async move {
             let asked = connected.unless_closed(async {
                 // The broker may go away with the request, and comes back.
-                while connected.proplet.publish_request(&app_name).await == Acknowledgement::Lost {}
+                while connected.proplet.ask(&app_name).await == Acknowledgement::Lost {}
                 Ok(nothing())
             });
             asked.await
@@ -132,13 +132,12 @@ impl Proplet {
             .map_err(|()| Failure::Configuration("digest is sha256: and 64 hexadecimal digits".into()))?;
         let timeout = Duration::try_from_secs_f64(timeout)
             .map_err(|_| Failure::Configuration("timeout is a finite number of seconds, 0 or more".into()))?;
-        let request_options = RequestOptions { timeout, digest, is_strict: strict };
+        let wish = RequestOptions { timeout, digest, is_strict: strict };
         let (progress, name) = (Progress::default(), app_name.clone());
         let (watched, watching) = (Arc::downgrade(&connected), progress.clone());
         let look = move || watching.or_last(watched.upgrade().map(|connected| connected.proplet.progress(&name)));
         Ok(Job::start_with(look, async move {
-            let obtained =
-                async { connected.proplet.obtain(&app_name, &request_options).await.map_err(Failure::of(&app_name)) };
+            let obtained = async { connected.proplet.obtain(&app_name, &wish).await.map_err(Failure::of(&app_name)) };
             let assembled = connected.unless_closed(obtained).await?;
             progress.complete(assembled.pieces.len() as u64);
             Ok(Box::new(move |py: Python<'_>| module_dict(py, &app_name, &assembled)) as Reply)

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use propeller_proxy::config::Config;
+use propeller_proxy::config::{self, Config, LogLevel};
 use propeller_proxy::error::Error;
 use propeller_proxy::mqtt::topic::{App, Channel, Layout};
 use propeller_proxy::service::Service;
@@ -166,7 +166,8 @@ impl Proxy {
     /// Reads and checks the settings; connects to nothing.
     #[new]
     fn new(settings: Settings) -> PyResult<Self> {
-        let config = Config::load(&sources(settings)).map_err(Failure::from)?;
+        // The log is Python's, but the environment may be that of a daemon, so its level is a setting like any other.
+        let (config, _): (Config, LogLevel) = config::load(&sources(settings)).map_err(Failure::from)?;
         Ok(Self(Own::new(Inner { config, run: Mutex::new(Run::none()) })))
     }
 

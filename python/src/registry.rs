@@ -4,13 +4,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use propeller_proxy::config::Config;
+use propeller_proxy::config;
 use propeller_proxy::error::Error;
 use propeller_proxy::oci::artifact::{Artifact, Shape};
 use propeller_proxy::oci::host::RegistryUrl;
+use propeller_proxy::oci::options::RegistryOptions;
 use propeller_proxy::oci::pull::{Pulled, Puller, Resolved};
 use propeller_proxy::oci::reference::Reference;
 use propeller_proxy::oci::registry::Progress as Download;
+use propeller_proxy::oci::store::StoreOptions;
 use propeller_proxy::oci::wasm;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -41,7 +43,8 @@ impl Registry {
     /// Reads and checks the settings, and opens the store; connects to nothing.
     #[new]
     fn new(py: Python<'_>, settings: Settings) -> PyResult<Self> {
-        let (registry, store) = Config::load_registry(&sources(settings)).map_err(Failure::from)?;
+        let (registry, store): (RegistryOptions, StoreOptions) =
+            config::load(&sources(settings)).map_err(Failure::from)?;
         let puller = py.detach(|| Puller::new(&registry, &store)).map_err(Failure::from)?;
         Ok(Self(Own::new(Arc::new(Inner { url: registry.url, puller }))))
     }

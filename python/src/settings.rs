@@ -14,14 +14,13 @@ pub(crate) fn sources(settings: Settings) -> Sources<'static> {
     Sources::of_variables(move |name| settings.get(name).map(OsString::from))
 }
 
-/// Every setting that is not the daemon's alone: its names, its old names, default, what it accepts, what it does, and whether it is secret.
+/// A setting of the core: its names, its old names, default, what it accepts, what it does, and whether it is secret.
 type Row = (Vec<&'static str>, Vec<&'static str>, Option<&'static str>, &'static str, &'static str, bool);
 
 pub(crate) fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let row = |setting: &&Setting| -> Row {
-        let (names, old_names) = (setting.names.to_vec(), setting.old_names.to_vec());
-        (names, old_names, setting.default, setting.accepts, setting.help, setting.secret)
+        let (names, old_names) = (setting.names().collect(), setting.old_name.into_iter().collect());
+        (names, old_names, setting.default, setting.accepts, setting.help, setting.is_secret)
     };
-    let settings = SETTINGS.iter().filter(|setting| !setting.is_daemons());
-    module.add("SETTINGS", settings.map(row).collect::<Vec<_>>())
+    module.add("SETTINGS", SETTINGS.iter().map(row).collect::<Vec<_>>())
 }

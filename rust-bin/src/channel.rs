@@ -3,7 +3,8 @@
 use clap::ValueEnum;
 use propeller_proxy::mqtt::topic::{ANY, Channel, Channels, Layout, is_topic_level};
 
-use crate::exit::{Failure, USAGE};
+use crate::exit::USAGE;
+use crate::failure::Failure;
 
 /// How the topics of the channel are laid out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

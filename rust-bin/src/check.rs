@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
-use propeller_proxy::config::{Config, Sources};
+use propeller_proxy::config::{self, Config, Sources};
 use propeller_proxy::error::Error;
 use propeller_proxy::oci::options::RegistryOptions;
 use propeller_proxy::oci::policy::Policy;
@@ -16,10 +16,12 @@ use propeller_proxy::{mqtt, state};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::{self, Failure};
-use crate::output::{self, Format, is_coloured, printable};
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::{self, Format};
 use crate::settings::{self, All, Flags};
 use crate::shutdown::unless_stopped;
+use crate::terminal::{is_coloured, printable};
 use crate::verbosity::Verbosity;
 
 const EXAMPLES: &[&str] = &[
@@ -43,7 +45,7 @@ pub(crate) struct Options {
     settings: Flags<All>,
 }
 
-/// What was found out about one part.
+/// The result for one part.
 #[derive(Debug, Serialize)]
 struct Check {
     name: &'static str,
@@ -85,12 +87,12 @@ impl Check {
 
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     options.verbosity.start_log();
-    for warning in settings::unknown_variables() {
-        options.verbosity.say(&format!("warning: {warning}"));
-    }
     let sources = options.settings.sources();
-    let checks = match Config::load(&sources) {
-        Ok(config) => {
+    for warning in settings::unknown_variables(&sources) {
+        options.verbosity.print_message(&format!("warning: {warning}"));
+    }
+    let checks = match config::load::<All>(&sources) {
+        Ok((config, ..)) => {
             let checks = async { Ok(all(&sources, config, options.offline).await) };
             unless_stopped(&stop, checks).await?
         }
@@ -133,7 +135,7 @@ async fn registry(config: &RegistryOptions) -> Result<String, Error> {
     Registry::new(config, Policy::new(config))?.check(&config.url).await
 }
 
-/// Whether the store can be used; a temporary one does as well where nobody named a folder.
+/// Whether the store can be used; a temporary one does as well where no folder is configured.
 fn of_store(StoreOptions { folder, named, .. }: &StoreOptions) -> Check {
     match store::check(folder) {
         Err(error) if !named => {

@@ -1,10 +1,10 @@
 //! `propeller-proxy completions`: what a shell needs to complete command lines.
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::exit::{self, Failure};
-use crate::output;
+use crate::failure::Failure;
+use crate::{exit, output};
 
 const EXAMPLES: &[&str] = &[
     "propeller-proxy completions bash > /etc/bash_completion.d/propeller-proxy",
@@ -20,9 +20,9 @@ pub(crate) struct Options {
     shell: Shell,
 }
 
-pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut crate::command(), crate::NAME, &mut script);
+pub(crate) fn run(options: &Options, mut command: Command) -> Result<u8, Failure> {
+    let (mut script, name) = (Vec::new(), command.get_name().to_owned());
+    clap_complete::generate(options.shell, &mut command, name, &mut script);
     output::print(&script)?;
     Ok(exit::SUCCESS)
 }

@@ -1,12 +1,14 @@
 //! `propeller-proxy config`: what is in force, and where each value comes from.
 
 use clap::Args;
-use propeller_proxy::config::{Config, Effective, Origin};
+use propeller_proxy::config::{self, Effective, Origin};
 use serde_json::json;
 
-use crate::exit::{self, Failure};
-use crate::output::{self, Format, printable};
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::{self, Format};
 use crate::settings::{self, All, Flags};
+use crate::terminal::{print_message, printable};
 
 /// Where origins begin, columns, unless a value is longer.
 const WIDTH: usize = 60;
@@ -34,10 +36,10 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
         Format::Text => output::print(text(&settings).as_bytes())?,
         Format::Json => output::print_line(&output::json(&json(&settings)))?,
     }
-    for warning in settings::unknown_variables() {
-        output::say(&format!("warning: {warning}"));
+    for warning in settings::unknown_variables(&sources) {
+        print_message(&format!("warning: {warning}"));
     }
-    Config::load(&sources)?;
+    let _: All = config::load(&sources)?;
     Ok(exit::SUCCESS)
 }
 
@@ -60,7 +62,7 @@ fn text(settings: &[Effective]) -> String {
 
 fn assignment(Effective { setting, value, origin }: &Effective) -> String {
     let comment = if *origin == Origin::Default { "# " } else { "" };
-    format!("{comment}{}={}", setting.names[0], value.as_deref().unwrap_or_default().escape_debug())
+    format!("{comment}{}={}", setting.name, value.as_deref().unwrap_or_default().escape_debug())
 }
 
 fn json(settings: &[Effective]) -> serde_json::Value {
@@ -71,7 +73,7 @@ fn json(settings: &[Effective]) -> serde_json::Value {
             Origin::File { path, key } => ("file", Some(format!("{key} in {}", path.display()))),
             Origin::Default => (if value.is_some() { "default" } else { "not set" }, None),
         };
-        json!({ "name": setting.names[0], "value": value, "origin": kind, "given_by": name })
+        json!({ "name": setting.name, "value": value, "origin": kind, "given_by": name })
     };
     settings.iter().map(row).collect()
 }

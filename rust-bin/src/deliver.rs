@@ -1,94 +1,38 @@
-//! `propeller-proxy deliver`: sends modules now, without being asked by devices.
+//! `propeller-proxy deliver`: delivers modules now, without a request of a device.
 
 mod alone;
-mod asking;
+mod by_request;
+mod options;
+mod outcome;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
 use propeller_proxy::config::Config;
-use propeller_proxy::error::Error;
 use propeller_proxy::mqtt::presence::{self, Proxies};
-use propeller_proxy::oci::digest::Digest;
-use propeller_proxy::telemetry::events::Report;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::channel::{self, Topics};
-use crate::exit::{self, Failure};
-use crate::output::{self, Format, printable};
-use crate::settings::{Flags, OfDeliveries};
+use self::options::LOOK_INTERVAL;
+pub(crate) use self::options::Options;
+use self::outcome::{Delivered, Outcome};
+use crate::failure::Failure;
+use crate::output::{self, Format};
 use crate::shutdown::unless_stopped;
-use crate::verbosity::Verbosity;
-
-const EXAMPLES: &[&str] = &[
-    "propeller-proxy deliver localhost:5000/add:1.0",
-    "propeller-proxy deliver add:1.0 sub:2.1 --channel factory-7",
-    "propeller-proxy deliver add@sha256:4d5e… --format json",
-];
-
-/// How often progress is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-
-#[derive(Debug, Args)]
-#[command(after_help = exit::help(EXAMPLES, exit::OF_BROKER))]
-pub(crate) struct Options {
-    /// What to deliver, as devices would ask for it
-    #[arg(required = true, value_name = "REF")]
-    references: Vec<String>,
-    /// The channel, if several are configured
-    #[arg(long, value_name = "ID")]
-    channel: Option<String>,
-    /// The topics on which the devices listen
-    #[arg(long, value_enum, default_value_t)]
-    layout: Topics,
-    /// How to print
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
-    #[command(flatten)]
-    verbosity: Verbosity,
-    #[command(flatten)]
-    settings: Flags<OfDeliveries>,
-}
-
-/// A module that was delivered, as far as that is known.
-#[derive(Debug, Clone)]
-struct Delivered {
-    digest: Digest,
-    size: u64,
-    chunks: u64,
-    sent_bytes: Option<u64>,
-    fetching: Option<Duration>,
-    sending: Option<Duration>,
-}
-
-type Outcome = Result<Delivered, Error>;
-
-impl From<Report> for Delivered {
-    fn from(Report { digest, plan, sent_bytes, fetching, sending, .. }: Report) -> Self {
-        Self {
-            digest,
-            size: plan.size(),
-            chunks: plan.total_chunks(),
-            sent_bytes: Some(sent_bytes),
-            fetching: Some(fetching),
-            sending: Some(sending),
-        }
-    }
-}
+use crate::terminal::printable;
+use crate::{channel, exit};
 
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     options.verbosity.start_log();
     let config = Config::load(&options.settings.sources())?;
     let channel = Arc::new(channel::choose(&config.channels, options.channel.as_deref())?);
-    let proxies = async { Ok(presence::query(&config.mqtt, &channel).await?) };
-    let Proxies { online, is_any_known } = unless_stopped(&stop, proxies).await?;
+    let presences = async { Ok(presence::query(&config.mqtt, &channel).await?) };
+    let Proxies { online, is_any_known } = unless_stopped(&stop, presences).await?;
     let outcomes = if online.is_empty() {
         alone::deliver_all(config, &channel, is_any_known, &options, &stop).await
     } else {
-        tracing::info!(?online, "asking, as a device does");
-        unless_stopped(&stop, asking::deliver_all(&config.mqtt, &channel, &options)).await
+        tracing::info!(?online, "publishing requests, as a device does");
+        unless_stopped(&stop, by_request::deliver_all(&config.mqtt, &channel, &options)).await
     };
     let outcomes = outcomes?;
     let status = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).map(exit::status_of).max();
@@ -100,7 +44,7 @@ fn print(options: &Options, outcomes: &[Outcome]) -> Result<(), Failure> {
     if options.format == Format::Json {
         return output::print_line(&output::json(&named().map(row).collect::<Vec<_>>()));
     }
-    // Errors go elsewhere, and are told to those who do not read the rest too.
+    // Errors go to standard error, and are printed also where standard output is closed.
     let print = |(name, outcome): (&String, &Outcome)| match outcome {
         Ok(delivered) => output::print_line(&line(name, delivered)),
         Err(error) => {

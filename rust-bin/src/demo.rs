@@ -1,7 +1,7 @@
 //! `propeller-proxy demo`: the main job with nothing to install.
 //!
 //! One process runs an embedded broker and registry on free loopback ports, the real proxy between them, and a proplet
-//! that asks for modules and assembles them as devices do.
+//! that requests modules and assembles them as devices do.
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,7 +24,8 @@ use propeller_proxy::oci::wasm::is_wasm;
 use propeller_proxy::service::Service;
 use serde_json::{Value, json};
 
-use crate::output::{self, Format, say};
+use crate::output::{self, Format};
+use crate::terminal::print_message;
 use crate::verbosity::Verbosity;
 use crate::{exit, progress, shutdown};
 
@@ -80,7 +81,7 @@ pub(crate) async fn run(options: Options) -> u8 {
     }
 }
 
-/// Runs the whole demo; tells whether every module arrived and was verified.
+/// Runs the whole demo; returns whether every module arrived and was verified.
 async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Box<dyn std::error::Error>> {
     let Options { keep, format, verbosity, .. } = *options;
     let stop = shutdown::on_signal()?;
@@ -88,7 +89,11 @@ async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Bo
     let layout = Layout::create(folder.path())?;
     let broker = Broker::start(Access::Anonymous).await?;
     let registry = Registry::start(folder.path()).await?;
-    verbosity.say(&format!("MQTT broker at {}, OCI registry at http://{}", broker.address(), registry.host()));
+    verbosity.print_message(&format!(
+        "MQTT broker at {}, OCI registry at http://{}",
+        broker.address(),
+        registry.host()
+    ));
 
     let config = Config::load(&Sources::of_variables(|name| {
         let value = match name {
@@ -136,7 +141,7 @@ async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Bo
         let commands = commands(&broker, &registry, &deliveries);
         match format {
             Format::Text => print(&commands),
-            Format::Json => say(&commands),
+            Format::Json => print_message(&commands),
         }
         stop.cancelled().await;
     }
@@ -148,11 +153,11 @@ async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Bo
     Ok(verified)
 }
 
-/// Asks for one module as a device does, shows its progress, and checks what arrived.
+/// Requests one module as a device does, shows its progress, and checks what arrived.
 async fn deliver(proplet: &Proplet, app_name: String, digest: &str, verbosity: Verbosity) -> Delivery {
     let bar = progress::of_chunks(&progress::bars(verbosity), &app_name);
     if bar.is_hidden() {
-        verbosity.say(&format!("requesting {app_name}"));
+        verbosity.print_message(&format!("requesting {app_name}"));
     }
     let begin = Instant::now();
     let module = proplet
@@ -163,8 +168,8 @@ async fn deliver(proplet: &Proplet, app_name: String, digest: &str, verbosity: V
     let duration = begin.elapsed();
     bar.finish_and_clear();
     match &module {
-        Some(bytes) => verbosity.say(&format!("assembled {app_name} ({} bytes)", bytes.len())),
-        None => verbosity.say(&format!("{app_name} did not arrive within {} s", TASK_TIMEOUT.as_secs())),
+        Some(bytes) => verbosity.print_message(&format!("assembled {app_name} ({} bytes)", bytes.len())),
+        None => verbosity.print_message(&format!("{app_name} did not arrive within {} s", TASK_TIMEOUT.as_secs())),
     }
     let verified = module.as_ref().is_some_and(|bytes| Digest::of(bytes).to_string() == digest);
     Delivery {
@@ -224,7 +229,7 @@ fn table(deliveries: &[Delivery]) -> Table {
     table
 }
 
-/// Prints a line; that nobody reads it does not keep the demo from its end.
+/// Prints a line; a closed standard output does not end the demo.
 fn print(text: &str) {
     let _ = output::print_line(text);
 }

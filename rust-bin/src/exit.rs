@@ -1,4 +1,4 @@
-//! Exit statuses and the last words before them.
+//! Exit statuses, and the messages that are printed before them.
 
 use std::fmt::Write as _;
 use std::io;
@@ -7,7 +7,8 @@ use clap::builder::styling::{AnsiColor, Style};
 use propeller_proxy::config::ConfigError;
 use propeller_proxy::error::Error;
 
-use crate::output::{is_coloured, printable, say};
+use crate::failure::Failure;
+use crate::terminal::{is_coloured, print_message, printable};
 
 /// It did what it was to do.
 pub const SUCCESS: u8 = 0;
@@ -19,7 +20,7 @@ pub const USAGE: u8 = 2;
 pub const BROKER_REFUSED: u8 = 77;
 /// The configuration is missing something or wrong (`EX_CONFIG`).
 pub const CONFIGURATION: u8 = 78;
-/// Ended by SIGINT, as shells say it.
+/// Ended by SIGINT: 128 and its number, as shells have it.
 pub const INTERRUPTED: u8 = 130;
 /// Ended by SIGTERM.
 pub const TERMINATED: u8 = 143;
@@ -38,7 +39,7 @@ const MEANINGS: &[(u8, &str)] = &[
 pub(crate) const ALWAYS: &[u8] = &[SUCCESS, FAILURE, USAGE];
 /// What a command may end with that only reads the configuration.
 pub(crate) const OF_CONFIGURATION: &[u8] = &[SUCCESS, FAILURE, USAGE, CONFIGURATION];
-/// What a command that goes on until a signal comes may end with.
+/// What a command that runs until a signal may end with.
 pub(crate) const OF_SERVICE: &[u8] = &[SUCCESS, FAILURE, USAGE, BROKER_REFUSED, CONFIGURATION];
 /// What a command may end with that uses the broker and can be interrupted.
 pub(crate) const OF_BROKER: &[u8] = &[SUCCESS, FAILURE, USAGE, BROKER_REFUSED, CONFIGURATION, INTERRUPTED, TERMINATED];
@@ -55,46 +56,15 @@ pub(crate) fn help(examples: &[&str], statuses: &[u8]) -> String {
     help
 }
 
-/// Why a command ends before its time.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// Something failed in the core.
-    Core(Error),
-    /// The configuration is wrong.
-    Configuration(ConfigError),
-    /// Something else failed: the status, a message, and what to do about it.
-    Other(u8, String, Option<String>),
-    /// Nobody reads the standard output any more, who may well have read enough.
-    NobodyReads,
-    /// A signal came.
-    Stopped,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Core(error)
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::Configuration(error)
-    }
-}
-
 impl Failure {
-    /// Something of the system failed.
-    pub(crate) fn of_system(what: &str, error: &io::Error) -> Self {
-        Self::Other(FAILURE, format!("{what}: {error}"), None)
-    }
-
-    /// Prints what happened, and gives the status; `signal` is that of the signal that came, if one did.
+    /// Prints what happened, and returns the status; `signal` is that of the signal, if it was one.
     pub(crate) fn report(self, signal: u8) -> u8 {
         match self {
             Self::Core(error) => fail_with(&error),
             Self::Configuration(error) => misconfigured(&error),
+            Self::System(message) => fail(FAILURE, &message, None),
             Self::Other(status, message, hint) => fail(status, &message, hint.as_deref()),
-            Self::NobodyReads => SUCCESS,
+            Self::OutputClosed => SUCCESS,
             Self::Stopped => signal,
         }
     }
@@ -105,24 +75,24 @@ pub(crate) fn of(outcome: Result<u8, Failure>) -> u8 {
     outcome.unwrap_or_else(|failure| failure.report(FAILURE))
 }
 
-/// The status of a command that has printed its data; that nobody reads them changes nothing of it.
+/// The status of a command that has printed its data; a closed standard output changes nothing of it.
 pub(crate) fn after(printed: Result<(), Failure>, status: u8) -> Result<u8, Failure> {
     match printed {
-        Ok(()) | Err(Failure::NobodyReads) => Ok(status),
+        Ok(()) | Err(Failure::OutputClosed) => Ok(status),
         Err(failure) => Err(failure),
     }
 }
 
-/// Prints what happened and what to do about it, and gives the status.
+/// Prints what happened and what to do about it, and returns the status.
 pub(crate) fn fail(status: u8, message: &str, hint: Option<&str>) -> u8 {
     let coloured = is_coloured(&io::stderr());
     let label = |word: &str, colour: AnsiColor| {
         let style = if coloured { colour.on_default().bold() } else { Style::new() };
         format!("{style}{word}:{style:#}")
     };
-    say(&format!("{} {message}", label("error", AnsiColor::Red)));
+    print_message(&format!("{} {message}", label("error", AnsiColor::Red)));
     if let Some(hint) = hint {
-        say(&format!("{} {hint}", label("hint", AnsiColor::Cyan)));
+        print_message(&format!("{} {hint}", label("hint", AnsiColor::Cyan)));
     }
     status
 }

@@ -1,19 +1,20 @@
 //! `propeller-proxy healthcheck`: whether the service on this machine is alive, for the health check of a container, which
-//! has nothing else that could ask.
+//! has no other HTTP client.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
-use propeller_proxy::config::{Config, HttpAddress};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::{self, Failure};
-use crate::output::printable;
-use crate::settings::{Flags, OfOperation};
+use crate::exit;
+use crate::failure::Failure;
+use crate::operation::{HttpAddress, Operation};
+use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
+use crate::terminal::printable;
 
 /// Longest line that is read, bytes.
 const MAX_LINE: u64 = 1024;
@@ -23,16 +24,16 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    settings: Flags<OfOperation>,
+    settings: Flags<Operation>,
 }
 
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
-    let operation = Config::load_operation(&options.settings.sources())?;
+    let operation = options.settings.load()?;
     let Some(HttpAddress { host, port: port @ 1.. }) = operation.http else {
         let hint = "give PROXY_HTTP_PORT the number of a port".to_owned();
         return Err(Failure::Other(exit::FAILURE, "the HTTP endpoint has no fixed port".into(), Some(hint)));
     };
-    // Who listens on every address also does on that of this machine.
+    // A server that listens on every address also listens on the loopback one.
     let host = match host.parse() {
         Ok(IpAddr::V4(ip)) if ip.is_unspecified() => "127.0.0.1".to_owned(),
         Ok(IpAddr::V6(ip)) if ip.is_unspecified() => "::1".to_owned(),
@@ -42,7 +43,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
         Failure::Other(exit::FAILURE, format!("{host}:{port} is not alive: {detail}"), None)
     };
     let answer = async {
-        let answer = tokio::time::timeout(TIMEOUT, ask(&host, port)).await;
+        let answer = tokio::time::timeout(TIMEOUT, request(&host, port)).await;
         answer.map_err(|error| unhealthy(&error))?.map_err(|error| unhealthy(&error))
     };
     let answer = unless_stopped(&stop, answer).await?;
@@ -53,10 +54,10 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
 }
 
 /// The first line of the answer (RFC 9112, section 4).
-async fn ask(host: &str, port: u16) -> std::io::Result<String> {
+async fn request(host: &str, port: u16) -> std::io::Result<String> {
     let mut stream = TcpStream::connect((host, port)).await?;
-    let request = format!("GET /livez HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
+    let head = format!("GET /livez HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
     let mut line = String::new();
     BufReader::new(stream.take(MAX_LINE)).read_line(&mut line).await?;
     Ok(line)

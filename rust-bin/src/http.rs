@@ -21,7 +21,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use propeller_proxy::config::HttpAddress;
 use propeller_proxy::service::Service;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -32,24 +31,26 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::operation::HttpAddress;
+
 /// Connections at once.
 const MAX_CONNECTIONS: usize = 64;
-/// How long a request may take to come.
+/// How long a request may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long its answer may take to go.
+/// How long the response may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a request that are kept.
 const BUFFER_SIZE: usize = 16 << 10;
-/// The wait after a connection could not be accepted, for want of file descriptors say.
+/// The wait after a connection could not be accepted, for example for want of file descriptors.
 const ACCEPT_DELAY: Duration = Duration::from_millis(100);
 /// How long the service may take to come around before it is taken for dead.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
-/// How long the end waits for answers under way.
+/// How long the end waits for open responses.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What to do if there is no such port, or none for us.
+/// The hint where the port is taken or not permitted.
 const PORT_HINT: &str = "set PROXY_HTTP_PORT to another port, to 0 for a free one, or to off";
-/// What to do if there is no such address.
+/// The hint where this machine has no such address.
 const HOST_HINT: &str = "set PROXY_HTTP_HOST to an address of this machine, such as 127.0.0.1";
 
 /// A place where requests wait until they are served.
@@ -119,7 +120,7 @@ impl Endpoint {
                 tasks.close();
                 let _ = timeout(END_TIMEOUT, tasks.wait()).await;
             });
-            // A disk that hangs is left behind.
+            // A call that a disk blocks must not delay the end.
             runtime.shutdown_background();
         })?;
         Ok(Serving { _stop: stop.drop_guard(), thread })

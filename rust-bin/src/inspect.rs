@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use propeller_proxy::config::Config;
+use propeller_proxy::delivery::DeliveryOptions;
 use propeller_proxy::delivery::plan::ChunkPlan;
 use propeller_proxy::oci::blob::Descriptor;
+use propeller_proxy::oci::options::RegistryOptions;
 use propeller_proxy::oci::pull::{Inspected, Puller, Resolved};
 use propeller_proxy::oci::reference::Reference;
+use propeller_proxy::oci::store::StoreOptions;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::{self, Failure};
-use crate::output::{self, Format, printable};
-use crate::settings::{Flags, OfModules};
+use crate::exit;
+use crate::failure::Failure;
+use crate::output::{self, Format};
+use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
+use crate::terminal::printable;
 use crate::verbosity::Verbosity;
 
 const EXAMPLES: &[&str] = &[
@@ -35,13 +39,12 @@ pub(crate) struct Options {
     #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
-    settings: Flags<OfModules>,
+    settings: Flags<(RegistryOptions, StoreOptions, DeliveryOptions)>,
 }
 
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     options.verbosity.start_log();
-    let sources = options.settings.sources_for(&options.reference);
-    let (registry, store, delivery) = Config::load_inspection(&sources)?;
+    let (registry, store, delivery) = options.settings.load_for(&options.reference)?;
     let reference = Reference::parse(&options.reference, &registry.url)?;
     let inspected = async { Ok(Puller::new(&registry, &store)?.inspect(&reference).await?) };
     let inspected = unless_stopped(&stop, inspected).await?;

@@ -10,6 +10,7 @@ mod deliver;
 #[cfg(feature = "embedded")]
 mod demo;
 mod exit;
+mod failure;
 mod healthcheck;
 mod http;
 mod inspect;
@@ -17,6 +18,7 @@ mod logging;
 mod man;
 mod metrics;
 mod notify;
+mod operation;
 mod output;
 mod progress;
 mod push;
@@ -25,6 +27,7 @@ mod request;
 mod run;
 mod settings;
 mod shutdown;
+mod terminal;
 mod traces;
 mod verbosity;
 mod watch;
@@ -34,6 +37,7 @@ use std::ffi::OsString;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use self::exit::{BROKER_REFUSED, CONFIGURATION, FAILURE, INTERRUPTED, SUCCESS, TERMINATED, USAGE};
+pub use self::settings::settings;
 use self::shutdown::interruptible;
 
 const NAME: &str = "propeller-proxy";
@@ -58,7 +62,7 @@ const EXAMPLES: &[&str] = &[
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Those of `run`, which goes without saying.
+    /// Those of `run`, the default.
     #[command(flatten)]
     run: run::Options,
 }
@@ -135,8 +139,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
             Command::Watch(options) => watch::run(options).await,
             #[cfg(feature = "embedded")]
             Command::Demo(options) => demo::run(options).await,
-            Command::Completions(options) => exit::of(completions::run(&options)),
-            Command::Man(options) => exit::of(man::run(&options)),
+            Command::Completions(options) => exit::of(completions::run(&options, command())),
+            Command::Man(options) => exit::of(man::run(&options, command())),
             Command::Healthcheck(options) => interruptible(|stop| healthcheck::run(options, stop)).await,
         }
     });

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use opentelemetry_sdk::trace::SdkTracer;
-use propeller_proxy::config::{LogFormat, LogLevel};
+use propeller_proxy::config::LogLevel;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -11,9 +11,10 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use crate::output::is_coloured;
+use crate::operation::LogFormat;
+use crate::terminal::is_coloured;
 
-/// Starts the log. The libraries below us are heard only when something is wrong: their lower levels may hold headers.
+/// Starts the log. Libraries log warnings and errors only: their lower levels may hold headers.
 /// What `tracer` traces is ours alone, whatever the level of the log.
 pub(crate) fn start(level: LogLevel, format: LogFormat, tracer: Option<SdkTracer>) {
     let ours = match level {

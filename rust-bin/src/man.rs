@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Command};
 use clap_mangen::Man;
 
-use crate::exit::{self, Failure};
-use crate::output;
+use crate::failure::Failure;
+use crate::{exit, output};
 
 const EXAMPLES: &[&str] = &["propeller-proxy man | man -l -", "propeller-proxy man --dir ~/.local/share/man/man1"];
 
@@ -19,15 +19,15 @@ pub(crate) struct Options {
     dir: Option<PathBuf>,
 }
 
-pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
+pub(crate) fn run(options: &Options, command: Command) -> Result<u8, Failure> {
     let Some(dir) = &options.dir else {
         let mut page = Vec::new();
-        let rendered = Man::new(crate::command()).render(&mut page);
+        let rendered = Man::new(command).render(&mut page);
         rendered.map_err(|error| Failure::of_system("the page cannot be made", &error))?;
         output::print(&page)?;
         return Ok(exit::SUCCESS);
     };
-    let written = fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(crate::command(), dir));
+    let written = fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(command, dir));
     written.map_err(|error| Failure::of_system(&format!("{} cannot be written", dir.display()), &error))?;
     Ok(exit::SUCCESS)
 }

@@ -1,4 +1,4 @@
-//! Where the core's metrics go, to be scraped.
+//! The recorder of the core's metrics, which are scraped from it.
 
 use std::error::Error;
 use std::sync::OnceLock;
@@ -11,16 +11,16 @@ use tokio_util::sync::CancellationToken;
 const ACKNOWLEDGEMENT_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0];
 /// The same for whole deliveries: a device waits 55 s.
 const DELIVERY_BUCKETS: [f64; 13] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 55.0, 120.0];
-/// How often values that nobody has scraped are put into their buckets.
+/// How often values that are not scraped are put into their buckets.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// There is one recorder in a process, however often the service runs there.
 static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// Takes in the metrics from now on, or goes on doing so. What was made before tells nothing.
+/// Installs the recorder of the metrics, unless it is there. Handles that were made before record nothing.
 ///
 /// # Errors
-/// If somebody else does so already.
+/// If another recorder is installed.
 pub(crate) fn install() -> Result<PrometheusHandle, Box<dyn Error>> {
     if let Some(handle) = INSTALLED.get() {
         propeller_proxy::util::metrics::describe();
@@ -36,7 +36,7 @@ pub(crate) fn install() -> Result<PrometheusHandle, Box<dyn Error>> {
     Ok(INSTALLED.get_or_init(|| handle).clone())
 }
 
-/// Keeps what is taken in small, until `stop`.
+/// Keeps what is recorded small, until `stop`.
 pub(crate) async fn keep_up(metrics: PrometheusHandle, stop: CancellationToken) {
     let mut turns = tokio::time::interval(UPKEEP_INTERVAL);
     while stop.run_until_cancelled(turns.tick()).await.is_some() {

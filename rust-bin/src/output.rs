@@ -1,14 +1,12 @@
 //! What is printed: data on standard output, as text or JSON.
 
-use std::env;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 
 use clap::ValueEnum;
-use propeller_proxy::error;
 use serde::Serialize;
 use tokio::task::block_in_place;
 
-use crate::exit::Failure;
+use crate::failure::Failure;
 
 /// How data is printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -20,15 +18,18 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Prints data; that nobody reads it is no error.
+/// Prints data.
+///
+/// # Errors
+/// [`Failure::OutputClosed`] if the reader has closed standard output.
 pub(crate) fn print(data: &[u8]) -> Result<(), Failure> {
-    // A reader that takes its time must not keep signals from being seen.
+    // A slow reader must not delay signals.
     let printed = block_in_place(|| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(data).and_then(|()| stdout.flush())
     });
     printed.map_err(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Failure::NobodyReads,
+        ErrorKind::BrokenPipe => Failure::OutputClosed,
         _ => Failure::of_system("standard output cannot be written", &error),
     })
 }
@@ -36,11 +37,6 @@ pub(crate) fn print(data: &[u8]) -> Result<(), Failure> {
 /// Prints text as a line, or several.
 pub(crate) fn print_line(text: &str) -> Result<(), Failure> {
     print(format!("{text}\n").as_bytes())
-}
-
-/// Says something to people, on standard error; if nobody listens, that is no error either.
-pub(crate) fn say(words: &str) {
-    let _ = writeln!(io::stderr(), "{words}");
 }
 
 /// JSON over several lines.
@@ -60,24 +56,15 @@ fn escaped(json: &str) -> String {
     if json.contains(|c: char| c.is_control() && c != '\n') { json.chars().map(escape).collect() } else { json.into() }
 }
 
-/// A text from elsewhere without what a terminal would obey.
-pub(crate) fn printable(text: &str) -> String {
-    error::printable(text, usize::MAX)
-}
-
 /// So many chunks, in words.
 pub(crate) fn chunks(count: u64) -> String {
     if count == 1 { "1 chunk".into() } else { format!("{count} chunks") }
 }
 
-/// Whether what is written to a stream may be coloured (<https://no-color.org>).
-pub(crate) fn is_coloured(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::terminal::printable;
 
     #[test]
     fn nothing_that_a_terminal_obeys_is_printed() {

@@ -1,8 +1,8 @@
-//! Progress bars: on a terminal only, and gone when the work is.
+//! Progress bars: on a terminal only, and only while the work goes on.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use crate::output::printable;
+use crate::terminal::printable;
 use crate::verbosity::Verbosity;
 
 /// Where bars are drawn: standard error, if that is a terminal.

@@ -4,18 +4,20 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use propeller_proxy::config::Config;
 use propeller_proxy::oci::artifact::{Artifact, Shape};
 use propeller_proxy::oci::blob::Descriptor;
+use propeller_proxy::oci::options::RegistryOptions;
 use propeller_proxy::oci::pull::Puller;
 use propeller_proxy::oci::reference::Reference;
+use propeller_proxy::oci::store::StoreOptions;
 use propeller_proxy::oci::wasm::is_wasm;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::exit::{self, Failure};
+use crate::exit;
+use crate::failure::Failure;
 use crate::output::{self, Format};
-use crate::settings::{Flags, OfRegistry};
+use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
 use crate::verbosity::Verbosity;
 
@@ -43,7 +45,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
-    settings: Flags<OfRegistry>,
+    settings: Flags<(RegistryOptions, StoreOptions)>,
 }
 
 fn shape() -> impl TypedValueParser<Value = Shape> {
@@ -54,7 +56,7 @@ fn shape() -> impl TypedValueParser<Value = Shape> {
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     let Options { file, shape, format, verbosity, .. } = &options;
     verbosity.start_log();
-    let (registry, store) = Config::load_registry(&options.settings.sources_for(&options.reference))?;
+    let (registry, store) = options.settings.load_for(&options.reference)?;
     let reference = Reference::parse(&options.reference, &registry.url)?;
     let pushed = async {
         let wasm = tokio::fs::read(file).await;
@@ -69,7 +71,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
         Ok((pushed, artifact.layer.descriptor()))
     };
     let (Descriptor { digest, media_type, size }, layer) = unless_stopped(&stop, pushed).await?;
-    verbosity.say(&format!("pushed {} to {reference} as {shape}", file.display()));
+    verbosity.print_message(&format!("pushed {} to {reference} as {shape}", file.display()));
     output::print_line(&match format {
         Format::Text => digest.to_string(),
         Format::Json => output::json(&json!({

@@ -1,4 +1,4 @@
-//! `propeller-proxy request`: acts as a proplet, which asks for a module and assembles what it hears.
+//! `propeller-proxy request`: acts as a proplet: requests a module and assembles its chunks.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IsTerminal, Write};
@@ -7,20 +7,23 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use propeller_proxy::config::{Config, positive_duration};
+use propeller_proxy::config::positive_duration;
 use propeller_proxy::device::{Assembled, Proplet, RequestOptions};
 use propeller_proxy::error::Error;
+use propeller_proxy::mqtt::BrokerOptions;
+use propeller_proxy::mqtt::topic::Channels;
 use propeller_proxy::oci::digest::Digest;
 use tempfile::NamedTempFile;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use crate::channel::{self, Topics};
-use crate::exit::{self, Failure};
-use crate::settings::{Flags, OfChannels};
+use crate::failure::Failure;
+use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
+use crate::terminal::print_message;
 use crate::verbosity::Verbosity;
-use crate::{output, progress};
+use crate::{exit, output, progress};
 
 const EXAMPLES: &[&str] = &[
     "propeller-proxy request localhost:5000/add:1.0 -o add.wasm",
@@ -28,9 +31,9 @@ const EXAMPLES: &[&str] = &[
     "propeller-proxy request add:1.0 --layout messages | wasm-tools print",
 ];
 
-/// How often progress is looked at.
+/// How often progress is read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
-/// What a file that we make may be for whom, as far as the user's mask lets it.
+/// The mode of a new file, before the user's umask.
 const FILE_MODE: u32 = 0o666;
 
 #[derive(Debug, Args)]
@@ -57,7 +60,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
-    settings: Flags<OfChannels>,
+    settings: Flags<(BrokerOptions, Channels)>,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -79,7 +82,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
         let file = file.unwrap_or(Path::new("-"));
         Failure::of_system(&format!("{} cannot be written", file.display()), &error)
     };
-    let (mqtt, channels) = Config::load_channels(&options.settings.sources())?;
+    let (mqtt, channels) = options.settings.load()?;
     let channel = channel::choose(&channels, options.channel.as_deref())?;
     let output = file.map(|file| block_in_place(|| Output::open(file))).transpose().map_err(unwritable)?;
     let assembled = async {
@@ -97,21 +100,21 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     }
     let written = format!("{size} bytes, {digest}");
     if is_verified {
-        options.verbosity.say(&format!("{written}, verified"));
+        options.verbosity.print_message(&format!("{written}, verified"));
     } else {
-        // Who wants quiet does not want to miss this.
-        output::say(&format!("warning: {written}, not verified: no proxy told its digest, and --digest gave none"));
+        // This is printed also when it is quiet.
+        print_message(&format!("warning: {written}, not verified: no proxy told its digest, and --digest gave none"));
     }
     Ok(exit::SUCCESS)
 }
 
-/// Asks, and shows the progress.
+/// Requests the module, and shows the progress.
 async fn obtain(proplet: &Proplet, options: &Options) -> Result<Assembled, Error> {
     let Options { reference, timeout, digest, verbosity, .. } = options;
-    let request_options = RequestOptions { timeout: *timeout, digest: *digest, is_strict: false };
+    let wish = RequestOptions { timeout: *timeout, digest: *digest, is_strict: false };
     let bar = progress::of_chunks(&progress::bars(*verbosity), reference);
     let mut look = tokio::time::interval(LOOK_INTERVAL);
-    let mut obtained = std::pin::pin!(proplet.obtain(reference, &request_options));
+    let mut obtained = std::pin::pin!(proplet.obtain(reference, &wish));
     loop {
         tokio::select! {
             obtained = &mut obtained => return obtained,
@@ -127,12 +130,12 @@ async fn obtain(proplet: &Proplet, options: &Options) -> Result<Assembled, Error
 enum Output {
     /// A device or a pipe, which stays what it is.
     Stream(File),
-    /// A file that nobody ever sees half of: a new one takes its place when it is all there.
+    /// A file that is never incomplete: a new one replaces it once it is written.
     Whole(PathBuf, NamedTempFile),
 }
 
 impl Output {
-    /// Opens a file, so that what cannot be written is not asked for. Links are followed: what they lead to is replaced.
+    /// Opens a file, so that no module is requested that cannot be written. Links are followed: what they lead to is replaced.
     fn open(file: &Path) -> io::Result<Self> {
         if fs::metadata(file).is_ok_and(|about| !about.is_file()) {
             return OpenOptions::new().write(true).open(file).map(Self::Stream);

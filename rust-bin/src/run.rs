@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use clap::Args;
-use propeller_proxy::config::Config;
+use propeller_proxy::config::{self, Config};
 use propeller_proxy::error::Error;
 use propeller_proxy::service::Service;
 use tokio::task::JoinSet;
@@ -38,24 +38,24 @@ pub(crate) struct Options {
 
 pub(crate) async fn run(options: Options) -> u8 {
     let sources = options.settings.sources();
-    let config = match Config::load(&sources) {
-        Ok(config) => config,
+    let (config, log_level, operation): All = match config::load(&sources) {
+        Ok(loaded) => loaded,
         Err(error) => return exit::misconfigured(&error),
     };
-    let traces = match Traces::new(&config.operation) {
+    let traces = match Traces::new(&operation) {
         Ok(traces) => traces,
         Err(error) => return exit::fail(exit::FAILURE, &format!("traces cannot be exported: {error}"), None),
     };
-    let level = options.verbosity.level(config.operation.log_level);
-    logging::start(level, config.operation.log_format, traces.as_ref().map(Traces::tracer));
-    for warning in settings::unknown_variables() {
+    let level = options.verbosity.level(log_level);
+    logging::start(level, operation.log_format, traces.as_ref().map(Traces::tracer));
+    for warning in settings::unknown_variables(&sources) {
         warn!("{warning}");
     }
     let stop = match shutdown::on_signal() {
         Ok(stop) => stop,
         Err(error) => return exit::fail(exit::FAILURE, &format!("signals cannot be caught: {error}"), None),
     };
-    let endpoint = match &config.operation.http {
+    let endpoint = match &operation.http {
         None => None,
         Some(address) => match Endpoint::bind(address) {
             Ok(endpoint) => Some(endpoint),
@@ -130,12 +130,13 @@ async fn serve(
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 
-    use propeller_proxy::config::{HttpAddress, Sources};
+    use propeller_proxy::config::Sources;
     use propeller_proxy::embedded::broker::{Access, Broker};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::operation::HttpAddress;
 
     /// As in an interpreter that runs the command line more than once.
     #[tokio::test(flavor = "multi_thread")]

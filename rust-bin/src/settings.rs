@@ -6,110 +6,72 @@ use std::marker::PhantomData;
 
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use propeller_proxy::config::{FILE_SUFFIX, Part, SETTINGS, Setting, Sources};
+use propeller_proxy::config::{self, Config, ConfigError, FILE_SUFFIX, FromSettings, LogLevel, Setting, Sources};
 use propeller_proxy::oci::reference::Reference;
 
-/// What the settings of a command are about.
-pub(crate) trait Parts {
-    const PARTS: &'static [Part];
-    /// Settings beside those, by their first names.
-    const FURTHER: &'static [&'static str] = &[];
+use crate::operation::{self, CONFIG_FILE, Operation};
+
+/// Everything that the daemon is made of.
+pub(crate) type All = (Config, LogLevel, Operation);
+
+/// Every setting, in the order of the documentation.
+#[must_use]
+pub fn settings() -> Vec<&'static Setting> {
+    config::in_order(&[operation::SETTINGS, config::SETTINGS])
 }
 
-/// All settings.
+/// The flags of a command for the settings that `T` is made of.
 #[derive(Debug, Clone)]
-pub(crate) struct All;
-
-impl Parts for All {
-    const PARTS: &'static [Part] = Part::ALL;
-}
-
-/// What reaching the channels needs.
-#[derive(Debug, Clone)]
-pub(crate) struct OfChannels;
-
-impl Parts for OfChannels {
-    const PARTS: &'static [Part] = &[Part::Broker, Part::Channels];
-}
-
-/// What fetching from registries and pushing to them needs.
-#[derive(Debug, Clone)]
-pub(crate) struct OfRegistry;
-
-impl Parts for OfRegistry {
-    const PARTS: &'static [Part] = &[Part::Registry, Part::Store];
-}
-
-/// The same, and what becomes of a module before it is sent.
-#[derive(Debug, Clone)]
-pub(crate) struct OfModules;
-
-impl Parts for OfModules {
-    const PARTS: &'static [Part] = &[Part::Registry, Part::Store, Part::Delivery];
-}
-
-/// What delivering takes, without what the daemon is called and tells.
-#[derive(Debug, Clone)]
-pub(crate) struct OfDeliveries;
-
-impl Parts for OfDeliveries {
-    const PARTS: &'static [Part] = &[Part::Broker, Part::Channels, Part::Registry, Part::Store, Part::Delivery];
-    const FURTHER: &'static [&'static str] = &["PROXY_STATE_DIR"];
-}
-
-/// What the daemon tells those who run it.
-#[derive(Debug, Clone)]
-pub(crate) struct OfOperation;
-
-impl Parts for OfOperation {
-    const PARTS: &'static [Part] = &[Part::Operation];
-}
-
-/// The flags of a command for the settings that it needs.
-#[derive(Debug, Clone)]
-pub(crate) struct Flags<P> {
-    /// By the first name of the setting.
+pub(crate) struct Flags<T> {
+    /// By the name of the setting.
     given: HashMap<&'static str, OsString>,
-    parts: PhantomData<P>,
+    made: PhantomData<fn() -> T>,
 }
 
-impl<P> Flags<P> {
+impl<T: FromSettings> Flags<T> {
     /// The flags, the environment of this process and the configuration file as sources of settings.
     pub(crate) fn sources(&self) -> Sources<'static> {
-        Sources::new(self.given.clone(), |name| std::env::var_os(name))
+        Sources::of_variables(|name| std::env::var_os(name))
+            .with_settings(operation::SETTINGS)
+            .with_flags(self.given.clone())
+            .with_file(&CONFIG_FILE.setting)
+    }
+
+    /// Makes of them what the command needs.
+    pub(crate) fn load(&self) -> Result<T, ConfigError> {
+        config::load(&self.sources())
     }
 
     /// The same for a command about `reference`: where no registry is configured, it is the reference's own.
-    pub(crate) fn sources_for(&self, reference: &str) -> Sources<'static> {
-        match Reference::named_host(reference) {
-            Some(host) => self.sources().with_default("PROXY_REGISTRY_URL", host.to_owned()),
-            None => self.sources(),
-        }
+    pub(crate) fn load_for(&self, reference: &str) -> Result<T, ConfigError> {
+        let sources = self.sources();
+        config::load(&match Reference::named_host(reference) {
+            Some(host) => sources.with_default("PROXY_REGISTRY_URL", host.to_owned()),
+            None => sources,
+        })
+    }
+
+    fn settings() -> impl Iterator<Item = &'static Setting> {
+        settings().into_iter().filter(|setting| T::uses(setting) || *setting == &CONFIG_FILE.setting)
     }
 }
 
-/// Says which variables of the environment look like settings and are none, a sentence each.
-pub(crate) fn unknown_variables() -> impl Iterator<Item = String> {
+/// The variables of the environment that look like settings and are none, a sentence each.
+pub(crate) fn unknown_variables(sources: &Sources<'_>) -> impl Iterator<Item = String> + use<> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    Sources::unknown_variables(names).into_iter().map(|(name, near)| match near {
+    sources.unknown_variables(names).into_iter().map(|(name, near)| match near {
         Some(near) => format!("{name} is no setting; did you mean {near}?"),
         None => format!("{name} is no setting, and is ignored"),
     })
 }
 
-fn settings<P: Parts>() -> impl Iterator<Item = &'static Setting> {
-    let is_named = |name| name == "PROXY_CONFIG_FILE" || P::FURTHER.contains(&name);
-    let is_wanted = move |setting: &Setting| P::PARTS.contains(&setting.part) || is_named(setting.names[0]);
-    SETTINGS.iter().copied().filter(move |setting| is_wanted(setting))
-}
-
 fn flag(setting: &'static Setting) -> Arg {
-    let (suffix, value_name) = if setting.secret { (FILE_SUFFIX, "FILE") } else { ("", "VALUE") };
-    let file = if setting.secret { "File that has the value: " } else { "" };
+    let (suffix, value_name) = if setting.is_secret { (FILE_SUFFIX, "FILE") } else { ("", "VALUE") };
+    let file = if setting.is_secret { "File that has the value: " } else { "" };
     let default = setting.default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
     let about = setting.help.trim_end_matches('.').replace('`', "");
-    let help = format!("{file}{about}{default} [env: {}{suffix}]", setting.names[0]);
-    Arg::new(setting.names[0])
+    let help = format!("{file}{about}{default} [env: {}{suffix}]", setting.name);
+    Arg::new(setting.name)
         .long(setting.flag())
         .value_name(value_name)
         .value_parser(OsStringValueParser::new())
@@ -120,9 +82,9 @@ fn flag(setting: &'static Setting) -> Arg {
         .long_help(help)
 }
 
-impl<P: Parts> Args for Flags<P> {
+impl<T: FromSettings> Args for Flags<T> {
     fn augment_args(command: Command) -> Command {
-        command.args(settings::<P>().map(flag))
+        command.args(Self::settings().map(flag))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -130,17 +92,24 @@ impl<P: Parts> Args for Flags<P> {
     }
 }
 
-impl<P: Parts> FromArgMatches for Flags<P> {
+impl<T: FromSettings> FromArgMatches for Flags<T> {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = settings::<P>().filter_map(|setting| {
-            let name = setting.names[0];
-            Some((name, matches.get_one::<OsString>(name)?.clone()))
-        });
-        Ok(Self { given: given.collect(), parts: PhantomData })
+        let given = |Setting { name, .. }: &'static Setting| Some((*name, matches.get_one::<OsString>(name)?.clone()));
+        Ok(Self { given: Self::settings().filter_map(given).collect(), made: PhantomData })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_a_flag_of_the_daemon() {
+        assert!(Flags::<All>::settings().eq(settings()));
     }
 }

@@ -7,9 +7,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::exit::{self, Failure};
+use crate::exit;
+use crate::failure::Failure;
 
-/// How long a command may take to let go of what it holds. What blocks is left behind then.
+/// How long a command may take to release what it holds. Then the process ends, whatever still blocks.
 const GRACE: Duration = Duration::from_millis(900);
 
 /// A token that is cancelled by the first SIGTERM or SIGINT.
@@ -29,7 +30,7 @@ pub(crate) fn on_signal() -> io::Result<CancellationToken> {
 }
 
 /// Runs a command, which gets a token that is cancelled by the first SIGTERM or SIGINT; then it has less than a second to
-/// end. Gives the exit status, and says why if it is not a good one.
+/// end. Returns the exit status, and prints the reason of a failure.
 pub(crate) async fn interruptible<F>(command: impl FnOnce(CancellationToken) -> F) -> u8
 where
     F: Future<Output = Result<u8, Failure>> + Send + 'static,
@@ -54,12 +55,12 @@ where
     match ended {
         Ok(Ok(status)) => status,
         Ok(Err(failure)) => failure.report(signal),
-        // It panicked, and has said so.
+        // It panicked, which is logged.
         Err(_) => exit::FAILURE,
     }
 }
 
-/// Does some work, or lets it go when `stop` is cancelled.
+/// Does some work, or drops it when `stop` is cancelled.
 pub(crate) fn unless_stopped<T>(
     stop: &CancellationToken,
     work: impl Future<Output = Result<T, Failure>>,
@@ -79,7 +80,7 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// Waits for one, and gives the status of those that are ended by it.
+    /// Waits for one, and returns the exit status that belongs to it.
     async fn recv(&mut self) -> u8 {
         tokio::select! {
             _ = self.terminate.recv() => exit::TERMINATED,

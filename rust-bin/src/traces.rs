@@ -1,7 +1,7 @@
 //! The traces of deliveries, posted to a collector (OpenTelemetry: OTLP over HTTP, protobuf).
 //!
 //! Only spans of the core go there, so the exporter's own requests are no part of any trace. A collector that is away
-//! costs nobody anything: spans wait in a bounded queue, and what does not fit is dropped.
+//! delays nothing: spans wait in a bounded queue, and what does not fit is dropped.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,12 +19,13 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, SpanData, SpanExporter,
 };
-use propeller_proxy::config::OperationConfig;
 use propeller_proxy::error::causes;
 use propeller_proxy::tls;
 use propeller_proxy::util::sync::lock;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
+
+use crate::operation::Operation;
 
 /// Spans that wait to be sent.
 const QUEUE: usize = 2048;
@@ -48,8 +49,8 @@ impl Traces {
     ///
     /// # Errors
     /// If the HTTP client cannot be set up.
-    pub(crate) fn new(config: &OperationConfig) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
-        let Some(url) = &config.otel_url else { return Ok(None) };
+    pub(crate) fn new(operation: &Operation) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
+        let Some(url) = &operation.otel_url else { return Ok(None) };
         let (instance, failure) = (Arc::<OnceLock<String>>::default(), Arc::<Mutex<String>>::default());
         let tls = tls::client_config(tls::roots(&[])?, &[b"h2", b"http/1.1"], None)?;
         let http = reqwest::Client::builder().tls_backend_preconfigured(tls).timeout(TIMEOUT).build()?;
@@ -72,7 +73,7 @@ impl Traces {
         let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         let provider = SdkTracerProvider::builder()
             .with_span_processor(processor)
-            .with_sampler(Sampler::TraceIdRatioBased(config.trace_ratio))
+            .with_sampler(Sampler::TraceIdRatioBased(operation.trace_ratio))
             .build();
         Ok(Some(Self { provider, instance }))
     }
@@ -97,7 +98,7 @@ impl Traces {
     }
 }
 
-/// Tells of a collector that is away, once, and that it is back.
+/// Logs once that a collector is away, and once that it is back.
 #[derive(Debug)]
 struct Exporter {
     /// Until the name of the proxy is known.

@@ -1,10 +1,11 @@
-//! How much is said beside the data.
+//! How many messages are printed beside the data.
 
 use clap::{ArgAction, Args};
-use propeller_proxy::config::{LogFormat, LogLevel};
+use propeller_proxy::config::LogLevel;
 
 use crate::logging;
-use crate::output::say;
+use crate::operation::LogFormat;
+use crate::terminal::print_message;
 
 /// Levels, the most severe first.
 const LEVELS: [LogLevel; 5] = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
@@ -31,14 +32,14 @@ impl Verbosity {
         logging::start(self.level(LogLevel::Warn), LogFormat::Pretty, None);
     }
 
-    /// Says something to people, unless they want quiet.
-    pub(crate) fn say(self, words: &str) {
+    /// Prints a message on standard error, unless it is quiet.
+    pub(crate) fn print_message(self, message: &str) {
         if !self.is_quiet() {
-            say(words);
+            print_message(message);
         }
     }
 
-    /// Whether nothing but errors is to be said.
+    /// Whether only errors are printed.
     pub(crate) fn is_quiet(self) -> bool {
         self.quiet > 0
     }

@@ -1,25 +1,26 @@
-//! `propeller-proxy watch`: what becomes of requests, as proxies tell it on the status topics.
+//! `propeller-proxy watch`: the progress and outcome of requests, as proxies publish it on the status topics.
 
 mod live;
+mod update;
 
 use clap::Args;
-use propeller_proxy::config::{Config, LogFormat, LogLevel};
+use propeller_proxy::config::LogLevel;
 use propeller_proxy::error::Error;
-use propeller_proxy::mqtt::status::{DeliveryState, Status};
-use propeller_proxy::mqtt::topic::{Channel, Layout, Role};
-use propeller_proxy::mqtt::{Connection, ConnectionOptions};
-use serde::Serialize;
+use propeller_proxy::mqtt::topic::{Channels, Role};
+use propeller_proxy::mqtt::{BrokerOptions, Connection, ConnectionOptions};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use self::live::Live;
-use crate::exit::{self, Failure};
-use crate::output::{self, Format, chunks, printable};
-use crate::settings::{Flags, OfChannels};
+use self::update::Update;
+use crate::failure::Failure;
+use crate::operation::LogFormat;
+use crate::output::{self, Format};
+use crate::settings::Flags;
 use crate::verbosity::Verbosity;
-use crate::{logging, shutdown};
+use crate::{exit, logging, shutdown};
 
 const EXAMPLES: &[&str] = &[
     "propeller-proxy watch",
@@ -27,7 +28,7 @@ const EXAMPLES: &[&str] = &[
     "propeller-proxy watch | grep add:1.0",
 ];
 
-/// Messages that may wait to be shown; further ones are left out.
+/// Messages that may wait to be shown; further ones are dropped.
 const QUEUE: usize = 4096;
 
 #[derive(Debug, Args)]
@@ -39,84 +40,34 @@ pub(crate) struct Options {
     #[command(flatten)]
     verbosity: Verbosity,
     #[command(flatten)]
-    settings: Flags<OfChannels>,
+    settings: Flags<(BrokerOptions, Channels)>,
 }
 
-/// What a proxy tells, and where.
-#[derive(Debug, Serialize)]
-struct Told {
-    domain_id: String,
-    channel_id: String,
-    layout: Layout,
-    #[serde(flatten)]
-    status: Status,
-}
-
-/// Where it is shown.
+/// Where updates are shown.
 enum View {
     Live(Live),
     Lines(Format),
 }
 
 impl View {
-    fn show(&mut self, told: &Told) -> Result<(), Failure> {
+    fn show(&mut self, update: &Update) -> Result<(), Failure> {
         match self {
-            Self::Live(live) => block_in_place(|| live.show(told)),
-            Self::Lines(Format::Text) => output::print_line(&told.line()),
-            Self::Lines(Format::Json) => output::print_line(&output::json_line(told)),
+            Self::Live(live) => block_in_place(|| live.show(update)),
+            Self::Lines(Format::Text) => output::print_line(&update.line()),
+            Self::Lines(Format::Json) => output::print_line(&output::json_line(update)),
         }
     }
 
-    /// Says something that is not data.
-    fn say(&self, words: &str, verbosity: Verbosity) {
+    /// Prints a message that is not data.
+    fn print_message(&self, message: &str, verbosity: Verbosity) {
         match self {
-            Self::Live(live) => live.say(words),
-            Self::Lines(_) => verbosity.say(words),
+            Self::Live(live) => live.print_message(message),
+            Self::Lines(_) => verbosity.print_message(message),
         }
     }
 }
 
-impl Told {
-    fn read(topic: &str, payload: &[u8]) -> Option<Self> {
-        let (Channel { domain, id }, layout, _) = Channel::of_topic(topic)?;
-        let status = serde_json::from_slice(payload).ok()?;
-        Some(Self { domain_id: domain, channel_id: id, layout, status })
-    }
-
-    /// One line for people.
-    fn line(&self) -> String {
-        let Status { app_name, time, .. } = &self.status;
-        printable(&format!("{time} {} {app_name} {}", self.channel_id, self.state()))
-    }
-
-    fn state(&self) -> String {
-        let Status { state, digest, size, total_chunks, sent_chunks, error, .. } = &self.status;
-        let word = state_name(*state);
-        match (error, digest.zip(*size).zip(*total_chunks)) {
-            (Some(error), _) => format!("{word}: {} ({})", error.message, error.code),
-            // Late joiners get some again.
-            (None, Some(((digest, size), total))) if *state == DeliveryState::Sent => {
-                format!("{word} {} in {sent_chunks} messages, {digest}, {size} bytes", chunks(total))
-            }
-            (None, Some(((digest, size), total))) => {
-                format!("{word} {sent_chunks} of {}, {digest}, {size} bytes", chunks(total))
-            }
-            (None, None) => word.into(),
-        }
-    }
-}
-
-fn state_name(state: DeliveryState) -> &'static str {
-    match state {
-        DeliveryState::Queued => "queued",
-        DeliveryState::Fetching => "fetching",
-        DeliveryState::Sending => "sending",
-        DeliveryState::Sent => "sent",
-        DeliveryState::Failed => "failed",
-    }
-}
-
-/// Being interrupted is how it ends.
+/// A signal is the usual way to end it.
 pub(crate) async fn run(options: Options) -> u8 {
     match shutdown::interruptible(|stop| watch(options, stop)).await {
         exit::INTERRUPTED | exit::TERMINATED => exit::SUCCESS,
@@ -126,58 +77,42 @@ pub(crate) async fn run(options: Options) -> u8 {
 
 async fn watch(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     let Options { format, verbosity, settings } = options;
-    let live = Some(Live::new()).filter(|live| format == Format::Text && live.is_seen());
-    // The table tells itself when the broker is away; lines of the log would go through it.
+    let live = Some(Live::new()).filter(|live| format == Format::Text && live.is_visible());
+    // The table shows by itself when the broker is away; lines of the log would break it.
     logging::start(
         verbosity.level(if live.is_some() { LogLevel::Error } else { LogLevel::Warn }),
         LogFormat::Pretty,
         None,
     );
-    let (mqtt, channels) = Config::load_channels(&settings.sources())?;
+    let (mqtt, channels) = settings.load()?;
     let mut view = live.map_or(View::Lines(format), View::Live);
 
-    let (heard, mut waiting) = mpsc::channel(QUEUE);
+    let (sender, mut updates) = mpsc::channel(QUEUE);
     let listening = ConnectionOptions::subscriber("proxy-watch", channels.filters(Role::Status));
     let mut link = Connection::open(&mqtt, listening, move |message| {
-        if let Some(told) = Told::read(message.topic, &message.payload)
-            && let Err(TrySendError::Full(_)) = heard.try_send(told)
+        if let Some(update) = Update::read(message.topic, &message.payload)
+            && let Err(TrySendError::Full(_)) = sender.try_send(update)
         {
-            tracing::warn!("more is told than can be shown: something was left out");
+            tracing::warn!("a status message was dropped: too many wait to be shown");
         }
     })?;
     let mut health = link.health();
-    let unreachable = tokio::time::sleep(mqtt.timeout);
-    let mut unreachable = std::pin::pin!(unreachable);
+    let mut deadline = std::pin::pin!(tokio::time::sleep(mqtt.timeout));
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
             end = link.ended() => return end.map_err(Failure::Core).and(Err(Failure::Stopped)),
-            () = &mut unreachable, if health.borrow().connections == 0 => {
+            () = &mut deadline, if health.borrow().connections == 0 => {
                 return Err(Error::no_broker_within(&mqtt.address, mqtt.timeout).into());
             }
             Ok(()) = health.changed() => {
                 let is_up = health.borrow_and_update().is_up;
                 let words = if is_up { "watching" } else { "lost" };
-                view.say(&format!("{words} {}", mqtt.address), verbosity);
+                view.print_message(&format!("{words} {}", mqtt.address), verbosity);
             }
-            Some(told) = waiting.recv() => view.show(&told)?,
+            Some(update) = updates.recv() => view.show(&update)?,
         }
     }
     link.close().await;
     Ok(exit::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_becomes_a_line_without_control_characters() {
-        let payload =
-            br#"{"app_name": "a\u001b[2J\u009b", "state": "failed", "sent_chunks": 0, "instance": "i", "time": "now\n",
-            "error": {"code": "x\u0007", "message": "no\r\nnews"}}"#;
-        let told = Told::read("m/d/c/c/registry/status", payload).unwrap();
-        assert_eq!(told.line(), "now  c a [2J  failed: no  news (x )");
-        assert!(Told::read("m/d/c/c/registry/status", b"{}").is_none());
-    }
 }

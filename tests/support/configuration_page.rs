@@ -1,13 +1,13 @@
-//! `docs/configuration.md`, written from the table of settings.
+//! `docs/configuration.md`, written from the tables of settings.
 
-use propeller_proxy::config::{FILE_SUFFIX, Part, SETTINGS, Setting};
+use propeller_proxy::config::{FILE_SUFFIX, Setting};
 
 /// Returns the page.
 pub fn page() -> String {
     let code = |text: &str| format!("`{text}`");
     let setting = |setting: &&Setting| {
-        let name = setting.names[0];
-        let aliases: Vec<_> = setting.names[1..].iter().chain(setting.old_names).map(|name| code(name)).collect();
+        let name = setting.name;
+        let aliases: Vec<_> = setting.alias.into_iter().chain(setting.old_name).map(code).collect();
         let keys: Vec<_> = setting.keys().map(|key| code(&key)).collect();
         let rows = [
             ("Flag", Some(code(&format!("--{}", setting.flag())))),
@@ -15,7 +15,7 @@ pub fn page() -> String {
             (
                 "From a file",
                 setting
-                    .secret
+                    .is_secret
                     .then(|| format!("`{name}{FILE_SUFFIX}`, `{}_file`", setting.keys().next().unwrap_or_default())),
             ),
             ("Also", Some(aliases.join(", ")).filter(|aliases| !aliases.is_empty())),
@@ -26,10 +26,11 @@ pub fn page() -> String {
             rows.into_iter().filter_map(|(title, value)| Some(format!("- {title}: {}\n", value?))).collect();
         format!("### {name}\n\n{}\n\n{rows}\n", setting.help)
     };
-    let part = |part: &Part| {
-        let settings: String = SETTINGS.iter().filter(|setting| setting.part == *part).map(setting).collect();
-        format!("## {}\n\n{settings}", part.title())
+    let part = |settings: &[&Setting]| {
+        let rows: String = settings.iter().map(setting).collect();
+        format!("## {}\n\n{rows}", settings[0].part.title())
     };
-    let parts: String = Part::ALL.iter().map(part).collect();
+    let settings = propeller_proxy_daemon::settings();
+    let parts: String = settings.chunk_by(|one, other| one.part == other.part).map(part).collect();
     format!("{}\n\n{}\n", include_str!("configuration_page.md").trim_end(), parts.trim_end())
 }

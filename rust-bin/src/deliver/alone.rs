@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Delivered, LOOK_INTERVAL, Options, Outcome};
-use crate::exit::{self, Failure};
+use crate::exit;
+use crate::failure::Failure;
 use crate::progress;
 use crate::shutdown::unless_stopped;
 

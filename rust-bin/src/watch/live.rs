@@ -1,17 +1,17 @@
-//! The table on a terminal: a row for each transfer under way, and above it what has come to its end.
+//! The table on a terminal: a row for each transfer under way, and above it a line for each that has ended.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use propeller_proxy::mqtt::status::{DeliveryState, Status};
 use propeller_proxy::mqtt::topic::Layout;
 
-use super::{Told, state_name};
-use crate::exit::Failure;
-use crate::output::printable;
+use super::update::{Update, state_name};
+use crate::failure::Failure;
+use crate::terminal::printable;
 
 /// Rows that are shown; the oldest go first.
 const MAX_ROWS: usize = 64;
 
-/// What a row is about: domain, channel, layout and name.
+/// What identifies a row: domain, channel, layout and name.
 type Key = (String, String, Layout, String);
 
 pub(super) struct Live {
@@ -25,19 +25,19 @@ impl Live {
     }
 
     /// Whether it is drawn: on a terminal that can move its cursor.
-    pub(super) fn is_seen(&self) -> bool {
+    pub(super) fn is_visible(&self) -> bool {
         !self.bars.is_hidden()
     }
 
-    pub(super) fn show(&mut self, told: &Told) -> Result<(), Failure> {
-        let Status { app_name, state, total_chunks, sent_chunks, .. } = &told.status;
-        let key = (told.domain_id.clone(), told.channel_id.clone(), told.layout, app_name.clone());
+    pub(super) fn show(&mut self, update: &Update) -> Result<(), Failure> {
+        let Status { app_name, state, total_chunks, sent_chunks, .. } = &update.status;
+        let key = (update.domain_id.clone(), update.channel_id.clone(), update.layout, app_name.clone());
         let row = self.rows.iter().position(|(known, _)| *known == key);
         if matches!(state, DeliveryState::Sent | DeliveryState::Failed) {
             if let Some(row) = row {
                 self.bars.remove(&self.rows.remove(row).1);
             }
-            return self.print(&told.line());
+            return self.print(&update.line());
         }
         let bar = match row {
             Some(row) => self.rows[row].1.clone(),
@@ -62,20 +62,20 @@ impl Live {
         bar
     }
 
-    /// Says something above the rows.
-    pub(super) fn say(&self, words: &str) {
-        // If the terminal is gone, there is nobody to say it to.
-        let _ = self.bars.println(words);
+    /// Prints a message above the rows.
+    pub(super) fn print_message(&self, message: &str) {
+        // Nobody can read it if the terminal is gone.
+        let _ = self.bars.println(message);
     }
 
     fn print(&self, line: &str) -> Result<(), Failure> {
-        self.bars.println(line).map_err(|_| Failure::NobodyReads)
+        self.bars.println(line).map_err(|_| Failure::OutputClosed)
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        // A row that stays would seem to go on. If the terminal is gone, nothing stays.
+        // A row that stays would seem to go on. If the terminal is gone, so are they.
         let _ = self.bars.clear();
     }
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Given, Origin, nearest};
-use crate::config::load::Problem;
-use crate::config::settings::{CONFIG_FILE, FILE_SUFFIX, SETTINGS, Setting};
+use super::given::{Given, Origin, nearest};
+use crate::config::problem::Problem;
+use crate::config::setting::{FILE_SUFFIX, Setting};
 
 /// Largest configuration file, bytes.
 const MAX_SIZE: u64 = 1 << 20;
@@ -20,11 +20,15 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Reads the file, and says what in its section is not understood.
+    /// Reads the file for the `known` settings, and says what in its section is not understood.
     ///
     /// # Errors
     /// Why it is no configuration file, as words that follow its name.
-    pub(super) fn read(path: &Path, was_named: bool) -> Result<(Self, Vec<Problem>), String> {
+    pub(super) fn read(
+        path: &Path,
+        is_named: bool,
+        known: &[&'static Setting],
+    ) -> Result<(Self, Vec<Problem>), String> {
         let about = fs::metadata(path).map_err(|error| format!("which cannot be read: {error}"))?;
         if about.len() > MAX_SIZE {
             return Err(format!("which is larger than {MAX_SIZE} bytes"));
@@ -35,21 +39,21 @@ impl File {
         let section = match whole.get_ref().get("proxy").map(toml::Spanned::get_ref) {
             Some(DeValue::Table(section)) => section,
             Some(_) => return Err("in which proxy is no section".into()),
-            None if was_named => return Err("which has no section [proxy]".into()),
+            None if is_named => return Err("which has no section [proxy]".into()),
             None => &nothing,
         };
-        let known = keys();
+        let keys: Vec<_> = known.iter().copied().flat_map(keys_of).map(|(key, _)| key).collect();
+        let setting_of = |key: &str| known.iter().find(|setting| keys_of(setting).any(|(name, _)| name == key));
         let (mut values, mut problems) = (Vec::new(), Vec::new());
         for (key, value) in section {
             let (key, value) = (key.get_ref().to_string(), value.get_ref());
             let name = Origin::File { path: path.to_owned(), key: key.clone() }.to_string();
-            match text_of(value) {
-                // Empty ones are as if they were not there, also where they are not known.
-                Some(text) if text.is_empty() => {}
-                _ if !known.contains(&key) => problems.push(Problem::Unknown { near: nearest(&key, &known), name }),
-                Some(text) => values.push((key, text)),
-                None => {
-                    let setting = setting_of(&key).unwrap_or(&CONFIG_FILE);
+            match (text_of(value), setting_of(&key)) {
+                // An empty one is as if it were not there, also where it is not known.
+                (Some(text), _) if text.is_empty() => {}
+                (_, None) => problems.push(Problem::Unknown { near: nearest(&key, &keys), name }),
+                (Some(text), Some(_)) => values.push((key, text)),
+                (None, Some(setting)) => {
                     let given = format!("a TOML {}", value.type_str());
                     problems.push(Problem::Bad { setting, name, given, accepts: setting.accepts.into() });
                 }
@@ -71,19 +75,9 @@ impl File {
 
 /// The keys of a setting, and whether their values are paths of files that have the value.
 fn keys_of(setting: &'static Setting) -> impl Iterator<Item = (String, bool)> {
-    let in_files = setting.keys().filter(|_| setting.secret);
+    let in_files = setting.keys().filter(|_| setting.is_secret);
     let suffix = FILE_SUFFIX.to_ascii_lowercase();
     setting.keys().map(|key| (key, false)).chain(in_files.map(move |key| (format!("{key}{suffix}"), true)))
-}
-
-fn setting_of(key: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().copied().find(|setting| keys_of(setting).any(|(name, _)| name == key))
-}
-
-/// Every key that may be in the section.
-fn keys() -> Vec<String> {
-    let settings = SETTINGS.iter().copied().filter(|setting| **setting != CONFIG_FILE);
-    settings.flat_map(keys_of).map(|(key, _)| key).collect()
 }
 
 /// A value as the environment would have it: numbers as they are written, lists with commas between.

@@ -1,71 +1,38 @@
 //! Where settings come from: flags, then the environment, then a configuration file.
 
 mod file;
+mod given;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use self::file::File;
-use super::load::Problem;
-use super::settings::{CONFIG_FILE, FILE_SUFFIX, SETTINGS, Setting};
+pub(super) use self::given::Given;
+pub use self::given::Origin;
+use self::given::nearest;
+use super::problem::Problem;
+use super::setting::{FILE_SUFFIX, Setting, in_order};
+use super::table;
+use super::values::printable_value;
 
 /// The configuration file that is read where none is named.
 const USUAL_FILE: &str = "config.toml";
-/// Largest file with a secret, bytes.
-const MAX_SECRET_FILE: u64 = 64 << 10;
 
 /// Returns the value of an environment variable.
 pub(super) type Lookup<'a> = Box<dyn Fn(&str) -> Option<OsString> + Send + Sync + 'a>;
 
 /// Where settings come from.
 pub struct Sources<'a> {
+    /// The settings that there are, in the order of the documentation.
+    pub(super) settings: Vec<&'static Setting>,
     flags: HashMap<&'static str, OsString>,
     environment: Lookup<'a>,
     file: Option<File>,
-    /// What the program knows better than the defaults.
+    /// Values that stand in for the defaults.
     defaults: HashMap<&'static str, String>,
     /// What is wrong with the configuration file.
     pub(super) problems: Vec<Problem>,
-}
-
-/// Where a value comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
-    /// A flag of the command line, without dashes in front.
-    Flag(String),
-    /// An environment variable.
-    Variable(String),
-    /// The section `[proxy]` of the configuration file.
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The key.
-        key: String,
-    },
-    /// It is what holds where nothing is given.
-    Default,
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flag(flag) => write!(f, "--{flag}"),
-            Self::Variable(name) => f.write_str(name),
-            Self::File { path, key } => write!(f, "{key} in {}", path.display()),
-            Self::Default => f.write_str("default"),
-        }
-    }
-}
-
-/// What was given for one setting, in one place.
-#[derive(Debug, Clone)]
-pub(super) struct Given {
-    pub(super) origin: Origin,
-    pub(super) value: OsString,
-    /// Whether the value is the path of a file that has it.
-    is_path: bool,
 }
 
 /// A setting and what is in force for it.
@@ -73,7 +40,7 @@ pub(super) struct Given {
 pub struct Effective {
     /// The setting.
     pub setting: &'static Setting,
-    /// What is given for it, or its default; secrets are `***`. Whether it is accepted, is not asked.
+    /// What is given for it, or its default; secrets are `***`. It may be one that is not accepted.
     pub value: Option<String>,
     /// Where that comes from.
     pub origin: Origin,
@@ -84,6 +51,7 @@ impl<'a> Sources<'a> {
     #[must_use]
     pub fn of_variables(lookup: impl Fn(&str) -> Option<OsString> + Send + Sync + 'a) -> Self {
         Self {
+            settings: table::SETTINGS.to_vec(),
             flags: HashMap::new(),
             environment: Box::new(lookup),
             file: None,
@@ -92,31 +60,42 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// The flags, by the first name of their setting; the variables that `lookup` finds; and the configuration file that
-    /// these name, or else `config.toml` in the working directory.
+    /// The same for further settings beside those of the core.
     #[must_use]
-    pub fn new(
-        flags: HashMap<&'static str, OsString>,
-        lookup: impl Fn(&str) -> Option<OsString> + Send + Sync + 'a,
-    ) -> Self {
-        let mut sources = Self { flags, ..Self::of_variables(lookup) };
-        let named = sources.find(&CONFIG_FILE).into_iter().next();
+    pub fn with_settings(mut self, further: &[&'static Setting]) -> Self {
+        self.settings = in_order(&[further, &self.settings]);
+        self
+    }
+
+    /// The same, but the flags, by the names of their settings, come first.
+    #[must_use]
+    pub fn with_flags(mut self, flags: HashMap<&'static str, OsString>) -> Self {
+        self.flags = flags;
+        self
+    }
+
+    /// The same, and after everything else the configuration file that `setting` names, or else `config.toml` in the working
+    /// directory.
+    #[must_use]
+    pub fn with_file(mut self, setting: &'static Setting) -> Self {
+        let named = self.find(setting).into_iter().next();
         let path = named.as_ref().map_or_else(|| USUAL_FILE.into(), |given| PathBuf::from(&given.value));
-        if named.is_some() || path.exists() {
-            match File::read(&path, named.is_some()) {
-                Ok((file, problems)) => {
-                    sources.file = Some(file);
-                    sources.problems = problems;
-                }
-                Err(reason) => {
-                    let name = named.map_or_else(|| USUAL_FILE.into(), |given| given.origin.to_string());
-                    let given = format!("{:?}, {reason}", path.display().to_string());
-                    let accepts = CONFIG_FILE.accepts.into();
-                    sources.problems.push(Problem::Bad { setting: &CONFIG_FILE, name, given, accepts });
-                }
+        if named.is_none() && !path.exists() {
+            return self;
+        }
+        let known: Vec<_> = self.settings.iter().copied().filter(|known| *known != setting).collect();
+        match File::read(&path, named.is_some(), &known) {
+            Ok((file, problems)) => {
+                self.file = Some(file);
+                self.problems = problems;
+            }
+            Err(reason) => {
+                let name = named.map_or_else(|| USUAL_FILE.into(), |given| given.origin.to_string());
+                let given = format!("{:?}, {reason}", path.display().to_string());
+                self.problems.push(Problem::Bad { setting, name, given, accepts: setting.accepts.into() });
             }
         }
-        sources
+        self
     }
 
     /// The same, but where no value is given for the setting of the variable `name`, it is `value` instead of its default.
@@ -139,35 +118,36 @@ impl<'a> Sources<'a> {
 
     /// What holds where nothing is given.
     pub(super) fn default(&self, setting: &Setting) -> Option<&str> {
-        self.defaults.get(setting.names[0]).map(String::as_str).or(setting.default)
+        self.defaults.get(setting.name).map(String::as_str).or(setting.default)
     }
 
     /// Everything that is given for a setting in the strongest place where something is.
     pub(super) fn find(&self, setting: &'static Setting) -> Vec<Given> {
         let flag = || {
-            let given = self.flags.get(setting.names[0]).filter(|value| !value.is_empty())?;
-            Some(Given { origin: Origin::Flag(setting.flag()), value: given.clone(), is_path: setting.secret })
+            let given = self.flags.get(setting.name).filter(|value| !value.is_empty())?;
+            Some(Given { origin: Origin::Flag(setting.flag()), value: given.clone(), is_path: setting.is_secret })
         };
-        let variables = |names: &'static [&'static str]| self.find_variables(setting, names);
         let in_file = || self.file.iter().flat_map(|file| file.find(setting)).collect();
-        [flag().into_iter().collect(), variables(setting.names), variables(setting.old_names)]
-            .into_iter()
-            .find(|given: &Vec<_>| !given.is_empty())
-            .unwrap_or_else(in_file)
+        [
+            flag().into_iter().collect(),
+            self.find_variables(setting, setting.names()),
+            self.find_variables(setting, setting.old_name),
+        ]
+        .into_iter()
+        .find(|given: &Vec<_>| !given.is_empty())
+        .unwrap_or_else(in_file)
     }
 
-    fn find_variables(&self, setting: &Setting, names: &'static [&'static str]) -> Vec<Given> {
+    fn find_variables(&self, setting: &Setting, names: impl IntoIterator<Item = &'static str>) -> Vec<Given> {
         let variable = |name: String, is_path| {
             let value = self.variable(&name)?;
             Some(Given { origin: Origin::Variable(name), value, is_path })
         };
-        names
-            .iter()
-            .flat_map(|name| {
-                let in_file = setting.secret.then(|| variable(format!("{name}{FILE_SUFFIX}"), true)).flatten();
-                variable((*name).into(), false).into_iter().chain(in_file)
-            })
-            .collect()
+        let given = |name: &'static str| {
+            let in_file = setting.is_secret.then(|| variable(format!("{name}{FILE_SUFFIX}"), true)).flatten();
+            variable(name.into(), false).into_iter().chain(in_file)
+        };
+        names.into_iter().flat_map(given).collect()
     }
 
     /// Every setting and what is in force for it.
@@ -176,94 +156,24 @@ impl<'a> Sources<'a> {
         let explain = |setting: &'static Setting| {
             let given = self.find(setting).into_iter().next();
             let value = match &given {
-                Some(_) if setting.secret => Some("***".into()),
+                Some(_) if setting.is_secret => Some("***".into()),
                 Some(given) => Some(printable_value(&given.value.to_string_lossy())),
                 None => self.default(setting).map(str::to_owned),
             };
             Effective { setting, value, origin: given.map_or(Origin::Default, |given| given.origin) }
         };
-        SETTINGS.iter().copied().map(explain).collect()
+        self.settings.iter().copied().map(explain).collect()
     }
 
     /// The variables among `names` that look like settings and are none, each with the setting that may be meant.
     #[must_use]
-    pub fn unknown_variables(names: impl IntoIterator<Item = String>) -> Vec<(String, Option<String>)> {
-        let known: Vec<String> = SETTINGS
-            .iter()
-            .flat_map(|setting| {
-                let files = setting.names.iter().filter(|_| setting.secret).map(|name| format!("{name}{FILE_SUFFIX}"));
-                setting.names.iter().chain(setting.old_names).map(ToString::to_string).chain(files)
-            })
-            .collect();
+    pub fn unknown_variables(&self, names: impl IntoIterator<Item = String>) -> Vec<(String, Option<String>)> {
+        let names_of = |setting: &&'static Setting| {
+            let files = setting.names().filter(|_| setting.is_secret).map(|name| format!("{name}{FILE_SUFFIX}"));
+            setting.names().chain(setting.old_name).map(str::to_owned).chain(files)
+        };
+        let known: Vec<String> = self.settings.iter().flat_map(names_of).collect();
         let unknown = names.into_iter().filter(|name| name.starts_with("PROXY_") && !known.contains(name));
         unknown.map(|name| (nearest(&name, &known), name)).map(|(near, name)| (name, near)).collect()
-    }
-}
-
-impl Given {
-    /// The value itself, for `setting`.
-    ///
-    /// # Errors
-    /// What is wrong with it, as words that follow "is".
-    pub(super) fn read(self, setting: &Setting) -> Result<String, String> {
-        if !self.is_path {
-            return self.value.into_string().map_err(|value| {
-                if setting.secret { "not UTF-8".into() } else { format!("\"{}\", not UTF-8", value.display()) }
-            });
-        }
-        let path = PathBuf::from(self.value);
-        let shown = format!("{:?}", path.display().to_string());
-        let secret = std::fs::metadata(&path).and_then(|about| {
-            if about.len() > MAX_SECRET_FILE {
-                Err(std::io::ErrorKind::FileTooLarge.into())
-            } else {
-                std::fs::read(&path)
-            }
-        });
-        let secret = secret.map_err(|error| format!("{shown}, which cannot be read: {error}"))?;
-        let secret = String::from_utf8(secret).map_err(|_| format!("{shown}, which is not UTF-8"))?;
-        // Editors end files with one.
-        let secret = secret.strip_suffix('\n').map_or(&*secret, |line| line.strip_suffix('\r').unwrap_or(line));
-        if secret.is_empty() { Err(format!("{shown}, which is empty")) } else { Ok(secret.to_owned()) }
-    }
-
-    /// Whether a value of the same setting may stand beside it.
-    pub(super) fn agrees_with(&self, other: &Self) -> bool {
-        self.is_path == other.is_path && self.value == other.value
-    }
-
-    /// What may be written where the value was to be a secret.
-    pub(super) fn accepts(&self, setting: &Setting) -> String {
-        if self.is_path { format!("the path of a file that has {}", setting.accepts) } else { setting.accepts.into() }
-    }
-}
-
-/// What is written most like `word`, if something is.
-pub(super) fn nearest(word: &str, known: &[String]) -> Option<String> {
-    let near =
-        known.iter().map(|name| (strsim::damerau_levenshtein(word, name), name)).min_by_key(|(distance, _)| *distance);
-    near.filter(|(distance, _)| *distance <= 1 + word.len() / 5).map(|(_, name)| name.clone())
-}
-
-/// A value as a message shows it.
-pub(super) fn shown(value: &str) -> String {
-    if value.contains("-----BEGIN") { "a PEM text".into() } else { format!("{:?}", printable_value(value)) }
-}
-
-/// A value as people are shown it: a key, and what may be a user name, a password or a token in a URL, are left out.
-fn printable_value(value: &str) -> String {
-    if value.contains("-----BEGIN") {
-        return "(PEM)".into();
-    }
-    let value = match value.split_once('?') {
-        Some((before, _)) if value.contains("://") => &format!("{before}?***"),
-        _ => value,
-    };
-    match value.rsplit_once('@') {
-        Some((before, after)) => {
-            let scheme = before.find("://").map_or("", |end| &before[..end + 3]);
-            format!("{scheme}***@{after}")
-        }
-        None => value.to_owned(),
     }
 }

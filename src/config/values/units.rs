@@ -1,69 +1,9 @@
-//! How single values are written: Go's forms where the original took them.
+//! Booleans, sizes and durations, as Go writes them.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use crate::delivery::rules::versions::TagMoves;
-
-/// Largest chunk, bytes of module: in base64 it still fits the 10 MiB packet of a stock proplet.
-pub const MAX_CHUNK_SIZE: u32 = 7_800_000;
-
-/// Least severe level that is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Every step.
-    Trace,
-    /// Each message and HTTP request.
-    Debug,
-    /// Each transfer.
-    Info,
-    /// What went wrong and was mended.
-    Warn,
-    /// What went wrong.
-    Error,
-}
-
-impl FromStr for LogLevel {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Ok(match text.to_ascii_lowercase().as_str() {
-            "trace" => Self::Trace,
-            "debug" => Self::Debug,
-            "info" => Self::Info,
-            "warn" => Self::Warn,
-            "error" => Self::Error,
-            _ => return Err(()),
-        })
-    }
-}
-
-/// The form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people on a terminal, JSON elsewhere.
-    Auto,
-    /// One object a line.
-    Json,
-    /// For people.
-    Pretty,
-}
-
-impl FromStr for LogFormat {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Ok(match text.to_ascii_lowercase().as_str() {
-            "auto" => Self::Auto,
-            "json" => Self::Json,
-            "pretty" => Self::Pretty,
-            _ => return Err(()),
-        })
-    }
-}
-
 /// Reads what Go's `strconv.ParseBool` reads.
-pub(super) fn boolean(text: &str) -> Option<bool> {
+pub(in crate::config) fn boolean(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
@@ -71,17 +11,8 @@ pub(super) fn boolean(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads what becomes of tags that move.
-pub(super) fn tag_moves(text: &str) -> Option<TagMoves> {
-    match text.to_ascii_lowercase().as_str() {
-        "fresh" => Some(TagMoves::Fresh),
-        "pinned" => Some(TagMoves::Pinned),
-        _ => None,
-    }
-}
-
 /// Reads a number of bytes, with a unit or without.
-pub(super) fn size(text: &str) -> Option<u64> {
+pub(in crate::config) fn size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit: u64 = match unit.trim_start() {
@@ -97,6 +28,11 @@ pub(super) fn size(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(unit)
 }
 
+/// Reads a size over zero.
+pub(in crate::config) fn positive_size(text: &str) -> Option<u64> {
+    size(text).filter(|size| *size > 0)
+}
+
 /// Reads a duration over zero, such as `30s`, `1m30s` or `500ms`.
 #[must_use]
 pub fn positive_duration(text: &str) -> Option<Duration> {
@@ -105,7 +41,7 @@ pub fn positive_duration(text: &str) -> Option<Duration> {
 
 /// Reads a duration as Go's `time.ParseDuration` does: decimal numbers with units, such as `1m30s` or `1.5h`;
 /// `0` needs no unit.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub(in crate::config) fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

@@ -1,4 +1,4 @@
-//! Certificates and keys in PEM (RFC 7468), out of files.
+//! Certificates and keys in PEM (RFC 7468), read from files.
 
 use std::fs;
 use std::sync::Arc;
@@ -8,15 +8,19 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
-use super::sources::shown;
+use super::shown;
 use crate::oci::cosign;
+
+pub(in crate::config) type Certificates = Vec<CertificateDer<'static>>;
+pub(in crate::config) type PrivateKey = Arc<PrivateKeyDer<'static>>;
+pub(in crate::config) type PublicKeys = Vec<SubjectPublicKeyInfoDer<'static>>;
 
 /// Every certificate in the file `path`; there is one at least.
 ///
 /// # Errors
 /// What is wrong with the file, as words that follow "is".
-pub(super) fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, String> {
-    let certificates: Vec<CertificateDer<'static>> = objects(path, &read(path)?, "certificate")?;
+pub(in crate::config) fn certificates(path: &str) -> Result<Certificates, String> {
+    let certificates: Certificates = objects(path, &read(path)?, "certificate")?;
     let mut roots = RootCertStore::empty();
     let is_usable = certificates.iter().all(|certificate| roots.add(certificate.clone()).is_ok());
     is_usable
@@ -25,7 +29,7 @@ pub(super) fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, S
 }
 
 /// When the first of `chain` that is out of date has expired or will be valid, if one is, as words that follow "is".
-pub(super) fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<String> {
+pub(in crate::config) fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<String> {
     chain.iter().find_map(|certificate| {
         let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
         let validity = certificate.validity();
@@ -44,7 +48,7 @@ pub(super) fn out_of_date(chain: &[CertificateDer<'_>]) -> Option<String> {
 ///
 /// # Errors
 /// As [`certificates`].
-pub(super) fn private_key(path: &str) -> Result<Arc<PrivateKeyDer<'static>>, String> {
+pub(in crate::config) fn private_key(path: &str) -> Result<PrivateKey, String> {
     let pem = read(path)?;
     let unusable = || {
         let is_encrypted = pem.windows(9).any(|words| words == b"ENCRYPTED");
@@ -60,7 +64,7 @@ pub(super) fn private_key(path: &str) -> Result<Arc<PrivateKeyDer<'static>>, Str
 ///
 /// # Errors
 /// As [`certificates`].
-pub(super) fn public_keys(text: &str) -> Result<Vec<SubjectPublicKeyInfoDer<'static>>, String> {
+pub(in crate::config) fn public_keys(text: &str) -> Result<PublicKeys, String> {
     let keys: Vec<_> = if text.contains("-----BEGIN") {
         objects(text, text.as_bytes(), "public key")?
     } else {
