@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use super::sample::Sample;
 use super::site::{Proxy, Site};
-use crate::support::daemon::{DOMAIN, entries};
+use crate::support::clients::daemon::{DOMAIN, entries};
 use crate::support::wasm_of_size;
 
 /// Size of the module, bytes.

@@ -14,7 +14,7 @@ use propeller_proxy::oci::host::Scheme;
 use propeller_proxy::oci::options::{Credentials, PullPolicy};
 use secrecy::ExposeSecret as _;
 
-use crate::support::daemon::Daemon;
+use crate::support::clients::daemon::Daemon;
 use crate::support::{configuration_page, generated};
 
 /// The least that is needed, overlaid with `variables`.

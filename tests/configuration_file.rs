@@ -7,11 +7,12 @@ use propeller_proxy::mqtt::topic::Layout;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::cli::{Ran, Shell};
-use crate::support::daemon::{BINARY, Daemon};
-use crate::support::docker_registry::DockerRegistry;
-use crate::support::mosquitto::{Mosquitto, Options};
-use crate::support::{proplet, wasm_of_size, write};
+use crate::support::clients::cli::{Ran, Shell};
+use crate::support::clients::daemon::{BINARY, Daemon};
+use crate::support::clients::proplet;
+use crate::support::servers::docker_registry::DockerRegistry;
+use crate::support::servers::mosquitto::{Mosquitto, Options};
+use crate::support::{wasm_of_size, write};
 
 const REQUIRED: &str = "[proxy]\ndomain_id = \"d\"\nchannel_id = \"c\"\nregistry_url = \"localhost:5000\"\n";
 

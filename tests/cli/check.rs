@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::support::cli::{Ran, Shell};
-use crate::support::daemon::Daemon;
-use crate::support::docker_registry::{Auth, DockerRegistry};
-use crate::support::mosquitto::{Mosquitto, Options};
-use crate::support::proplet::connect;
-use crate::support::token_service::TokenRegistry;
+use crate::support::clients::cli::{Ran, Shell};
+use crate::support::clients::daemon::Daemon;
+use crate::support::clients::proplet::connect;
+use crate::support::servers::docker_registry::{Auth, DockerRegistry};
+use crate::support::servers::mosquitto::{Mosquitto, Options};
+use crate::support::servers::token_service::TokenRegistry;
 use crate::support::{free_port, login, wasm_of_size};
 
 const USERS: &[(&str, &str)] = &[("proxy-id", "proxy-key")];

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::support::cli::Shell;
-use crate::support::client::{Client, EVERYTHING, Message, PRESENCES, STATUSES};
-use crate::support::daemon::Daemon;
-use crate::support::daemons::relay_before;
-use crate::support::docker_registry::DockerRegistry;
-use crate::support::mosquitto::{Mosquitto, Options};
-use crate::support::moving_tag::{CHUNK_SIZE, MovingTag};
-use crate::support::proplet::connect;
-use crate::support::task::Task;
+use crate::support::clients::cli::Shell;
+use crate::support::clients::client::{Client, EVERYTHING, Message, PRESENCES, STATUSES};
+use crate::support::clients::daemon::Daemon;
+use crate::support::clients::daemons::relay_before;
+use crate::support::clients::proplet::connect;
+use crate::support::clients::task::Task;
+use crate::support::faults::moving_tag::{CHUNK_SIZE, MovingTag};
+use crate::support::servers::docker_registry::DockerRegistry;
+use crate::support::servers::mosquitto::{Mosquitto, Options};
 use crate::support::{digest, wasm_of_size};
 
 const NO_REQUESTS: &str = "\

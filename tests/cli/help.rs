@@ -6,8 +6,8 @@ use std::process::Stdio;
 use insta::assert_snapshot;
 use tokio::process::Command;
 
-use crate::support::cli::Shell;
-use crate::support::daemon::BINARY;
+use crate::support::clients::cli::Shell;
+use crate::support::clients::daemon::BINARY;
 use crate::support::{cli_page, generated, path};
 
 /// The commands in the order of the help text. Another one is for containers, and not shown.

@@ -5,10 +5,10 @@ use std::fs;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::support::cli::Shell;
-use crate::support::client::{Client, STATUSES};
-use crate::support::faulty_registry::{Fault, FaultyRegistry};
-use crate::support::mosquitto::Mosquitto;
+use crate::support::clients::cli::Shell;
+use crate::support::clients::client::{Client, STATUSES};
+use crate::support::faults::faulty_registry::{Fault, FaultyRegistry};
+use crate::support::servers::mosquitto::Mosquitto;
 use crate::support::{digest, wasm_of_size};
 
 /// Accepts connections and says nothing.

@@ -5,11 +5,11 @@ use std::fs;
 use insta::assert_snapshot;
 use serde_json::json;
 
-use crate::support::artifacts::Artifact;
-use crate::support::cli::Shell;
-use crate::support::cosign::{Algorithm, Key, payload, signature_tag};
-use crate::support::docker_registry::{Auth, DockerRegistry};
-use crate::support::faulty_registry::{Fault, FaultyRegistry};
+use crate::support::clients::artifacts::Artifact;
+use crate::support::clients::cli::Shell;
+use crate::support::clients::cosign::{Algorithm, Key, payload, signature_tag};
+use crate::support::faults::faulty_registry::{Fault, FaultyRegistry};
+use crate::support::servers::docker_registry::{Auth, DockerRegistry};
 use crate::support::{digest, login, path, wasm_of_size};
 
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";

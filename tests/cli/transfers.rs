@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::support::cli::{Running, Shell};
-use crate::support::client::{Client, EVERYTHING};
-use crate::support::daemon::{BINARY, CHANNEL, Daemon};
-use crate::support::docker_registry::DockerRegistry;
-use crate::support::mosquitto::{Mosquitto, Options};
+use crate::support::clients::cli::{Running, Shell};
+use crate::support::clients::client::{Client, EVERYTHING};
+use crate::support::clients::daemon::{BINARY, CHANNEL, Daemon};
+use crate::support::servers::docker_registry::DockerRegistry;
+use crate::support::servers::mosquitto::{Mosquitto, Options};
 use crate::support::{digest, free_port, path, wasm_of_size};
 
 async fn servers() -> (Mosquitto, DockerRegistry) {

@@ -1,0 +1,404 @@
+//! Where the daemon goes: to the registries that it is given, by the ways that it is given, and nowhere else.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use crate::support::faults::faulty_registry::{Fault, FaultyRegistry, Guard};
+use crate::support::faults::relay::Relay;
+use crate::support::faults::trap::Trap;
+use crate::support::faults::tunnel::Tunnel;
+use crate::support::servers::docker_registry::{Auth, DockerRegistry};
+use crate::support::servers::site::Site;
+use crate::support::servers::tls::Tls;
+use crate::support::{Variable, free_port, login, wasm_of_size};
+
+const LOGIN: [Variable; 3] = login("ada", "canary");
+
+/// Permissions that permit nothing inside: none, any public registry, and other ports of this machine.
+const NOTHING_INSIDE: [&str; 3] = ["", "*", "*,localhost:1,127.0.0.1:1,[::1]:1"];
+
+/// Addresses in networks that only the operator's machines reach.
+const INSIDE: [&str; 9] = [
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.0.1",
+    "169.254.169.254",
+    "100.64.0.1",
+    "[fd00::1]",
+    "[fe80::1]",
+    "[::ffff:10.0.0.1]",
+    "[::ffff:a9fe:a9fe]",
+];
+
+fn assert_nothing_in(trap: &Trap, site: &Site) {
+    assert_eq!(trap.caught(), Vec::<String>::new(), "{}", site.log());
+}
+
+/// Asks, is denied, and told which setting could permit it.
+async fn assert_denied(site: &Site, app_name: &str, setting: &str) {
+    let failure = site.ask(app_name).await.expect_err("a refusal");
+    let hint = failure["hint"].as_str().unwrap_or_default();
+    assert!(failure["code"] == "denied" && hint.contains(setting), "{app_name}: {failure}");
+}
+
+#[tokio::test]
+async fn the_registry_leads_nowhere_inside() {
+    type Lure = fn(String) -> Fault;
+    let trap = Trap::set();
+    let inside = INSIDE.iter().flat_map(|host| [format!("http://{host}/"), format!("https://{host}/")]);
+    let urls: Vec<_> = trap.urls().into_iter().chain(inside).collect();
+    let ways: [(Lure, Guard, &str); 3] = [
+        (Fault::RedirectTo, Guard::Basic, "PROXY_REGISTRY_ALLOW"),
+        (Fault::ManifestRedirectTo, Guard::Basic, "PROXY_REGISTRY_ALLOW"),
+        (Fault::ForeignRealm, Guard::Bearer, "PROXY_REGISTRY_TOKEN_SERVICES"),
+    ];
+    for (lure, guard, setting) in ways {
+        for allow in NOTHING_INSIDE {
+            let registry = FaultyRegistry::guarded(wasm_of_size(1000), [], guard).await;
+            let variables = [&LOGIN[..], &[("PROXY_REGISTRY_ALLOW", allow)]].concat();
+            let site = Site::start(registry.host(), &variables).await;
+            for (number, url) in urls.iter().enumerate() {
+                registry.set([lure(url.clone())]);
+                assert_denied(&site, &format!("lure/{number}"), setting).await;
+            }
+            assert!(registry.seen().len() >= urls.len(), "the registry was not asked\n{}", site.log());
+            assert_nothing_in(&trap, &site);
+            assert!(!site.log().contains("canary"), "{}", site.log());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_addresses_of_a_descriptor_are_not_asked() {
+    let trap = Trap::set();
+    let registry = FaultyRegistry::start(wasm_of_size(1000), [Fault::ForeignUrls(trap.urls())]).await;
+    let site = Site::start(registry.host(), &[]).await;
+    site.delivers("add", registry.module()).await;
+    assert_nothing_in(&trap, &site);
+}
+
+#[tokio::test]
+async fn a_device_leads_nowhere_inside() {
+    let (trap, registry) = (Trap::set(), FaultyRegistry::start(wasm_of_size(1000), []).await);
+    for allow in NOTHING_INSIDE {
+        let site = Site::start(registry.host(), &[("PROXY_REGISTRY_ALLOW", allow)]).await;
+        for host in trap.hosts().iter().map(String::as_str).chain(INSIDE) {
+            assert_denied(&site, &format!("{host}/add"), "PROXY_REGISTRY_ALLOW").await;
+        }
+        for host in trap.spellings() {
+            site.refuses(&format!("{host}/add"), "bad-reference").await;
+        }
+        assert_nothing_in(&trap, &site);
+    }
+}
+
+/// Each row: the permissions, where R is the configured registry and S another one, and what may be asked for.
+#[tokio::test]
+async fn registries_and_repositories_are_permitted_by_name() {
+    let rows: [(&str, &[(&str, bool)]); 5] = [
+        ("", &[("add", true), ("R/acme/add", true), ("S/add", false)]),
+        ("S", &[("add", true), ("S/add", true), ("S/acme/add", true)]),
+        ("http://S/acme/*", &[("add", true), ("S/acme/add", true), ("S/acme/new/add", true), ("S/add", false)]),
+        ("S/tools/add", &[("S/tools/add", true), ("S/tools/add:1.0", true), ("S/tools/sub", false), ("S/add", false)]),
+        (
+            "R/acme/*,R/tools/add",
+            &[
+                ("acme/add", true),
+                ("acme/new/add", true),
+                ("R/tools/add:1.0", true),
+                ("add", false),
+                ("acme", false),
+                ("acmes/add", false),
+                ("tools/add/more", false),
+                ("tools/sub", false),
+                ("S/acme/add", false),
+            ],
+        ),
+    ];
+    let registry = FaultyRegistry::start(wasm_of_size(1000), []).await;
+    let other = FaultyRegistry::start(wasm_of_size(2000), []).await;
+    let fill = |text: &str| text.replace('R', registry.host()).replace('S', other.host());
+    for (allow, requests) in rows {
+        let site = Site::start(registry.host(), &[("PROXY_REGISTRY_ALLOW", &fill(allow))]).await;
+        for (app_name, permitted) in requests {
+            let module = if app_name.starts_with('S') { other.module() } else { registry.module() };
+            match permitted {
+                true => site.delivers(&fill(app_name), module).await,
+                false => assert_denied(&site, &fill(app_name), "PROXY_REGISTRY_ALLOW").await,
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_permitted_host_is_redirected_to_without_credentials() {
+    let module = wasm_of_size(1000);
+    let ways: [fn(&FaultyRegistry) -> Fault; 2] = [
+        |cdn| Fault::RedirectTo(cdn.blob_url()),
+        |cdn| Fault::ManifestRedirectTo(format!("{}/v2/add/manifests/latest", cdn.url())),
+    ];
+    for fault in ways {
+        for scheme in ["", "http://"] {
+            let cdn = FaultyRegistry::start(module.clone(), []).await;
+            let registry = FaultyRegistry::guarded(module.clone(), [fault(&cdn)], Guard::Basic).await;
+            let allow = format!("{scheme}{}", cdn.host());
+            let variables = [&LOGIN[..], &[("PROXY_REGISTRY_ALLOW", &allow)]].concat();
+            Site::start(registry.host(), &variables).await.delivers("add", &module).await;
+            assert_eq!((cdn.seen().len(), cdn.credentials().len()), (1, 0), "{:?}", cdn.seen());
+        }
+    }
+}
+
+/// A challenge from there is not the registry's.
+#[tokio::test]
+async fn a_permitted_host_that_asks_for_credentials_gets_none() {
+    let module = wasm_of_size(1000);
+    for guard in [Guard::Basic, Guard::Bearer] {
+        let cdn = FaultyRegistry::guarded(module.clone(), [], guard).await;
+        let registry = FaultyRegistry::guarded(module.clone(), [Fault::RedirectTo(cdn.blob_url())], guard).await;
+        let variables = [&LOGIN[..], &[("PROXY_REGISTRY_ALLOW", cdn.host())]].concat();
+        Site::start(registry.host(), &variables).await.refuses("add", "unauthorized").await;
+        assert_eq!((cdn.seen().len(), cdn.credentials().len()), (1, 0), "{:?}", cdn.seen());
+    }
+}
+
+#[tokio::test]
+async fn a_registry_redirects_within_itself_three_times_at_most() {
+    let registry = FaultyRegistry::guarded(wasm_of_size(1000), [], Guard::Basic).await;
+    let path = format!("/v2/elsewhere/blobs/{}", registry.digest());
+    let whole = format!("{}{path}", registry.url());
+    let [whole, path] = [whole, path].map(Fault::RedirectTo);
+    registry.set([whole.clone(), path, whole.clone(), Fault::None]);
+    Site::start(registry.host(), &LOGIN).await.delivers("add", registry.module()).await;
+
+    registry.set([whole]);
+    let before = registry.seen_for("/blobs/").len();
+    let site = Site::start(registry.host(), &LOGIN).await;
+    site.ask("add").await.expect_err("a refusal");
+    assert_eq!(registry.seen_for("/blobs/").len() - before, 4, "{}", site.log());
+}
+
+#[tokio::test]
+async fn nothing_is_redirected_out_of_tls() {
+    let (tls, folder, module) = (Tls::self_signed(), tempfile::tempdir().expect("a folder"), wasm_of_size(1000));
+    let (certificate, _) = tls.write(folder.path());
+    let certificate = certificate.display().to_string();
+    let cdn = FaultyRegistry::start(module.clone(), []).await;
+    let allow = format!("http://{}", cdn.host());
+    let variables = [("SSL_CERT_FILE", &*certificate), ("PROXY_REGISTRY_ALLOW", &allow)];
+
+    let registry = FaultyRegistry::with_tls(module.clone(), [], &tls).await;
+    let site = Site::start(registry.url(), &variables).await;
+    for (number, fault) in [Fault::RedirectTo, Fault::ManifestRedirectTo].into_iter().enumerate() {
+        registry.set([fault(cdn.blob_url())]);
+        site.refuses(&format!("lure/{number}"), "denied").await;
+    }
+    assert!(cdn.seen().is_empty(), "{:?}", cdn.seen());
+
+    registry.set([]);
+    site.delivers("add", &module).await;
+}
+
+#[tokio::test]
+async fn a_token_service_elsewhere_is_trusted_by_name() {
+    let module = wasm_of_size(1000);
+    let service = FaultyRegistry::start(module.clone(), []).await;
+    let realm = Fault::ForeignRealm(format!("{}/token", service.url()));
+    let registry = FaultyRegistry::guarded(module.clone(), [realm], Guard::Bearer).await;
+    let services = format!("{}={}", registry.host(), service.host());
+    for (name, value) in [
+        ("PROXY_REGISTRY_TOKEN_SERVICES", ""),
+        ("PROXY_REGISTRY_TOKEN_SERVICES", &format!("{0}={0}", service.host())),
+        ("PROXY_REGISTRY_ALLOW", service.host()),
+    ] {
+        let site = Site::start(registry.host(), &[&LOGIN[..], &[(name, value)]].concat()).await;
+        assert_denied(&site, "add", "PROXY_REGISTRY_TOKEN_SERVICES").await;
+    }
+    assert!(service.seen().is_empty(), "{:?}", service.seen());
+
+    let variables = [&LOGIN[..], &[("PROXY_REGISTRY_TOKEN_SERVICES", &services)]].concat();
+    Site::start(registry.host(), &variables).await.delivers("add", &module).await;
+    assert_eq!(service.credentials(), ["Basic YWRhOmNhbmFyeQ=="]);
+}
+
+#[tokio::test]
+async fn a_token_service_redirects_nowhere() {
+    let module = wasm_of_size(1000);
+    let other = FaultyRegistry::start(module.clone(), []).await;
+    for own in [true, false] {
+        let registry = FaultyRegistry::guarded(module.clone(), [], Guard::Bearer).await;
+        let target = if own { registry.url() } else { other.url() };
+        registry.set([Fault::TokenRedirectTo(format!("{target}/token"))]);
+        let variables = [&LOGIN[..], &[("PROXY_REGISTRY_ALLOW", other.host())]].concat();
+        Site::start(registry.host(), &variables).await.ask("add").await.expect_err("a refusal");
+        assert_eq!(registry.seen_for("/token").len(), 1, "{:?}", registry.seen());
+    }
+    assert!(other.seen().is_empty(), "{:?}", other.seen());
+}
+
+/// Each row: what is wrong with the mirror's first answers; the origin is asked only if that is something.
+#[tokio::test]
+async fn a_mirror_is_asked_first_and_mended_by_the_origin() {
+    let module = wasm_of_size(20_000);
+    for fault in [
+        Fault::None,
+        Fault::Status(404),
+        Fault::Status(500),
+        Fault::Status(429),
+        Fault::HugeManifest,
+        Fault::BlobStatus(404),
+        Fault::BlobStatus(503),
+        Fault::Tampered,
+        Fault::Truncated,
+        Fault::Short,
+        Fault::Overlong,
+        Fault::RedirectTo("http://127.0.0.1:1/".into()),
+    ] {
+        let mirror = FaultyRegistry::start(module.clone(), [fault.clone()]).await;
+        let origin = FaultyRegistry::start(module.clone(), []).await;
+        let mirrors = format!("{}={}", origin.host(), mirror.host());
+        let site = Site::start(origin.host(), &[("PROXY_REGISTRY_MIRRORS", &mirrors)]).await;
+        site.delivers("add", &module).await;
+        assert_eq!(origin.seen().is_empty(), fault == Fault::None, "{fault:?}: {:?}", origin.seen());
+        let asked = [mirror.seen_for("/manifests/").len(), mirror.seen_for("/blobs/").len()];
+        assert!(asked[0] == 1 && asked[1] <= 1, "{fault:?} was tried again: {:?}", mirror.seen());
+    }
+}
+
+/// The first one is not there, the second one does not have it, the third one has it below a prefix.
+#[tokio::test]
+async fn mirrors_are_asked_in_turn() {
+    let origin = FaultyRegistry::start(wasm_of_size(1000), []).await;
+    let without = FaultyRegistry::start(wasm_of_size(999), [Fault::Status(404)]).await;
+    let below = FaultyRegistry::start(wasm_of_size(1000), []).await;
+    let mirrors =
+        [format!("127.0.0.1:{}", free_port()), without.host().into(), format!("http://{}/cache/of", below.host())]
+            .map(|mirror| format!("{}={mirror}", origin.host()));
+    let site = Site::start(origin.host(), &[("PROXY_REGISTRY_MIRRORS", &mirrors.join(","))]).await;
+    site.delivers("acme/add:1.0", below.module()).await;
+    let paths: Vec<_> = below.seen().into_iter().map(|seen| seen.path).collect();
+    let blob = format!("/v2/cache/of/acme/add/blobs/{}", below.digest());
+    assert_eq!(paths, ["/v2/cache/of/acme/add/manifests/1.0", &blob]);
+    assert_eq!((without.seen().len(), origin.seen().len()), (2, 0));
+}
+
+/// The credentials are for the origin.
+#[tokio::test]
+async fn mirrors_get_no_credentials() {
+    let module = wasm_of_size(1000);
+    for guard in [Guard::Open, Guard::Basic, Guard::Bearer] {
+        let origin = FaultyRegistry::guarded(module.clone(), [], Guard::Basic).await;
+        let mirror = FaultyRegistry::guarded(module.clone(), [], guard).await;
+        let mirrors = format!("{}={}", origin.host(), mirror.host());
+        let variables = [&LOGIN[..], &[("PROXY_REGISTRY_MIRRORS", &mirrors)]].concat();
+        Site::start(origin.host(), &variables).await.delivers("add", &module).await;
+        assert!(!mirror.seen().is_empty());
+        let basic = mirror.credentials().into_iter().find(|given| given.starts_with("Basic"));
+        assert_eq!(basic, None);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_elsewhere_is_reached_through_the_proxy() {
+    // A proxy is asked for whole URLs; this one answers them itself.
+    let proxy = FaultyRegistry::start(wasm_of_size(1000), []).await;
+    let through = format!("http://ada:canary@{}", proxy.host());
+    let variables = [("HTTP_PROXY", &*through), ("PROXY_LOG_LEVEL", "trace")];
+    let site = Site::start("http://registry.example/acme", &variables).await;
+    site.delivers("add", proxy.module()).await;
+    let asked = proxy.seen();
+    assert!(asked.iter().all(|seen| seen.uri.host() == Some("registry.example")), "{asked:?}");
+    assert!(
+        asked.iter().all(|seen| seen.proxy_authorization.as_deref() == Some("Basic YWRhOmNhbmFyeQ==")),
+        "{asked:?}"
+    );
+
+    for (number, host) in INSIDE.iter().enumerate() {
+        proxy.set([Fault::ManifestRedirectTo(format!("http://{host}/"))]);
+        site.refuses(&format!("lure/{number}"), "denied").await;
+    }
+    assert!(proxy.seen().iter().all(|seen| seen.uri.host() == Some("registry.example")), "{:?}", proxy.seen());
+    assert!(!site.log().contains("canary"), "{}", site.log());
+}
+
+#[tokio::test]
+async fn a_registry_with_tls_is_reached_through_a_tunnel() {
+    let names = ["127.0.0.1".to_owned(), "registry.example".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).expect("a self-signed certificate");
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let tls = Tls { issuer: certificate.clone(), certificate, key };
+    let registry = DockerRegistry::with(Auth::None, Some(&tls)).await;
+    let module = wasm_of_size(1000);
+    registry.pusher().wasm("add", "latest", module.clone()).await;
+    let tunnel = Tunnel::to(registry.host()).await;
+    let folder = tempfile::tempdir().expect("a folder for the certificate");
+
+    let (certificate, through) =
+        (tls.write(folder.path()).0.display().to_string(), format!("http://ada:canary@{}", tunnel.host()));
+    let variables = [("HTTPS_PROXY", &*through), ("SSL_CERT_FILE", &certificate), ("PROXY_LOG_LEVEL", "trace")];
+    let site = Site::start("registry.example", &variables).await;
+    site.delivers("add", &module).await;
+    for head in tunnel.heads() {
+        assert!(head.starts_with("connect registry.example:443 "), "{head}");
+        assert!(head.contains("\r\nproxy-authorization: basic ywrhomnhbmfyeq==\r\n"), "{head}");
+    }
+    assert!(!site.log().contains("canary"), "{}", site.log());
+}
+
+#[tokio::test]
+async fn a_registry_is_not_reached_through_a_proxy_that_is_not_for_it() {
+    let proxy = FaultyRegistry::start(wasm_of_size(1000), []).await;
+    let through = format!("http://ada:canary@{}", proxy.host());
+    let dead = format!("http://ada:canary@127.0.0.1:{}", free_port());
+    for variables in [
+        [("HTTP_PROXY", &*through), ("NO_PROXY", "registry.example")],
+        [("HTTP_PROXY", &through), ("NO_PROXY", ".example")],
+        [("HTTPS_PROXY", &through), ("NO_PROXY", "")],
+        [("HTTP_PROXY", &dead), ("PROXY_LOG_LEVEL", "trace")],
+    ] {
+        let site = Site::start("http://registry.example", &variables).await;
+        site.refuses("add", "registry-unreachable").await;
+        assert!(!site.log().contains("canary"), "{}", site.log());
+    }
+    assert!(proxy.seen().is_empty(), "{:?}", proxy.seen());
+}
+
+#[tokio::test]
+async fn a_registry_on_this_machine_is_not_reached_through_a_proxy() {
+    let (trap, registry) = (Trap::set(), FaultyRegistry::start(wasm_of_size(1000), []).await);
+    let proxy = &trap.urls()[0];
+    let by_name = registry.host().replace("127.0.0.1", "localhost");
+    for url in [registry.host(), registry.url(), &by_name] {
+        let variables =
+            ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"].map(|name| (name, &**proxy));
+        let site = Site::start(url, &variables).await;
+        site.delivers("add", registry.module()).await;
+        assert_nothing_in(&trap, &site);
+    }
+}
+
+/// With HTTP/2, requests at the same time have one connection.
+#[tokio::test]
+async fn requests_share_a_connection() {
+    const APPS: usize = 10;
+    let (tls, folder) = (Tls::self_signed(), tempfile::tempdir().expect("a folder for the certificate"));
+    let registry = DockerRegistry::with(Auth::None, Some(&tls)).await;
+    let modules: Vec<_> = (0..APPS).map(|app| wasm_of_size(1000 + app)).collect();
+    for (app, module) in modules.iter().enumerate() {
+        registry.pusher().wasm(&format!("app/{app}"), "latest", module.clone()).await;
+    }
+    let relay = Relay::start(registry.host()).await;
+    // Long enough that the requests overlap.
+    relay.delay(Duration::from_millis(20));
+    let certificate = tls.write(folder.path()).0.display().to_string();
+    let url = format!("https://{}", relay.host());
+    let site = Site::start(&url, &[("SSL_CERT_FILE", &certificate)]).await;
+    site.delivers("app/0", &modules[0]).await;
+    join_all((1..APPS).map(async |app| {
+        let assembled = site.proplet().request(&format!("app/{app}")).await;
+        assert!(assembled.as_deref() == Some(&modules[app][..]), "{}", site.log());
+    }))
+    .await;
+    assert_eq!(relay.connections(), 1);
+}

@@ -1,0 +1,471 @@
+//! The store: what is damaged in it is never delivered, and it keeps to its limit.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+use propeller_proxy::mqtt::topic::Layout;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+use crate::support::clients::daemon::{BINARY, Daemon, environment};
+use crate::support::clients::proplet::connect_at;
+use crate::support::faults::faulty_registry::{Fault, FaultyRegistry};
+use crate::support::faults::relay::{Relay, UNLIMITED};
+use crate::support::servers::docker_registry::DockerRegistry;
+use crate::support::servers::site::Site;
+use crate::support::servers::token_service::TokenRegistry;
+use crate::support::shell::{MOUNTING, after, may_mount};
+use crate::support::{digest, login, path, wasm_of_size};
+
+/// Returns the files of one kind (`blobs`, `tags`) in every scope of the store.
+fn files(store: &Path, kind: &str) -> Vec<PathBuf> {
+    entries(&store.join("v1")).iter().flat_map(|scope| entries(&scope.join(kind))).collect()
+}
+
+/// Returns what is in a folder; nothing is in a folder that is not there.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).map_or_else(|_| Vec::new(), |entries| entries.flatten().map(|entry| entry.path()).collect())
+}
+
+/// Returns the file of a blob, if the store has it.
+fn find(store: &Path, digest: &str) -> Option<PathBuf> {
+    files(store, "blobs").into_iter().find(|file| format!("sha256:{}", name(file)) == digest)
+}
+
+fn name(file: &Path) -> &str {
+    file.file_name().and_then(OsStr::to_str).expect("a name in UTF-8")
+}
+
+/// Every blob is what its name says.
+fn assert_sound(store: &Path) {
+    for file in files(store, "blobs") {
+        let actual = digest(&fs::read(&file).expect("read a blob"));
+        assert_eq!(actual, format!("sha256:{}", name(&file)), "a wrong blob");
+    }
+}
+
+/// Returns what the store takes on disk, bytes.
+fn disk_usage(store: &Path) -> u64 {
+    const BLOCK: u64 = 512;
+    let files = [files(store, "blobs"), files(store, "tags"), entries(&store.join("v1/ingest"))].concat();
+    files.iter().map(|file| file.metadata().expect("a file of the store").blocks() * BLOCK).sum()
+}
+
+/// A registry behind a relay, so that it can be out of reach.
+async fn relayed() -> (DockerRegistry, Relay, String) {
+    let registry = DockerRegistry::start().await;
+    let relay = Relay::start(registry.host()).await;
+    let host = relay.host();
+    (registry, relay, host)
+}
+
+/// Tags, digests, hosts and repositories: whatever the module is called, and in both layouts.
+#[tokio::test]
+async fn a_hundred_askers_are_one_fetch() {
+    const ASKERS: usize = 100;
+    let module = wasm_of_size(100_000);
+    let registry = FaultyRegistry::start(module.clone(), []).await;
+    // Answers that take their time find the askers waiting together.
+    let relay = Relay::start(registry.host()).await;
+    relay.delay(Duration::from_millis(20));
+    let host = relay.host();
+    let site = Site::start(&host, &[]).await;
+    let by_messages = connect_at(site.mosquitto(), Layout::Messages, 2).await;
+
+    let manifest = registry.manifest_digest();
+    let app_names: Vec<_> = (0..ASKERS)
+        .map(|asker| match asker % 6 {
+            0 => format!("add:{asker}"),
+            1 => format!("{host}/add:{asker}"),
+            2 => format!("oci://{host}/add:{asker}"),
+            3 => format!("acme/{asker}/add@{manifest}"),
+            4 => format!("{host}/add:{asker}@{manifest}"),
+            _ => format!("acme/{asker}/add"),
+        })
+        .collect();
+    let requests = app_names.iter().enumerate().map(|(asker, app_name)| {
+        let proplet = if asker / 6 % 2 == 0 { site.proplet() } else { &by_messages };
+        async move { (app_name, proplet.request(app_name).await) }
+    });
+    for (app_name, assembled) in join_all(requests).await {
+        assert!(assembled.as_deref() == Some(&module[..]), "{app_name}\n{}", site.log());
+    }
+    assert_eq!(registry.fetches(), 1);
+}
+
+/// Each row: what happens to the file of a blob. Both happen while the daemon runs, and again while it does not.
+#[tokio::test]
+async fn a_damaged_blob_is_noticed_and_fetched_again() {
+    type Damage = fn(&Path);
+    let accidents: [(&str, Damage); 3] = [
+        ("one bit is another", |file| {
+            let mut bytes = fs::read(file).expect("read the blob");
+            bytes[100] ^= 1;
+            overwrite(file, &bytes);
+        }),
+        ("its end is missing", |file| {
+            let bytes = fs::read(file).expect("read the blob");
+            overwrite(file, &bytes[..bytes.len() / 2]);
+        }),
+        ("another file is in its place", |file| {
+            let bytes = fs::read(file).expect("read the blob");
+            fs::remove_file(file).expect("remove the blob");
+            fs::write(file, vec![b'x'; bytes.len()]).expect("write another");
+        }),
+    ];
+    let module = wasm_of_size(1_000_000);
+    let registry = FaultyRegistry::start(module.clone(), []).await;
+    let by_digest = format!("add@{}", registry.manifest_digest());
+    let mut site = Site::start(registry.host(), &[]).await;
+    site.delivers(&by_digest, &module).await;
+    for (what, damage) in accidents {
+        for blob in [registry.digest(), &registry.manifest_digest()] {
+            for restart in [false, true] {
+                let (before, noticed) = (registry.seen().len(), site.log().matches("damaged").count());
+                if restart {
+                    site.kill().await;
+                }
+                damage(&find(site.store(), blob).expect("the blob is in the store"));
+                if restart {
+                    site.restart(&[]).await;
+                }
+                site.delivers(&by_digest, &module).await;
+                let asked = registry.asked_since(before);
+                let context = format!("{what} in {blob}, restarted: {restart}\n{}", site.log());
+                assert!(asked.len() == 1 && asked[0].ends_with(blob), "{asked:?}: {context}");
+                // The log begins anew with the process.
+                let noticed = if restart { 0 } else { noticed };
+                assert!(site.log().matches("damaged").count() > noticed, "{context}");
+                assert_sound(site.store());
+            }
+        }
+    }
+}
+
+fn overwrite(file: &Path, bytes: &[u8]) {
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).expect("make the blob writable");
+    fs::write(file, bytes).expect("damage the blob");
+}
+
+/// Killed anywhere between the first byte and the rename, it leaves nothing wrong behind.
+#[tokio::test]
+async fn fifty_kills_during_ingest_leave_no_wrong_blob() {
+    const KILLS: usize = 50;
+    const SIZE: usize = 1_000_000;
+    // A module takes a little less than as many milliseconds as there are kills.
+    const RATE: u32 = 25_000_000;
+    let (registry, relay, host) = relayed().await;
+    let module = |kill| wasm_of_size(SIZE + kill);
+    for kill in 0..KILLS {
+        registry.pusher().wasm(&format!("module-{kill}"), "latest", module(kill)).await;
+    }
+    relay.limit(UNLIMITED, RATE);
+    let mut site = Site::start(&host, &[]).await;
+    let mut cut_short = 0;
+    for kill in 0..KILLS {
+        let app_name = format!("module-{kill}");
+        site.proplet().ask(&app_name).await;
+        site.daemon().logged("\"requested\"").await;
+        // Each kill comes a little later in the transfer than the one before.
+        sleep(Duration::from_millis(kill as u64)).await;
+        site.kill().await;
+        assert_sound(site.store());
+        cut_short += usize::from(find(site.store(), &digest(&module(kill))).is_none());
+        site.restart(&[]).await;
+    }
+    assert!(cut_short > KILLS / 4, "only {cut_short} kills came during an ingest");
+    relay.limit(UNLIMITED, UNLIMITED);
+    for kill in 0..KILLS {
+        site.delivers(&format!("module-{kill}"), &module(kill)).await;
+        assert!(find(site.store(), &digest(&module(kill))).is_some(), "module-{kill} is not in the store");
+    }
+    assert_sound(site.store());
+}
+
+/// The disk is full after 2 MiB, or files may not grow beyond that.
+#[tokio::test]
+async fn a_disk_that_takes_no_more_fails_the_delivery_and_no_other() {
+    let registry = DockerRegistry::start().await;
+    let (large, small) = (wasm_of_size(3_000_000), wasm_of_size(1_000_000));
+    registry.pusher().wasm("large", "latest", large.clone()).await;
+    registry.pusher().wasm("small", "latest", small.clone()).await;
+    // The signal for a file that grows too large would end the daemon before the error reaches it.
+    let mut disks = vec![after(&["sh"], "trap '' XFSZ && ulimit -f 4096")];
+    if may_mount().await {
+        disks.push(after(MOUNTING, "mount -t tmpfs -o size=2m tmpfs \"$PROXY_CACHE_DIR\""));
+    }
+    for disk in disks {
+        let site = Site::start_by(disk, registry.host(), &[]).await;
+        for _ in 0..2 {
+            site.refuses("large", "disk").await;
+            site.delivers("small", &small).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_lost_fails_the_delivery() {
+    let registry = DockerRegistry::start().await;
+    let module = wasm_of_size(1000);
+    registry.pusher().wasm("add", "latest", module.clone()).await;
+    registry.pusher().wasm("subtract", "latest", wasm_of_size(1001)).await;
+    let site = Site::start(registry.host(), &[]).await;
+    site.delivers("add", &module).await;
+    fs::remove_dir_all(site.in_store("v1")).expect("remove the store");
+    fs::write(site.in_store("v1"), "in its place").expect("write a file");
+    site.refuses("subtract", "disk").await;
+}
+
+/// Each row: a folder that cannot be used, and the command that makes it so.
+#[tokio::test]
+async fn without_a_usable_folder_it_does_not_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("file");
+    fs::write(&file, "").expect("write a file");
+    let mut rows = vec![
+        (PathBuf::from("/dev/null/store"), Command::new(BINARY)),
+        (file.clone(), Command::new(BINARY)),
+        (file.join("store"), Command::new(BINARY)),
+    ];
+    if may_mount().await {
+        let read_only = after(MOUNTING, "mount -t tmpfs -o ro tmpfs \"$PROXY_CACHE_DIR\"");
+        rows.push((folder.path().to_owned(), read_only));
+    }
+    for (store, command) in rows {
+        let mut variables = environment("tcp://127.0.0.1:1", "localhost:5000");
+        variables.push(("PROXY_CACHE_DIR", store.display().to_string()));
+        Daemon::spawn_by(command, &variables).fails_for(&store, "PROXY_CACHE_DIR").await;
+    }
+}
+
+/// Each row: variables with the folder in place of `$`, and where below it the store is then.
+#[tokio::test]
+async fn the_folder_is_where_the_environment_says() {
+    let home = ("HOME", "$/home");
+    let xdg = ("XDG_CACHE_HOME", "$/xdg");
+    let systemd = ("CACHE_DIRECTORY", "$/systemd");
+    let own = ("PROXY_CACHE_DIR", "$/own");
+    for (variables, store) in [
+        (&[home][..], "home/.cache/propeller-proxy/v1"),
+        (&[home, xdg], "xdg/propeller-proxy/v1"),
+        (&[home, xdg, systemd], "systemd/v1"),
+        (&[home, xdg, systemd, own], "own/v1"),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let here = path(folder.path());
+        let mut all = environment("tcp://127.0.0.1:1", "localhost:5000");
+        // Empty counts as unset.
+        all.push(("PROXY_CACHE_DIR", String::new()));
+        all.extend(variables.iter().map(|(name, value)| (*name, value.replace('$', here))));
+        let daemon = Daemon::spawn(&all);
+        daemon.logged("no connection to the broker").await;
+        assert!(folder.path().join(store).is_dir(), "{variables:?}\n{}", daemon.log());
+    }
+}
+
+/// What ran before there was a store runs on, for instance as a user without a home.
+#[tokio::test]
+async fn where_nobody_named_a_folder_a_temporary_one_will_do() {
+    let module = wasm_of_size(1000);
+    let registry = FaultyRegistry::start(module.clone(), []).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let temporary = ("TMPDIR", path(folder.path()));
+    let nowhere = [("PROXY_CACHE_DIR", ""), ("HOME", "/dev/null"), temporary];
+    let mut site = Site::start(registry.host(), &nowhere).await;
+    assert!(site.warns_of("temporary"), "{}", site.log());
+    site.delivers("add", &module).await;
+    assert_eq!(entries(folder.path()).len(), 1);
+    site.stop().await;
+    assert_eq!(entries(folder.path()).len(), 0);
+}
+
+#[tokio::test]
+async fn nobody_else_may_look_into_it() {
+    const EVERYONE_ELSE: u32 = 0o077;
+    let module = wasm_of_size(1000);
+    let registry = FaultyRegistry::start(module.clone(), []).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("deep/store");
+    let site = Site::start(registry.host(), &[("PROXY_CACHE_DIR", path(&store))]).await;
+    site.delivers("add", &module).await;
+    let mut folders = vec![store.clone(), store.join("v1")];
+    folders.extend(entries(&store.join("v1")));
+    folders.extend(folders.clone().iter().skip(2).flat_map(|scope| entries(scope)));
+    assert!(folders.len() > 4, "{folders:?}");
+    for path in folders.into_iter().filter(|path| path.is_dir()) {
+        let mode = path.metadata().expect("a folder of the store").mode();
+        assert_eq!(mode & EVERYONE_ELSE, 0, "{} has mode {mode:o}", path.display());
+    }
+}
+
+#[tokio::test]
+async fn two_daemons_share_a_folder() {
+    let module = wasm_of_size(2_000_000);
+    let registry = FaultyRegistry::start(module.clone(), []).await;
+    let one = Site::start(registry.host(), &[]).await;
+    let folder = path(one.store());
+    let other = Site::start(registry.host(), &[("PROXY_CACHE_DIR", folder)]).await;
+    tokio::join!(one.delivers("add:1.0", &module), other.delivers("add:1.0", &module));
+    let both = registry.fetches();
+    assert!((1..=2).contains(&both), "{both} fetches");
+    tokio::join!(one.delivers("add:2.0", &module), other.delivers("add:2.0", &module));
+    assert_eq!(registry.fetches(), both, "a blob was fetched again");
+    assert_sound(one.store());
+
+    let late = Site::start(registry.host(), &[("PROXY_CACHE_DIR", folder)]).await;
+    late.delivers("add:3.0", &module).await;
+    assert_eq!(registry.fetches(), both, "a blob of another daemon was fetched again");
+}
+
+/// The store tells nobody what was got with somebody else's credentials, though the registry tells the digest.
+#[tokio::test]
+async fn what_was_fetched_with_credentials_is_for_them_alone() {
+    let registry = TokenRegistry::public("ada", "lovelace").await;
+    registry.admit_user("eve", "apple");
+    let module = wasm_of_size(1000);
+    let pushed = registry.push("add", "latest", module.clone()).await;
+    let by_digest = format!("add@{}", pushed.manifest);
+
+    let mut site = Site::start(registry.host(), &login("ada", "lovelace")).await;
+    site.delivers("add", &module).await;
+    registry.lose_blobs();
+    let folder = path(site.store()).to_owned();
+    for credentials in [&login("eve", "apple")[..], &[]] {
+        let variables = [credentials, &[("PROXY_CACHE_DIR", &folder)]].concat();
+        let mut stranger = Site::start(registry.host(), &variables).await;
+        stranger.refuses("add", "unknown-image").await;
+        stranger.refuses(&by_digest, "unknown-image").await;
+        stranger.kill().await;
+        stranger.restart(&[("PROXY_PULL_POLICY", "never")]).await;
+        stranger.refuses("add", "not-cached").await;
+    }
+    site.kill().await;
+    site.restart(&[]).await;
+    site.delivers("add", &module).await;
+    site.delivers(&by_digest, &module).await;
+}
+
+#[tokio::test]
+async fn stale_downloads_are_removed_at_the_start() {
+    let registry = DockerRegistry::start().await;
+    let mut site = Site::start(registry.host(), &[]).await;
+    site.kill().await;
+    let (stale, fresh) = (site.in_store("v1/ingest/stale"), site.in_store("v1/ingest/fresh"));
+    fs::create_dir_all(site.in_store("v1/ingest")).expect("the folder of downloads");
+    for file in [&stale, &fresh] {
+        fs::write(file, "half a module").expect("write a left-over");
+    }
+    age(&stale);
+    site.restart(&[]).await;
+    assert!(!stale.exists(), "{}", site.log());
+    assert!(fresh.exists(), "{}", site.log());
+}
+
+/// However long another daemon has waited for its registry, its download is not taken from under it.
+#[tokio::test]
+async fn a_download_under_way_is_not_stale() {
+    let (registry, relay, host) = relayed().await;
+    let module = wasm_of_size(2_000_000);
+    registry.pusher().wasm("add", "latest", module.clone()).await;
+    relay.limit(UNLIMITED, 2_000_000);
+    let site = Site::start(&host, &[]).await;
+    let hold = async {
+        let ingest = timeout(Duration::from_secs(10), written(&site.in_store("v1/ingest"))).await;
+        relay.stall(true);
+        age(&ingest.expect("a download in the store"));
+        let folder = path(site.store());
+        let _other = Site::start(&host, &[("PROXY_CACHE_DIR", folder)]).await;
+        relay.stall(false);
+    };
+    tokio::join!(site.delivers("add", &module), hold);
+    assert!(find(site.store(), &digest(&module)).is_some(), "the download was removed\n{}", site.log());
+}
+
+/// Returns a file of the folder once there is one that is not empty. The file system tells nobody, so it is asked.
+async fn written(folder: &Path) -> PathBuf {
+    loop {
+        let file = entries(folder).into_iter().find(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 0));
+        match file {
+            Some(file) => return file,
+            None => sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
+/// Makes a file two minutes old.
+fn age(file: &Path) {
+    let then = SystemTime::now() - Duration::from_secs(120);
+    let file = File::options().write(true).open(file).expect("open a download");
+    file.set_modified(then).expect("set its time");
+}
+
+#[tokio::test]
+async fn the_least_recently_used_goes_first() {
+    const LIMIT: u64 = 3 << 20;
+    let registry = DockerRegistry::start().await;
+    let mut modules = Vec::new();
+    for (repository, size) in [("a", 1_000_000), ("b", 1_000_001), ("c", 1_000_002), ("d", 1_000_003)] {
+        let module = wasm_of_size(size);
+        registry.pusher().wasm(repository, "latest", module.clone()).await;
+        modules.push((repository, module));
+    }
+    let mut site = Site::start(registry.host(), &[("PROXY_CACHE_SIZE", "3MiB")]).await;
+    let held = |site: &Site| -> String {
+        let held = modules.iter().filter(|(_, module)| find(site.store(), &digest(module)).is_some());
+        held.map(|(repository, _)| *repository).collect()
+    };
+    // Three fit; each row is a request and what is in the store after it.
+    for (repository, expected) in
+        [("a", "a"), ("b", "ab"), ("c", "abc"), ("a", "abc"), ("d", "acd"), ("b", "abd"), ("a", "abd")]
+    {
+        let (_, module) = modules.iter().find(|(name, _)| *name == repository).expect("a module");
+        site.delivers(repository, module).await;
+        assert_eq!(held(&site), expected, "after {repository}\n{}", site.log());
+        let used = disk_usage(site.store());
+        assert!(used <= LIMIT, "the store takes {used} bytes after {repository}");
+    }
+    site.kill().await;
+    site.restart(&[]).await;
+    site.delivers("c", &modules[2].1).await;
+    assert_eq!(held(&site), "abc", "the order of use did not outlast the daemon\n{}", site.log());
+}
+
+/// Each row: a limit that the module does not keep to.
+#[tokio::test]
+async fn a_module_larger_than_the_store_is_delivered_all_the_same() {
+    let registry = DockerRegistry::start().await;
+    let (large, small) = (wasm_of_size(3_000_000), wasm_of_size(1000));
+    registry.pusher().wasm("large", "latest", large.clone()).await;
+    registry.pusher().wasm("small", "latest", small.clone()).await;
+    for (setting, limit) in [("1MiB", 1 << 20), ("0", 0)] {
+        let site = Site::start(registry.host(), &[("PROXY_CACHE_SIZE", setting)]).await;
+        for _ in 0..2 {
+            site.delivers("large", &large).await;
+            site.delivers("small", &small).await;
+        }
+        assert!(find(site.store(), &digest(&large)).is_none(), "{setting}");
+        let used = files(site.store(), "blobs").iter().map(|file| file.metadata().expect("a blob").len()).sum::<u64>();
+        assert!(used <= limit.max(64 << 10), "the store has {used} bytes of blobs with a limit of {setting}");
+    }
+}
+
+/// What devices ask for is what they get, however the blob came into the store.
+#[tokio::test]
+async fn a_wrong_blob_of_the_registry_never_enters_it() {
+    let module = wasm_of_size(1_000_000);
+    for (fault, code) in [(Fault::Tampered, "digest-mismatch"), (Fault::Short, "size-mismatch")] {
+        let registry = FaultyRegistry::start(module.clone(), [fault]).await;
+        let site = Site::start(registry.host(), &[]).await;
+        site.refuses("add", code).await;
+        assert_sound(site.store());
+        assert!(find(site.store(), registry.digest()).is_none());
+        assert!(entries(&site.in_store("v1/ingest")).is_empty(), "the download was left behind");
+        registry.set([]);
+        site.delivers("add:again", &module).await;
+        assert!(find(site.store(), registry.digest()).is_some());
+    }
+}
