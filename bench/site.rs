@@ -115,7 +115,7 @@ impl Site {
 impl Proxy {
     /// Waits until the daemon has done with so many deliveries since its start.
     pub async fn delivered(&self, deliveries: usize) {
-        self.daemon.logged_times("\"delivered\"", deliveries).await;
+        self.daemon.nth_event("delivered", deliveries).await;
     }
 }
 

@@ -401,7 +401,7 @@ async fn the_daemon_reports_every_problem_and_ends_with_78() {
     ];
     let mut daemon = Daemon::spawn(&variables);
     assert_eq!(daemon.ended().await.code(), Some(78));
-    daemon.logged("PROXY_CHUNK_SIZE is").await;
+    daemon.prints("PROXY_CHUNK_SIZE is").await;
     let log = daemon.log();
     assert!(log.starts_with("error: the configuration has 5 problems:"), "{log}");
     for name in ["PROXY_MQTT_QOS", "PROXY_CHUNK_SIZE", "PROXY_CHANNEL_ID", "PROXY_DOMAIN_ID", "PROXY_REGISTRY_URL"] {

@@ -216,7 +216,7 @@ async fn what_was_written_for_the_original_starts_ours_unchanged() {
         let mut command = Command::new(BINARY);
         command.current_dir(place.0.path(""));
         let daemon = Daemon::spawn_by(command, &variables);
-        daemon.logged("\"subscribed\"").await;
+        daemon.event("subscribed").await;
         let proplet = proplet::connect_as(&broker, Layout::Plain, 2, Some(("p", "p-key"))).await;
         let got = proplet.request(&format!("{}/add:latest", registry.host())).await;
         assert_eq!(got.as_deref(), Some(&module[..]), "{}", daemon.log());

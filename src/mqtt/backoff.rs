@@ -36,7 +36,7 @@ impl Outage {
         let attempts = self.attempts;
         if self.mentioned.is_none_or(|mentioned| mentioned.elapsed() >= REMINDER_INTERVAL) {
             self.mentioned = Some(Instant::now());
-            warn!(broker = %address, %error, attempts, "no connection to the broker; trying again");
+            warn!(event = "connection-failed", broker = %address, %error, attempts, "no connection to the broker; trying again");
         }
         self.attempts += 1;
         retries.longest.min(retries.first * 2_u32.saturating_pow(attempts.min(8)))

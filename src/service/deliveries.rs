@@ -49,7 +49,7 @@ impl Service {
                     info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks = sent, seconds, "repeated");
                 } else {
                     self.reporter.tell_progress(&app, status::State::Sent, digest, &plan, sent_chunks);
-                    info!(app_name = &*app.name, %digest, size, total_chunks, sent_chunks = sent, requests = int(requests), seconds, "delivered");
+                    info!(event = "delivered", app_name = &*app.name, %digest, size, total_chunks, sent_chunks = sent, requests = int(requests), seconds, "delivered");
                 }
             }
             Ok(None) => {

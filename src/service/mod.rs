@@ -211,7 +211,7 @@ impl Service {
         let (plan, _sending) = loop {
             let plan = self.plan(app, &reference, root, &module)?;
             let sending = Sending { service: self, app, digest };
-            info!(app_name = &*app.name, %digest, size = int(size), total_chunks = int(plan.total_chunks()), "verified");
+            info!(event = "verified", app_name = &*app.name, %digest, size = int(size), total_chunks = int(plan.total_chunks()), "verified");
             match self.settle(app, digest, &plan, purpose).instrument(debug_span!("plan")).await? {
                 Claim::Hold => break (plan, sending),
                 Claim::GiveWay => return Ok(None),
@@ -306,7 +306,7 @@ impl Service {
                 }
                 Some(ask) = asks.next() => self.admit_ask(ask, &mut deliveries),
                 repeats = self.courier.repeats() => for (id, app) in repeats {
-                    info!(app_name = &*app.name, "repeating");
+                    info!(event = "repeating", app_name = &*app.name, "repeating");
                     deliveries.begin(id, app, Purpose::Repeat);
                 },
                 Some(_) = deliveries.tasks.join_next() => {}
@@ -318,7 +318,7 @@ impl Service {
             }
         }
         drop(links);
-        info!(open_transfers = deliveries.tasks.len(), "stopping");
+        info!(event = "stopping", open_transfers = deliveries.tasks.len(), "stopping");
         tokio::select! {
             () = courier => {}
             () = deliveries.finished() => {}
@@ -346,7 +346,7 @@ impl Service {
         }
         let apps = self.courier.recover(outage);
         if apps > 0 {
-            info!(apps, outage = outage.as_secs_f64(), "covering again");
+            info!(event = "coverage-restarted", apps, outage = outage.as_secs_f64(), "covering again");
         }
     }
 

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use crate::support::clients::cli::Shell;
 use crate::support::clients::client::{Client, EVERYTHING, Message, PRESENCES, STATUSES};
 use crate::support::clients::daemon::Daemon;
-use crate::support::clients::daemons::relay_before;
 use crate::support::clients::proplet::connect;
 use crate::support::clients::task::Task;
 use crate::support::faults::moving_tag::{CHUNK_SIZE, MovingTag};
+use crate::support::faults::relay::Relay;
 use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::mosquitto::{Mosquitto, Options};
 use crate::support::{digest, wasm_of_size};
@@ -95,7 +95,7 @@ async fn a_proxy_that_is_online_is_asked() {
     assert!(client.statuses("add").iter().all(|status| status["instance"] == "proxy-1"), "{}", client.text());
     let presences = client.messages().into_iter().filter(Message::is_presence);
     assert!(presences.map(|presence| presence.json()).all(|presence| presence["online"] == true), "{}", client.text());
-    assert_eq!(daemon.log().matches("\"subscribed\"").count(), 1, "{}", daemon.log());
+    assert_eq!(daemon.events("subscribed").len(), 1, "{}", daemon.log());
 }
 
 /// A device that asked before, and one that asks while the delivery waits, are served with it by one transfer.
@@ -104,7 +104,8 @@ async fn a_delivery_joins_what_devices_asked_for() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(5_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
-    let (_relay, address) = relay_before(&mosquitto, 1_000_000).await;
+    let relay = Relay::before(&mosquitto, 1_000_000).await;
+    let address = relay.address();
     let home = Shell::between(&address, registry.host()).with("PROXY_CHUNK_SIZE", "64000");
     let daemon = Daemon::start(&home.variables()).await;
     let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
@@ -200,7 +201,8 @@ async fn what_the_proxy_left_open_is_left_to_it() {
     let module = wasm_of_size(5_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
     registry.pusher().wasm("other", "latest", wasm_of_size(8)).await;
-    let (_relay, address) = relay_before(&mosquitto, 1_000_000).await;
+    let relay = Relay::before(&mosquitto, 1_000_000).await;
+    let address = relay.address();
     let shell = Shell::of(&mosquitto, &registry);
     let mut daemon = Daemon::start(&shell.variables_at(&address)).await;
     let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
@@ -224,7 +226,7 @@ async fn what_the_proxy_left_open_is_left_to_it() {
     let daemon = Daemon::start(&shell.variables()).await;
     assert!(open.module().await.as_deref() == Some(&module[..]), "{}", daemon.log());
     client.state_again("other", "sent", 2).await;
-    assert!(daemon.log().contains("\"resumed\""), "{}", daemon.log());
+    assert!(!daemon.events("resumed").is_empty(), "{}", daemon.log());
 }
 
 #[tokio::test]

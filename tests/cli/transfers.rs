@@ -56,13 +56,13 @@ async fn what_is_requested_is_written_whole_or_not_at_all() {
 
     let ran = shell.run(&["request", "nope", "-o", "nope.wasm"]).await.ended(1);
     assert_snapshot!("request_unknown", ran.shown(&[(registry.host(), "REGISTRY")]));
-    let asked = daemon.log().matches("\"requested\"").count();
+    let asked = daemon.events("requested").len();
     std::os::unix::fs::symlink("nowhere", shell.path("dangling")).expect("make a link");
     for file in ["/dev/null/x", "missing/add.wasm", "dangling"] {
         let ran = shell.run(&["request", "add", "-o", file]).await.ended(1);
         assert!(ran.stderr.starts_with(&format!("error: {file} cannot be written: ")), "{}", ran.stderr);
     }
-    assert_eq!(daemon.log().matches("\"requested\"").count(), asked, "what cannot be written is not asked for");
+    assert_eq!(daemon.events("requested").len(), asked, "what cannot be written is not asked for");
     // A link leads to what is replaced, and a device stays what it is.
     fs::remove_file(shell.path("dangling")).expect("remove the link");
     fs::write(shell.path("target"), "old").expect("write the file");

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use propeller_proxy::device::Proplet;
 
 use crate::support::clients::client::{ANSWERS, Client, STATUSES};
+use crate::support::clients::daemon::Daemon;
 use crate::support::clients::daemon::{CHANNEL, DOMAIN};
-use crate::support::clients::daemons;
 use crate::support::clients::proplet::connect_on;
 use crate::support::clients::task::Task;
 use crate::support::servers::docker_registry::DockerRegistry;
@@ -83,7 +83,7 @@ async fn the_rate_of_a_channel_is_bounded() {
     registry.pusher().wasm("large", "latest", large.clone()).await;
     registry.pusher().wasm("small", "latest", small.clone()).await;
     let variables = [TWO_CHANNELS, ("PROXY_PUBLISH_RATE", "200kB"), ("PROXY_CHUNK_SIZE", "20000")];
-    let daemon = daemons::start(&mosquitto.address(), registry.host(), &variables).await;
+    let daemon = Daemon::with(&mosquitto.address(), registry.host(), &variables).await;
     let on_a = Arc::new(connect_on(&mosquitto, (DOMAIN, "a"), None).await);
     let on_b = connect_on(&mosquitto, (DOMAIN, "b"), None).await;
     let begin = Instant::now();
@@ -104,7 +104,7 @@ async fn without_repeats_only_first_copies_are_served() {
     registry.pusher().wasm("add", "1.0", module.clone()).await;
     registry.pusher().wasm("add", "1.1", module.clone()).await;
     let variables = [TWO_CHANNELS, ("PROXY_MAX_REPEATS", "0")];
-    let daemon = daemons::start(&mosquitto.address(), registry.host(), &variables).await;
+    let daemon = Daemon::with(&mosquitto.address(), registry.host(), &variables).await;
     for channel in ["a", "b"] {
         let status = format!("m/{DOMAIN}/c/{channel}/registry/status");
         let client = Client::listening(&mosquitto, &[&status, ANSWERS[1]]).await;
@@ -200,7 +200,7 @@ async fn a_plan_of_many_chunks_is_warned_of() {
     registry.pusher().wasm("more", "latest", more.clone()).await;
     let site = Site::start(registry.host(), &[("PROXY_CHUNK_SIZE", "100")]).await;
     site.delivers("thousand", &thousand).await;
-    assert!(!site.warns_of("queue"), "{}", site.log());
+    assert!(site.events("long-queue").is_empty(), "{}", site.log());
     site.delivers("more", &more).await;
-    assert!(site.warns_of("queue"), "{}", site.log());
+    assert!(!site.events("long-queue").is_empty(), "{}", site.log());
 }

@@ -64,12 +64,12 @@ async fn five_hundred_requests_for_one_module_are_one_fetch_and_four_passes() {
         device.request("add").await
     });
     let goes_on = async {
-        site.daemon().logged_times("\"joined\"", DEVICES * REQUESTS - 1).await;
+        site.daemon().nth_event("joined", DEVICES * REQUESTS - 1).await;
         way_there.stall(false);
     };
     let (served, ()) = tokio::join!(join_all(served), goes_on);
     assert!(served.iter().all(|module| module.as_deref() == Some(registry.module())), "{}", site.log());
-    site.daemon().logged_times("\"repeating\"", 3).await;
+    site.daemon().nth_event("repeating", 3).await;
     // What is being sent is finished.
     site.stop().await;
     bystander.settled().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::support::clients::daemon::entries;
+use crate::support::clients::log::events;
 use crate::support::clients::proplet::{chunks_heard, connect, hears};
 use crate::support::clients::task::Task;
 use crate::support::points::{Point, at_random_points};
@@ -33,14 +33,14 @@ async fn registry() -> (DockerRegistry, Bytes) {
 
 /// Returns the chunks that it took to serve so many requests, once they are served.
 fn sent(log: &str, requests: u64) -> Option<u64> {
-    let delivered = entries(log, "delivered");
+    let delivered = events(log, "delivered");
     let sum = |field: &str| delivered.iter().filter_map(|entry| entry[field].as_u64()).sum::<u64>();
     (sum("requests") >= requests).then(|| sum("sent_chunks"))
 }
 
 /// Tells that a second request has arrived, joining the first or not.
 fn second_request(log: &str) -> Option<()> {
-    (entries(log, "requested").len() + entries(log, "joined").len() >= 2).then_some(())
+    (events(log, "requested").len() + events(log, "joined").len() >= 2).then_some(())
 }
 
 #[tokio::test]
@@ -55,13 +55,13 @@ async fn a_late_device_costs_what_it_missed() {
             first.has(point.chunks).await;
             let joiner = Arc::new(connect(site.mosquitto()).await);
             let mut second = Task::start(&joiner, "add");
-            site.daemon().finds(second_request).await;
+            site.daemon().finds("second request", second_request).await;
             let missed = site.relay().up() / MIN_MESSAGE + WINDOW;
 
             for task in [&mut first, &mut second] {
                 assert!(task.module().await.as_deref() == Some(module), "{point}\n{}", site.log());
             }
-            let sent = site.daemon().finds(|log| sent(log, 2)).await;
+            let sent = site.daemon().finds("delivery of both", |log| sent(log, 2)).await;
             // Sooner than the repetition for two tasks of one device, which begins after some seconds.
             hears(&bystander, sent).await;
             assert_eq!(chunks_heard(&bystander), sent, "{point}\n{}", site.log());

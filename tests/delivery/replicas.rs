@@ -7,9 +7,9 @@ use propeller_proxy::embedded::sample;
 
 use crate::support::clients::client::{ANSWERS, Client, EVERYTHING, Message};
 use crate::support::clients::daemon::{CHANNEL, Daemon};
-use crate::support::clients::daemons;
 use crate::support::clients::proplet::connect;
 use crate::support::faults::moving_tag::{CHUNK_SIZE, MovingTag};
+use crate::support::faults::relay::Relay;
 use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::mosquitto::Mosquitto;
 use crate::support::{Variable, wasm_of_size};
@@ -20,7 +20,7 @@ const GROUP: Variable<'_> = ("PROXY_SHARE_GROUP", "replicas");
 async fn replicas(address: &str, registry: &DockerRegistry, variables: &[Variable<'_>]) -> [Daemon; 2] {
     let start = async |id| {
         let own = [GROUP, ("PROXY_INSTANCE_ID", id)];
-        daemons::start(address, registry.host(), &[&own, variables].concat()).await
+        Daemon::with(address, registry.host(), &[&own, variables].concat()).await
     };
     [start("one").await, start("two").await]
 }
@@ -48,7 +48,7 @@ async fn requests_are_divided() {
         client.state(name, "sent").await;
     }
     for replica in &replicas {
-        assert!(replica.log().contains("\"delivered\""), "one of them does nothing\n{}", logs(&replicas));
+        assert!(!replica.events("delivered").is_empty(), "one of them does nothing\n{}", logs(&replicas));
     }
     assert_eq!(client.messages().iter().filter(|told| told.is_chunk()).count(), modules.len(), "{}", logs(&replicas));
 }
@@ -81,7 +81,8 @@ async fn requests_for_one_module_join_at_one_replica() {
     let module = wasm_of_size(5_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
     // Slow enough that the first pass goes on while the requests come.
-    let (_relay, address) = daemons::relay_before(&mosquitto, 4_000_000).await;
+    let relay = Relay::before(&mosquitto, 4_000_000).await;
+    let address = relay.address();
     let mut replicas = replicas(&address, &registry, &[]).await;
     let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
     let (early, late) = (connect(&mosquitto).await, connect(&mosquitto).await);
@@ -117,12 +118,13 @@ async fn replicas_mix_nothing_when_tags_move() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let tag = MovingTag { name: "add", registry: &registry };
     // Slow enough that a tag can move during a transfer.
-    let (_relay, address) = daemons::relay_before(&mosquitto, 250_000).await;
+    let relay = Relay::before(&mosquitto, 250_000).await;
+    let address = relay.address();
     let replicas = replicas(&address, &registry, &[CHUNK_SIZE]).await;
     let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
     tag.is_followed(&mosquitto, &client, MOVES).await;
     assert!(tag.assert_unmixed(&client, MOVES) > 0, "{}", logs(&replicas));
     for replica in &replicas {
-        assert!(replica.log().contains("\"delivered\""), "one of them does nothing\n{}", logs(&replicas));
+        assert!(!replica.events("delivered").is_empty(), "one of them does nothing\n{}", logs(&replicas));
     }
 }

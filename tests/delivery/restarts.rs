@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use propeller_proxy::embedded::sample;
 use tokio::process::Command;
 
-use crate::support::clients::daemon::{BINARY, Daemon, entries, environment, owned};
+use crate::support::clients::daemon::{BINARY, Daemon, environment, owned};
 use crate::support::clients::proplet::{chunks_heard, connect, hears};
 use crate::support::clients::task::Task;
 use crate::support::faults::relay::UNLIMITED;
@@ -41,12 +41,12 @@ async fn a_daemon_that_is_killed_serves_all_the_same() {
             let mut task = site.task("add");
             task.has(point.chunks).await;
             site.kill().await;
-            let done = !entries(&site.log(), "delivered").is_empty();
+            let done = !site.events("delivered").is_empty();
             site.restart(&[]).await;
             assert!(task.module().await.as_deref() == Some(module), "{point}\n{}", site.log());
             // Near its end the transfer may be over, but for the line in the log.
             if (1..TOTAL_CHUNKS * 3 / 4).contains(&point.chunks) && !done {
-                assert_eq!(entries(&site.log(), "resumed").len(), 1, "{point}\n{}", site.log());
+                assert_eq!(site.events("resumed").len(), 1, "{point}\n{}", site.log());
             }
         }
     })
@@ -65,7 +65,7 @@ async fn a_daemon_that_is_killed_again_and_again_serves_too() {
         task.has(chunks).await;
         site.kill().await;
         site.restart(&[]).await;
-        site.daemon().logged("\"resumed\"").await;
+        site.daemon().event("resumed").await;
     }
     assert!(task.module().await.as_deref() == Some(&module[..]), "{}", site.log());
 }
@@ -171,7 +171,7 @@ async fn a_transfer_that_is_stopped_goes_on_later() {
     site.relay().limit(UNLIMITED, UNLIMITED);
     site.restart(&[]).await;
     assert!(task.module().await.as_deref() == Some(&module[..]), "{}", site.log());
-    assert_eq!(entries(&site.log(), "resumed").len(), 1, "{}", site.log());
+    assert_eq!(site.events("resumed").len(), 1, "{}", site.log());
 }
 
 /// The broker keeps requests for a daemon whose name it knows: one that it was given, or one in its state.
@@ -244,14 +244,14 @@ async fn a_damaged_state_is_set_aside() {
             let state = site.state().join("state.redb");
             damage(&state);
             site.restart(&[]).await;
-            assert!(site.warns_of("state.redb"), "{accident}\n{}", site.log());
+            assert!(!site.events("state-set-aside").is_empty(), "{accident}\n{}", site.log());
             site.delivers("add", &module).await;
             assert_eq!(set_aside(site.state()).len(), 1, "{accident}\n{}", site.log());
 
             // The new one is as good as the old one was.
             site.kill().await;
             site.restart(&[]).await;
-            assert!(!site.warns_of("state.redb"), "{accident}\n{}", site.log());
+            assert!(site.events("state-set-aside").is_empty(), "{accident}\n{}", site.log());
         }
     }
 }
@@ -324,7 +324,7 @@ async fn the_state_is_where_the_environment_says() {
         all.push((STATE_DIR, String::new()));
         all.extend(variables.iter().map(|(name, value)| (*name, value.replace('$', here))));
         let daemon = Daemon::spawn(&all);
-        daemon.logged("no connection to the broker").await;
+        daemon.event("connection-failed").await;
         assert!(folder.path().join(state).is_file(), "{variables:?}\n{}", daemon.log());
     }
 }
@@ -340,13 +340,13 @@ async fn where_nobody_named_a_state_a_temporary_one_will_do() {
     let mut variables = environment("tcp://127.0.0.1:1", registry.host());
     variables.extend(owned(&unnamed(path(home.path()))));
     let first = Daemon::spawn(&variables);
-    first.logged("no connection to the broker").await;
+    first.event("connection-failed").await;
 
     for home in ["/dev/null", path(home.path())] {
         let folder = tempfile::tempdir().expect("a folder");
         let variables = [&unnamed(home)[..], &[("TMPDIR", path(folder.path()))]].concat();
         let mut site = Site::start(registry.host(), &variables).await;
-        assert!(site.warns_of("temporary"), "{home}\n{}", site.log());
+        assert!(!site.events("temporary-state").is_empty(), "{home}\n{}", site.log());
         site.delivers("add", &module).await;
         site.stop().await;
         assert_eq!(fs::read_dir(folder.path()).expect("list the folder").count(), 0, "{home}: it was left behind");

@@ -146,12 +146,12 @@ async fn a_pinned_tag_keeps_its_meaning_while_it_is_in_use() {
     task.has(2).await;
     tag.move_to(1).await;
     assert!(task.module().await.is_some_and(|module| module == MovingTag::module(0)), "{}", site.log());
-    site.daemon().logged("\"delivered\"").await;
+    site.daemon().event("delivered").await;
 
     let fresh = connect(site.mosquitto()).await;
     assert!(fresh.request("add").await.is_some_and(|module| module == MovingTag::module(0)), "{}", site.log());
     // Another name of it has not been in use.
-    site.daemon().logged_times("\"delivered\"", 2).await;
+    site.daemon().nth_event("delivered", 2).await;
     let full_name = format!("{}/add", registry.host());
     let module = fresh.request(&full_name).await;
     assert!(module.is_some_and(|module| module == MovingTag::module(1)), "{}", site.log());

@@ -68,10 +68,10 @@ async fn requests_for_one_app_join() {
     let (first, second) = (connect(&mosquitto).await, connect(&mosquitto).await);
     let (one, other) = tokio::join!(first.request("shared"), second.request("shared"));
     assert!(one.as_deref() == Some(&module[..]) && other.as_deref() == Some(&module[..]));
-    daemon.logged("\"delivered\"").await;
-    let log = daemon.log();
-    assert_eq!(log.matches("\"verified\"").count(), 1, "{log}");
-    assert_eq!(log.matches("\"joined\"").count(), 1, "{log}");
+    daemon.event("delivered").await;
+    for event in ["verified", "joined"] {
+        assert_eq!(daemon.events(event).len(), 1, "{event}\n{}", daemon.log());
+    }
     let published = first.tally().stored + first.tally().repeated;
     assert!((40..80).contains(&published), "{published} chunks were published");
 }
@@ -111,9 +111,9 @@ async fn a_broker_that_comes_back_is_served_again() {
     registry.pusher().wasm("add", "latest", module.clone()).await;
     let daemon = Daemon::between(&mosquitto, &registry).await;
     mosquitto.kill().await;
-    daemon.logged("no connection to the broker").await;
+    daemon.event("connection-failed").await;
     mosquitto.restart().await;
-    daemon.logged_times("\"subscribed\"", 2).await;
+    daemon.nth_event("subscribed", 2).await;
     let proplet = connect(&mosquitto).await;
     assert!(proplet.request("add").await.as_deref() == Some(&module[..]), "{}", daemon.log());
 }
@@ -139,7 +139,7 @@ async fn a_link_that_breaks_loses_nothing() {
     });
     let (assembled, ()) = tokio::join!(request, cut);
     assert!(assembled.as_deref() == Some(&module[..]), "{}", daemon.log());
-    daemon.logged_times("\"subscribed\"", 2).await;
+    daemon.nth_event("subscribed", 2).await;
     assert_eq!(proplet.tally().stored, 40);
 }
 
@@ -176,8 +176,8 @@ async fn malformed_requests_are_reported_and_survived() {
     }
     proplet.publish(vec![b'x'; 2_000_000].into()).await;
     assert!(proplet.request("add").await.is_some(), "{}", daemon.log());
-    daemon.logged_times("\"bad-request\"", 6).await;
-    daemon.logged("\"bad-reference\"").await;
+    daemon.nth_failure("bad-request", 6).await;
+    daemon.failure("bad-reference").await;
     assert_eq!(proplet.tally(), Tally { stored: 1, ..Tally::default() });
 }
 
@@ -189,7 +189,7 @@ async fn an_oversize_message_is_survived() {
     let daemon = Daemon::between(&mosquitto, &registry).await;
     let proplet = connect(&mosquitto).await;
     proplet.publish(vec![b'x'; 5_000_000].into()).await;
-    daemon.logged_times("\"subscribed\"", 2).await;
+    daemon.nth_event("subscribed", 2).await;
     assert!(proplet.request("add").await.is_some(), "{}", daemon.log());
 }
 
@@ -215,7 +215,6 @@ async fn the_log_shows_progress() {
     registry.pusher().wasm("add", "latest", wasm_of_size(15_000_000)).await;
     let (_relay, daemon) = Daemon::behind_relay(&mosquitto, &registry, 5_000_000).await;
     assert!(connect(&mosquitto).await.request("add").await.is_some());
-    let log = daemon.log();
-    let progress = log.lines().find(|line| line.contains("\"sending\"")).expect("a line of progress");
-    assert!(progress.contains("\"acknowledged_chunks\":") && progress.contains("\"total_chunks\":30"), "{progress}");
+    let progress = &daemon.events("sending")[0];
+    assert!(progress["acknowledged_chunks"].is_u64() && progress["total_chunks"] == 30, "{progress}");
 }

@@ -13,8 +13,6 @@ use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::site::Site;
 use crate::support::{path, wasm_of_size};
 
-const NO_CONNECTION: &str = "no connection to the broker";
-
 /// The broker dies at 20 points of a transfer and forgets everything, at every QoS of the chunks.
 #[tokio::test]
 async fn a_broker_that_is_killed_costs_no_task() {
@@ -36,7 +34,7 @@ async fn a_broker_that_is_killed_costs_no_task() {
             let mut site = Site::behind_relay(registry, RATE, &variables).await;
             let mut task = site.task("add");
             // What the broker alone knows dies with it: a request, too.
-            site.daemon().logged("\"verified\"").await;
+            site.daemon().event("verified").await;
             task.has(point.chunks).await;
             site.mosquitto_mut().kill().await;
             let away = Duration::from_millis(point.pick(1000..=3000));
@@ -65,7 +63,7 @@ async fn a_device_that_lags_behind_gets_the_rest() {
     late.asked().await;
     let mut early = site.task("add");
     assert!(early.module().await.as_deref() == Some(&module[..]), "{}", site.log());
-    site.daemon().logged("\"delivered\"").await;
+    site.daemon().event("delivered").await;
     let (chunks, total_chunks) = late.progress();
     assert!(chunks < total_chunks || total_chunks == 0, "the slow device has all {total_chunks} chunks");
 
@@ -74,7 +72,7 @@ async fn a_device_that_lags_behind_gets_the_rest() {
     way.cut().await;
     sleep(Duration::from_secs(1)).await;
     site.mosquitto_mut().restart().await;
-    site.daemon().logged("\"covering again\"").await;
+    site.daemon().event("coverage-restarted").await;
     assert!(late.module().await.as_deref() == Some(&module[..]), "{chunks} chunks were there\n{}", site.log());
 }
 
@@ -95,12 +93,12 @@ async fn a_broker_that_freezes_is_noticed_and_served_again() {
     site.mosquitto().stop().await;
     let begin = Instant::now();
     tokio::select! {
-        () = site.daemon().logged(NO_CONNECTION) => {}
+        _ = site.daemon().event("connection-failed") => {}
         () = sleep_until(begin + NOTICED) => panic!("it was not noticed in {NOTICED:?}\n{}", site.log()),
     }
     sleep_until(begin + FROZEN).await;
     site.mosquitto().cont().await;
     assert!(task.module().await.as_deref() == Some(&modules[0][..]), "{}", site.log());
-    site.daemon().logged_times("\"subscribed\"", 2).await;
+    site.daemon().nth_event("subscribed", 2).await;
     assert!(site.task("small").module().await.as_deref() == Some(&modules[1][..]), "{}", site.log());
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use propeller_proxy::device::Tally;
 
 use crate::support::clients::client::{Client, EVERYTHING, Message};
+use crate::support::clients::daemon::Daemon;
 use crate::support::clients::daemon::{CHANNEL, DOMAIN};
-use crate::support::clients::daemons;
 use crate::support::clients::proplet::connect_on;
 use crate::support::clients::task::Task;
 use crate::support::servers::docker_registry::DockerRegistry;
@@ -137,7 +137,7 @@ async fn what_the_broker_does_not_show_is_not_served() {
     registry.pusher().wasm("add", "latest", module.clone()).await;
     let login = [("PROXY_CLIENT_ID", "proxy"), ("PROXY_CLIENT_KEY", "proxy-key")];
     let variables = [&[ANY_DOMAIN, ANY_CHANNEL][..], &login].concat();
-    let daemon = daemons::start(&mosquitto.address(), registry.host(), &variables).await;
+    let daemon = Daemon::with(&mosquitto.address(), registry.host(), &variables).await;
     let device = Some(("device", "device-key"));
     let client = Client::listening_as(&mosquitto, &[EVERYTHING], device).await;
     for channel in [(DOMAIN, "unseen"), ("unseen", "seen")] {
@@ -168,10 +168,10 @@ async fn one_app_on_two_channels_is_sent_on_both() {
         let served = task.module().await.map(Bytes::from);
         assert!(served.is_some_and(|served| served == module), "{}", site.log());
     }
-    site.daemon().logged_times("\"delivered\"", 2).await;
+    site.daemon().nth_event("delivered", 2).await;
     for proplet in proplets {
         assert_eq!(proplet.tally(), Tally { stored: 6, ..Tally::default() }, "{}", site.log());
     }
-    assert_eq!(site.log().matches("\"fetching\"").count(), 1, "{}", site.log());
-    assert!(!site.log().contains("\"joined\""), "{}", site.log());
+    assert_eq!(site.events("fetching").len(), 1, "{}", site.log());
+    assert!(site.events("joined").is_empty(), "{}", site.log());
 }

@@ -11,8 +11,6 @@ use crate::support::servers::mosquitto::Mosquitto;
 use crate::support::servers::site::Site;
 use crate::support::wasm_of_size;
 
-const SUBSCRIBED: &str = "\"subscribed\"";
-
 /// Messages that take longer than broker and proxy otherwise wait for each other. The first, of 34 s, is taken at once
 /// by the buffers of the system; the second, of 47 s, has to be written for most of that time.
 #[tokio::test]
@@ -32,8 +30,8 @@ async fn one_message(registry: &DockerRegistry, bytes: usize, rate: u32) {
     let assembled = site.task(&name).module().await;
     let (up, log) = (site.relay().up(), site.log());
     assert!(assembled.as_deref() == Some(&module[..]), "{bytes} bytes: {up} bytes went up\n{log}");
-    site.daemon().logged("\"delivered\"").await;
-    assert_eq!(site.log().matches(SUBSCRIBED).count(), 1, "{bytes} bytes\n{}", site.log());
+    site.daemon().event("delivered").await;
+    assert_eq!(site.events("subscribed").len(), 1, "{bytes} bytes\n{}", site.log());
     assert_eq!(site.proplet().tally().stored, 1);
 }
 
@@ -60,7 +58,7 @@ async fn a_link_that_keeps_breaking_loses_nothing() {
         let (chunks, total_chunks) = task.progress();
         assert!(chunks < total_chunks, "QoS {qos}: the last cut came after the last chunk");
         assert!(task.module().await.as_deref() == Some(module), "QoS {qos}\n{}", site.log());
-        site.daemon().logged_times(SUBSCRIBED, 2).await;
+        site.daemon().nth_event("subscribed", 2).await;
     });
     join_all(trials).await;
 }
@@ -83,6 +81,6 @@ async fn a_link_that_stalls_for_a_while_is_kept() {
         site.relay().stall(false);
     }
     assert!(task.module().await.as_deref() == Some(&module[..]), "{}", site.log());
-    assert_eq!(site.log().matches(SUBSCRIBED).count(), 1, "{}", site.log());
+    assert_eq!(site.events("subscribed").len(), 1, "{}", site.log());
     assert_eq!(site.proplet().tally().stored, 12);
 }

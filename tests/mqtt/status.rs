@@ -7,7 +7,8 @@ use propeller_proxy::mqtt::topic::Layout;
 use serde_json::{Value, json};
 
 use crate::support::clients::client::{Client, EVERYTHING, Message, PRESENCES, STATUSES, request};
-use crate::support::clients::daemons;
+use crate::support::clients::daemon::Daemon;
+use crate::support::clients::log::failures_with;
 use crate::support::clients::proplet::connect_at;
 use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::mosquitto::Mosquitto;
@@ -200,11 +201,9 @@ async fn a_failure_is_told_once_with_its_code_and_message() {
             assert_has(&failure, &json!({ "sent_chunks": 0 }));
             assert_eq!(names(&failure["error"]), ["code", "message"]);
             assert_eq!(failure["error"]["code"], *code);
-            let logged = |line: &str| {
-                let entry = serde_json::from_str::<Value>(line).unwrap_or_default();
-                entry["code"] == *code && entry["message"] == failure["error"]["message"]
-            };
-            assert!(site.log().lines().any(logged), "{failure} is not in the log\n{}", site.log());
+            let logged = failures_with(&site.log(), code);
+            let is_logged = logged.iter().any(|entry| entry["message"] == failure["error"]["message"]);
+            assert!(is_logged, "{failure} is not in the log\n{}", site.log());
         }
         // After the failures, there is time for one that would come twice.
         client.publish(&topic, request("add")).await;
@@ -253,7 +252,7 @@ async fn the_presence_is_retained_and_ends_with_the_proxy() {
     let topics = LAYOUTS.map(|(_, topics)| format!("{topics}proxy/{INSTANCE_ID}"));
     for signal in ["KILL", "TERM"] {
         let (begin, told) = (a_second_ago(), client.messages().len());
-        let mut daemon = daemons::start(&mosquitto.address(), registry.host(), &[INSTANCE]).await;
+        let mut daemon = Daemon::with(&mosquitto.address(), registry.host(), &[INSTANCE]).await;
         becomes(&client, true, 2, told).await;
         let online = presence(&mosquitto).await;
         assert_eq!(online.iter().map(|(topic, _)| topic).collect::<Vec<_>>(), topics.iter().collect::<Vec<_>>());

@@ -73,7 +73,7 @@ async fn a_proxy_with_the_right_certificates_delivers() {
         ("PROXY_MQTT_TLS_CLIENT_KEY", &key),
     ];
     let daemon = site.daemon(registry.host(), &variables);
-    daemon.logged("\"subscribed\"").await;
+    daemon.event("subscribed").await;
     let device = proplet::connect_by(&site.devices).await;
     let got = device.request(&format!("{}/add:latest", registry.host())).await;
     assert_eq!(got.as_deref(), Some(&module[..]), "{}", daemon.log());
@@ -167,7 +167,7 @@ async fn a_certificate_that_is_not_looked_at_is_told_loudly() {
     let mut variables = environment(&broker.address(), "localhost:5000");
     variables.push(("PROXY_MQTT_TLS_INSECURE_SKIP_VERIFY", "true".into()));
     let daemon = Daemon::start(&variables).await;
-    daemon.logged("INSECURE: PROXY_MQTT_TLS_INSECURE_SKIP_VERIFY is set").await;
+    daemon.event("tls-unverified").await;
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn settings_of_tls_without_tls_are_told() {
     // The name that it had in the first versions of the original.
     variables.push(("PROXY_MQTT_CA_PATH", trusted));
     let daemon = Daemon::start(&variables).await;
-    daemon.logged("are without effect").await;
+    daemon.event("tls-settings-unused").await;
 }
 
 /// A listener for `WebSockets` beside the usual one, with and without TLS.
@@ -199,7 +199,8 @@ async fn a_broker_is_reached_by_web_sockets() {
             let mut variables = environment(&format!("{scheme}://127.0.0.1:{port}{path}"), registry.host());
             variables.push(("PROXY_MQTT_TLS_CA_CERT", certificate.clone()));
             let daemon = Daemon::start(&variables).await;
-            daemon.logged(&format!("{scheme}://127.0.0.1:{port}/")).await;
+            let reached = daemon.event("subscribed").await["broker"].to_string();
+            assert!(reached.contains(&format!("{scheme}://127.0.0.1:{port}/")), "{reached}");
             let device = proplet::connect(&broker).await;
             let got = device.request(&format!("{}/add:latest", registry.host())).await;
             assert_eq!(got.as_deref(), Some(&module[..]), "{}", daemon.log());

@@ -5,10 +5,11 @@ use std::fs;
 
 use propeller_proxy::embedded::sample::{self, ADD};
 use propeller_proxy::oci::wasm::{COMPONENT_PREAMBLE, MODULE_PREAMBLE};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::clients::archives::{Entry, files, gzip, in_halves, tar, zstd, zstd_with_window};
 use crate::support::clients::artifacts::Artifact;
+use crate::support::clients::log::failures_with;
 use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::site::Site;
 use crate::support::{digest, path};
@@ -199,9 +200,7 @@ async fn every_shape_delivers_its_module() {
 /// Asks, and gets nothing; the log has the code, and every one of `words` in its message.
 async fn refuses_saying(site: &Site, app_name: &str, code: &str, words: &[&str]) {
     site.refuses(app_name, code).await;
-    let log = site.log();
-    let failure = log.lines().rfind(|line| line.contains(&format!("\"code\":\"{code}\""))).expect("the failure's line");
-    let failure: Value = serde_json::from_str(failure).expect("a line in JSON");
+    let failure = failures_with(&site.log(), code).pop().expect("the failure's line");
     let message = failure["message"].as_str().expect("a message");
     assert!(words.iter().all(|word| message.contains(word)), "{app_name}: {message:?} lacks one of {words:?}");
 }

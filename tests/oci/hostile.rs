@@ -153,7 +153,7 @@ async fn site_before_a_drip(modules: usize) -> (Site, FaultyRegistry, DockerRegi
 
 async fn begin_to_drip(site: &Site, drip: &FaultyRegistry) {
     site.proplet().ask(&format!("{}/drip", drip.host())).await;
-    site.daemon().logged("\"fetching\"").await;
+    site.daemon().event("fetching").await;
 }
 
 #[tokio::test]
@@ -165,7 +165,7 @@ async fn a_registry_that_drips_holds_nobody_up_and_is_given_up() {
         // This fails at any failure, also that of the drip, which is open all the while.
         site.delivers(&format!("app/{number}"), &sample::noise(1000, number)).await;
     }
-    let given_up = time::timeout(LIMIT, site.daemon().logged("\"code\":\"registry-unreachable\"")).await;
+    let given_up = time::timeout(LIMIT, site.daemon().failure("registry-unreachable")).await;
     assert!(given_up.is_ok(), "{}", site.log());
     assert_eq!(drip.seen_for("/blobs/").len(), 1, "it was tried again");
 }

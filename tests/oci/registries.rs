@@ -18,7 +18,7 @@ const TRACE: Variable = ("PROXY_LOG_LEVEL", "trace");
 async fn assert_refused(site: &Site, app_name: &str, code: &str) {
     let messages = connect_at(site.mosquitto(), Layout::Messages, 2).await;
     messages.ask(app_name).await;
-    site.daemon().logged(&format!("\"code\":\"{code}\"")).await;
+    site.daemon().failure(code).await;
     site.refuses(app_name, code).await;
     for proplet in [site.proplet(), &messages] {
         // The broker's answer to this comes after everything that the daemon had published before.

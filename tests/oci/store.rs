@@ -125,7 +125,7 @@ async fn a_damaged_blob_is_noticed_and_fetched_again() {
     for (what, damage) in accidents {
         for blob in [registry.digest(), &registry.manifest_digest()] {
             for restart in [false, true] {
-                let (before, noticed) = (registry.seen().len(), site.log().matches("damaged").count());
+                let (before, noticed) = (registry.seen().len(), site.events("blob-damaged").len());
                 if restart {
                     site.kill().await;
                 }
@@ -139,7 +139,7 @@ async fn a_damaged_blob_is_noticed_and_fetched_again() {
                 assert!(asked.len() == 1 && asked[0].ends_with(blob), "{asked:?}: {context}");
                 // The log begins anew with the process.
                 let noticed = if restart { 0 } else { noticed };
-                assert!(site.log().matches("damaged").count() > noticed, "{context}");
+                assert!(site.events("blob-damaged").len() > noticed, "{context}");
                 assert_sound(site.store());
             }
         }
@@ -169,7 +169,7 @@ async fn fifty_kills_during_ingest_leave_no_wrong_blob() {
     for kill in 0..KILLS {
         let app_name = format!("module-{kill}");
         site.proplet().ask(&app_name).await;
-        site.daemon().logged("\"requested\"").await;
+        site.daemon().event("requested").await;
         // Each kill comes a little later in the transfer than the one before.
         sleep(Duration::from_millis(kill as u64)).await;
         site.kill().await;
@@ -262,7 +262,7 @@ async fn the_folder_is_where_the_environment_says() {
         all.push(("PROXY_CACHE_DIR", String::new()));
         all.extend(variables.iter().map(|(name, value)| (*name, value.replace('$', here))));
         let daemon = Daemon::spawn(&all);
-        daemon.logged("no connection to the broker").await;
+        daemon.event("connection-failed").await;
         assert!(folder.path().join(store).is_dir(), "{variables:?}\n{}", daemon.log());
     }
 }
@@ -276,7 +276,7 @@ async fn where_nobody_named_a_folder_a_temporary_one_will_do() {
     let temporary = ("TMPDIR", path(folder.path()));
     let nowhere = [("PROXY_CACHE_DIR", ""), ("HOME", "/dev/null"), temporary];
     let mut site = Site::start(registry.host(), &nowhere).await;
-    assert!(site.warns_of("temporary"), "{}", site.log());
+    assert!(!site.events("temporary-store").is_empty(), "{}", site.log());
     site.delivers("add", &module).await;
     assert_eq!(entries(folder.path()).len(), 1);
     site.stop().await;

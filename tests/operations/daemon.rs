@@ -23,7 +23,7 @@ async fn signals_end_it_in_good_order() {
         let mut daemon = Daemon::between(&mosquitto, &registry).await;
         daemon.signal(signal).await;
         assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
-        assert!(daemon.log().contains("\"stopped\""), "{}", daemon.log());
+        assert!(!daemon.events("stopped").is_empty(), "{}", daemon.log());
     }
     // It took leave of the broker, which otherwise notes an error.
     assert!(!mosquitto.log().contains("closed its connection"), "{}", mosquitto.log());
@@ -38,13 +38,13 @@ async fn a_transfer_is_finished_before_the_end() {
     let (_relay, mut daemon) = Daemon::behind_relay(&mosquitto, &registry, 20_000_000).await;
     let proplet = connect(&mosquitto).await;
     let stop = async {
-        daemon.logged("\"verified\"").await;
+        daemon.event("verified").await;
         daemon.signal("TERM").await;
     };
     let (assembled, ()) = tokio::join!(proplet.request("add"), stop);
     assert!(assembled.as_deref() == Some(&module[..]), "{}", daemon.log());
     assert_eq!(daemon.ended().await.code(), Some(0));
-    assert!(daemon.log().contains("\"stopping\",\"open_transfers\":1"), "{}", daemon.log());
+    assert_eq!(daemon.event("stopping").await["open_transfers"], 1, "{}", daemon.log());
 }
 
 /// A broker that has stopped reading, in the middle of a transfer, does not hold it up.
@@ -54,11 +54,11 @@ async fn a_signal_while_the_broker_hangs_ends_it_too() {
     registry.pusher().wasm("add", "latest", wasm_of_size(20_000_000)).await;
     let (relay, mut daemon) = Daemon::behind_relay(&mosquitto, &registry, 5_000_000).await;
     connect(&mosquitto).await.ask("add").await;
-    daemon.logged("\"verified\"").await;
+    daemon.event("verified").await;
     relay.stall(true);
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
-    daemon.logged("\"code\":\"stopping\"").await;
+    daemon.failure("stopping").await;
 }
 
 /// Nor does a registry that drips.
@@ -68,17 +68,17 @@ async fn a_signal_during_a_fetch_ends_it_too() {
     let registry = FaultyRegistry::start(wasm_of_size(1000), [Fault::Slow]).await;
     let mut daemon = Daemon::start(&environment(&mosquitto.address(), registry.host())).await;
     connect(&mosquitto).await.ask("add").await;
-    daemon.logged("\"fetching\"").await;
+    daemon.event("fetching").await;
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
-    daemon.logged("\"code\":\"stopping\"").await;
+    daemon.failure("stopping").await;
 }
 
 #[tokio::test]
 async fn a_signal_while_the_broker_is_away_ends_it_too() {
     let registry = DockerRegistry::start().await;
     let mut daemon = Daemon::spawn(&environment(&format!("tcp://127.0.0.1:{}", free_port()), registry.host()));
-    daemon.logged("no connection to the broker").await;
+    daemon.event("connection-failed").await;
     daemon.signal("TERM").await;
     assert_eq!(daemon.ended().await.code(), Some(0), "{}", daemon.log());
 }
@@ -88,9 +88,9 @@ async fn it_waits_for_a_broker_that_is_not_there_yet() {
     let (mut mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     mosquitto.kill().await;
     let daemon = Daemon::spawn(&environment(&mosquitto.address(), registry.host()));
-    daemon.logged("no connection to the broker").await;
+    daemon.event("connection-failed").await;
     mosquitto.restart().await;
-    daemon.logged("\"subscribed\"").await;
+    daemon.event("subscribed").await;
 }
 
 #[tokio::test]
@@ -111,9 +111,9 @@ async fn it_gives_the_broker_its_credentials_and_says_so_if_they_are_refused() {
     for variables in [login("canary-key"), environment(&mosquitto.address(), registry.host())] {
         let mut refused = Daemon::spawn(&variables);
         assert_eq!(refused.ended().await.code(), Some(77), "{}", refused.log());
-        refused.logged("error: broker mqtt://127.0.0.1").await;
-        refused.logged("not authorized").await;
-        refused.logged("hint: check PROXY_CLIENT_ID and PROXY_CLIENT_KEY").await;
+        refused.prints("error: broker mqtt://127.0.0.1").await;
+        refused.prints("not authorized").await;
+        refused.prints("hint: check PROXY_CLIENT_ID and PROXY_CLIENT_KEY").await;
         assert!(!refused.log().contains("canary"), "{}", refused.log());
     }
 }
@@ -183,7 +183,7 @@ async fn a_subscription_refused_at_the_start_ends_it() {
     let (address, _broker) = scripted_broker(&[REFUSED], Arc::default()).await;
     let mut daemon = Daemon::spawn(&environment(&address, "localhost:5000"));
     assert_eq!(daemon.ended().await.code(), Some(77), "{}", daemon.log());
-    daemon.logged("no permission to subscribe to m/domain/c/channel/messages/registry/proplet and").await;
+    daemon.prints("no permission to subscribe to m/domain/c/channel/messages/registry/proplet and").await;
 }
 
 /// A broker whose permissions are not loaded yet when it is back does not leave us deaf.
@@ -193,8 +193,8 @@ async fn a_subscription_refused_later_is_tried_again() {
     let (address, broker) = scripted_broker(&[2, REFUSED, 2], Arc::clone(&close)).await;
     let daemon = Daemon::start(&environment(&address, "localhost:5000")).await;
     close.notify_one();
-    daemon.logged("\"code\":\"broker-refused\"").await;
-    daemon.logged_times("\"subscribed\"", 2).await;
+    daemon.failure("broker-refused").await;
+    daemon.nth_event("subscribed", 2).await;
     broker.await.expect("the broker's script");
 }
 
@@ -233,7 +233,7 @@ async fn memory_does_not_grow_with_the_module() {
     let daemon = Daemon::between(&mosquitto, &registry).await;
     let proplet = connect(&mosquitto).await;
     assert!(proplet.request("large").await.is_some(), "{}", daemon.log());
-    daemon.logged("\"delivered\"").await;
+    daemon.event("delivered").await;
     let peak = daemon.peak_memory();
     assert!(peak <= LIMIT, "{} KiB were resident", peak / 1024);
 }

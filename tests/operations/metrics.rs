@@ -176,7 +176,7 @@ async fn prometheus_has_data_for_the_whole_dashboard() {
         prometheus.has(query).await;
     }
 
-    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/prometheus");
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus");
     promtool(&deploy, &["check", "config", "prometheus.yml"], "").await;
     let alerts = fs::read_to_string(deploy.join("alerts.yml")).expect("the alerts");
     let names: Vec<_> = METRICS.iter().map(|metric| metric.name).collect();

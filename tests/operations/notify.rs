@@ -12,7 +12,8 @@ use tokio::net::UnixDatagram;
 use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::clients::daemon::{BINARY, Daemon, entries, environment};
+use crate::support::clients::daemon::{BINARY, Daemon, environment};
+use crate::support::clients::log;
 use crate::support::clients::proplet::connect;
 use crate::support::clients::push::client;
 use crate::support::servers::mosquitto::Mosquitto;
@@ -86,7 +87,7 @@ async fn the_manager_is_told_how_it_goes() {
     let mut daemon = Daemon::spawn(&variables);
     // A broker that is away is waited for.
     assert_eq!(manager.next().await, format!("READY=1\nSTATUS=Waiting for {address}"));
-    assert!(daemon.log().contains("\"listening\""), "{}", daemon.log());
+    assert!(!daemon.events("listening").is_empty(), "{}", daemon.log());
     for _ in 0..2 {
         mosquitto.restart().await;
         assert_eq!(manager.news().await, format!("STATUS=Connected to {address}"));
@@ -109,7 +110,7 @@ async fn nothing_is_said_where_nobody_listens() {
     let mut variables = environment(&mosquitto.address(), "localhost:5000");
     variables.push(("NOTIFY_SOCKET", "/nowhere/notify".to_owned()));
     let daemon = Daemon::start(&variables).await;
-    daemon.logged("the service manager was not told").await;
+    daemon.event("service-manager-unreachable").await;
 }
 
 /// A log that nobody reads fills its pipe, and then the service stands still in the middle of a line.
@@ -131,7 +132,7 @@ async fn pings_stop_while_the_service_hangs() {
     let http = loop {
         let mut line = String::new();
         assert_ne!(log.read_line(&mut line).await.expect("a line of its log"), 0, "it ended");
-        if let Some(entry) = entries(&line, "listening").pop() {
+        if let Some(entry) = log::events(&line, "listening").pop() {
             break format!("http://{}", entry["http"].as_str().expect("an address"));
         }
     };

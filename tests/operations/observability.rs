@@ -77,7 +77,7 @@ async fn a_port_in_use_ends_the_daemon_before_anything_else() {
 
     variables.push(("PROXY_HTTP_PORT", "off".to_owned()));
     let daemon = Daemon::start(&variables).await;
-    assert!(!daemon.log().contains("\"listening\""), "{}", daemon.log());
+    assert!(daemon.events("listening").is_empty(), "{}", daemon.log());
 }
 
 #[tokio::test]
@@ -168,15 +168,14 @@ async fn what_the_disk_stopped_goes_on_with_it() {
         site.daemon().limit_files("0").await;
         fails(&http, &["state", "store"], DEADLINE).await;
         // It notes every few seconds that it is there.
-        site.daemon().logged_times("the state was not written", round).await;
+        site.daemon().nth_event("state-not-written", round).await;
         site.refuses("add", "disk").await;
         site.daemon().limit_files("unlimited").await;
         fails(&http, &[], DEADLINE).await;
         site.delivers("add", &module).await;
     }
-    let log = site.log();
-    for line in ["the state was not written", "the state is written again"] {
-        assert_eq!(log.matches(line).count(), 2, "{line}\n{log}");
+    for event in ["state-not-written", "state-written"] {
+        assert_eq!(site.events(event).len(), 2, "{event}\n{}", site.log());
     }
     site.kill().await;
     site.restart(&[]).await;

@@ -31,11 +31,6 @@ impl Point {
         let (seed, index) = (self.seed, self.index);
         range.start() + scatter(seed ^ scatter(index)) % (range.end() - range.start() + 1)
     }
-
-    /// Whether the point is neither before the first chunk nor after the last.
-    pub fn is_inside(&self) -> bool {
-        (1..self.total_chunks).contains(&self.chunks)
-    }
 }
 
 impl fmt::Display for Point {

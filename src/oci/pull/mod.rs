@@ -256,7 +256,7 @@ impl Pull<'_> {
             (Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryAnswer { .. })), Some(known))
                 if self.policy == PullPolicy::IfNotPresent =>
             {
-                warn!(tag = name, digest = %known.digest, "remembered: the registry does not say what the tag means: {error}");
+                warn!(event = "tag-from-memory", tag = name, digest = %known.digest, "remembered: the registry does not say what the tag means: {error}");
                 self.document(known.digest).await
             }
             (Err(error), _) => Err(error),
@@ -331,7 +331,7 @@ impl Pull<'_> {
             return Err(Error::SizeMismatch { object: digest.to_string(), expected: size, actual: stored.size() });
         }
         self.may_ask(digest)?;
-        info!(reference = %self.reference, %digest, size = int(size), media_type = blob.media_type, "fetching");
+        info!(event = "fetching", reference = %self.reference, %digest, size = int(size), media_type = blob.media_type, "fetching");
         self.repository.fetch(blob, &self.scope).await
     }
 

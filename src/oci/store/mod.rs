@@ -99,7 +99,7 @@ impl Store {
             Err(error) if !config.named => {
                 let temporary = file::temporary_folder()?;
                 let folder = temporary.path().to_owned();
-                warn!(folder = %folder.display(), hint = error.hint(), "the store is a temporary one: {error}");
+                warn!(event = "temporary-store", folder = %folder.display(), hint = error.hint(), "the store is a temporary one: {error}");
                 Self::open_in(&folder, config.limit, Some(temporary))
             }
             opened => opened,
@@ -327,7 +327,7 @@ impl Scope {
             self.store.learn(&path, before);
             return Ok(Some(blob));
         }
-        warn!(%digest, %actual, path = %path.display(), "damaged: a stored blob is not what it was; it is fetched again");
+        warn!(event = "blob-damaged", %digest, %actual, path = %path.display(), "damaged: a stored blob is not what it was; it is fetched again");
         fs::remove_file(&path).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),

@@ -16,7 +16,9 @@ use tokio::{
     time,
 };
 
-use crate::support::faults::relay::{Relay, UNLIMITED};
+use crate::support::Variable;
+use crate::support::clients::log;
+use crate::support::faults::relay::Relay;
 use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::mosquitto::Mosquitto;
 
@@ -56,12 +58,6 @@ pub fn owned<'a>(variables: &'a [(&'static str, &'a str)]) -> impl Iterator<Item
     variables.iter().map(|(name, value)| (*name, (*value).to_owned()))
 }
 
-/// Returns the lines of a log that say `message`.
-pub fn entries(log: &str, message: &str) -> Vec<Value> {
-    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    entries.filter(|entry| entry["message"] == message).collect()
-}
-
 impl Daemon {
     /// Runs the daemon with nothing but `variables` in its environment, and a store and state of its own unless they
     /// name some.
@@ -98,8 +94,15 @@ impl Daemon {
     /// Runs the daemon and waits until it takes requests.
     pub async fn start(variables: &[(&str, String)]) -> Self {
         let daemon = Self::spawn(variables);
-        daemon.logged("\"subscribed\"").await;
+        daemon.event("subscribed").await;
         daemon
+    }
+
+    /// Runs the daemon with further `variables` between the broker at `address` and the registry at `registry`.
+    pub async fn with(address: &str, registry: &str, variables: &[Variable<'_>]) -> Self {
+        let mut all = environment(address, registry);
+        all.extend(owned(variables));
+        Self::start(&all).await
     }
 
     /// Runs the daemon between a broker and an open registry.
@@ -109,10 +112,9 @@ impl Daemon {
 
     /// Runs the daemon with a relay before the broker that takes so many bytes a second from it.
     pub async fn behind_relay(mosquitto: &Mosquitto, registry: &DockerRegistry, up: u32) -> (Relay, Self) {
-        let relay = Relay::start(format!("127.0.0.1:{}", mosquitto.port())).await;
-        relay.limit(up, UNLIMITED);
-        let address = format!("tcp://{}", relay.host());
-        (relay, Self::start(&environment(&address, registry.host())).await)
+        let relay = Relay::before(mosquitto, up).await;
+        let daemon = Self::start(&environment(&relay.address(), registry.host())).await;
+        (relay, daemon)
     }
 
     /// Runs the daemon with `variables` beside those that it needs, sees it end with `EX_CONFIG`, and returns its log.
@@ -133,20 +135,38 @@ impl Daemon {
         assert!(line("hint: ").contains(setting), "{log}");
     }
 
-    /// Waits until the log holds `text`.
-    pub async fn logged(&self, text: &str) {
-        self.logged_times(text, 1).await;
+    /// Returns the log's events of this name.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        log::events(&self.log.borrow(), name)
     }
 
-    /// Waits until the log holds `text` so many times.
-    pub async fn logged_times(&self, text: &str, times: usize) {
-        let mut log = self.log.clone();
-        let seen = time::timeout(DEADLINE, log.wait_for(|log| log.matches(text).count() >= times)).await;
-        assert!(matches!(seen, Ok(Ok(_))), "the log has no {text:?}:\n{}", self.log());
+    /// Waits for the first event of this name.
+    pub async fn event(&self, name: &str) -> Value {
+        self.nth_event(name, 1).await
     }
 
-    /// Waits until `find` finds something in the log.
-    pub async fn finds<T>(&self, find: impl Fn(&str) -> Option<T>) -> T {
+    /// Waits for the event of this name with this number, counted from 1.
+    pub async fn nth_event(&self, name: &str, number: usize) -> Value {
+        self.finds(name, |log| log::events(log, name).into_iter().nth(number - 1)).await
+    }
+
+    /// Waits for the first failure with this code.
+    pub async fn failure(&self, code: &str) -> Value {
+        self.nth_failure(code, 1).await
+    }
+
+    /// Waits for the failure with this code and number, counted from 1.
+    pub async fn nth_failure(&self, code: &str, number: usize) -> Value {
+        self.finds(code, |log| log::failures_with(log, code).into_iter().nth(number - 1)).await
+    }
+
+    /// Waits until the output holds `text`, as the error that ends the daemon, which is no line of the log.
+    pub async fn prints(&self, text: &str) {
+        self.finds(text, |log| log.contains(text).then_some(())).await;
+    }
+
+    /// Waits until `find` finds `what` in the log.
+    pub async fn finds<T>(&self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
         let mut log = self.log.clone();
         let found = async {
             loop {
@@ -157,14 +177,13 @@ impl Daemon {
             }
         };
         let found = time::timeout(DEADLINE, found).await.ok().flatten();
-        found.unwrap_or_else(|| panic!("the log does not have what is looked for:\n{}", self.log()))
+        found.unwrap_or_else(|| panic!("the log has no {what}:\n{}", self.log()))
     }
 
     /// Waits until the HTTP endpoint listens, and returns the base URL, without a slash at the end.
     pub async fn http(&self) -> String {
-        let listening = |log: &str| entries(log, "listening").pop().map(|entry| entry["http"].clone());
-        let address = self.finds(listening).await;
-        format!("http://{}", address.as_str().expect("an address"))
+        let listening = self.event("listening").await;
+        format!("http://{}", listening["http"].as_str().expect("an address"))
     }
 
     pub fn log(&self) -> String {

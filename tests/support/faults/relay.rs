@@ -21,6 +21,8 @@ use tokio::{
     time::{self, Instant},
 };
 
+use crate::support::servers::mosquitto::Mosquitto;
+
 /// The rate of a link without a limit.
 pub const UNLIMITED: u32 = u32::MAX;
 
@@ -49,6 +51,13 @@ impl Relay {
         Self::on(listener, upstream.into(), PACKET)
     }
 
+    /// Starts a relay before a broker that takes so many bytes a second from its clients.
+    pub async fn before(mosquitto: &Mosquitto, up: u32) -> Self {
+        let relay = Self::start(format!("127.0.0.1:{}", mosquitto.port())).await;
+        relay.limit(up, UNLIMITED);
+        relay
+    }
+
     /// Starts a relay that holds so little that clients cannot write much faster than it moves what they wrote.
     pub fn narrow(upstream: impl Into<String>) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket for the relay");
@@ -70,6 +79,11 @@ impl Relay {
     /// Returns `127.0.0.1:PORT`, to connect to instead of the upstream.
     pub fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the URL of a broker's relay.
+    pub fn address(&self) -> String {
+        format!("tcp://{}", self.host())
     }
 
     /// Limits what all connections together move, in bytes a second: up to the server and down to the client.
@@ -103,11 +117,6 @@ impl Relay {
     /// Returns how many bytes have gone up to the server.
     pub fn up(&self) -> u64 {
         self.link.up.moved.load(Relaxed)
-    }
-
-    /// Returns how many bytes have gone down to clients.
-    pub fn down(&self) -> u64 {
-        self.link.down.moved.load(Relaxed)
     }
 
     /// Returns how many connections have come, those refused included.

@@ -96,12 +96,6 @@ impl Mosquitto {
         self.process.kill().await;
     }
 
-    /// Ends the broker with SIGTERM, so that it takes leave of its clients and saves what it persists.
-    pub async fn terminate(&mut self) {
-        self.process.signal("TERM").await;
-        self.process.end().await;
-    }
-
     /// Starts the broker again on the same port with the same configuration, after killing it if it still runs.
     pub async fn restart(&mut self) {
         self.kill().await;

@@ -60,16 +60,11 @@ impl Process {
     /// Kills the server with SIGKILL, if it still runs, and waits for its end.
     pub async fn kill(&mut self) {
         let _ = self.0.start_kill();
-        self.end().await;
-    }
-
-    /// Waits for the server's end.
-    pub async fn end(&mut self) {
         let end = time::timeout(DEADLINE, self.0.wait()).await;
         end.expect("the server ends in time").expect("wait for the server");
     }
 
-    /// Sends the signal `name`, such as `TERM`, `STOP` or `CONT`.
+    /// Sends the signal `name`, `STOP` or `CONT`.
     pub async fn signal(&self, name: &str) {
         let id = self.0.id().expect("a running server").to_string();
         let sent = Command::new("kill").args(["-s", name, &id]).status().await.expect("run kill");

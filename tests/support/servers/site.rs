@@ -11,12 +11,11 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::support::clients::daemon::{BINARY, Daemon, environment, owned};
+use crate::support::clients::log;
 use crate::support::clients::proplet::connect;
 use crate::support::clients::task::Task;
-use crate::support::faults::relay::{Relay, UNLIMITED};
+use crate::support::faults::relay::Relay;
 use crate::support::servers::mosquitto::Mosquitto;
-
-const DELIVERED: &str = "\"delivered\"";
 
 /// A daemon that can be killed and started again on the same store and state. Its own proplet asks, as
 /// [`Site::delivers`] and the like, for one module at a time.
@@ -46,8 +45,7 @@ impl Site {
     /// Starts a broker, and a daemon with a relay before it that takes so many bytes a second from the daemon.
     pub async fn behind_relay(registry: &str, up: u32, variables: &[(&'static str, &str)]) -> Self {
         let mosquitto = Mosquitto::start().await;
-        let relay = Relay::start(format!("127.0.0.1:{}", mosquitto.port())).await;
-        relay.limit(up, UNLIMITED);
+        let relay = Relay::before(&mosquitto, up).await;
         Self::behind(relay, mosquitto, registry, variables).await
     }
 
@@ -77,7 +75,7 @@ impl Site {
         all.push(("PROXY_STATE_DIR", state.path().display().to_string()));
         all.extend(owned(variables));
         let daemon = Daemon::spawn_by(command, &all);
-        daemon.logged("\"subscribed\"").await;
+        daemon.event("subscribed").await;
         let proplet = Arc::new(connect(&mosquitto).await);
         Self { daemon, proplet, relay, mosquitto, variables: all, store, state }
     }
@@ -133,15 +131,17 @@ impl Site {
 
     /// Asks, and returns what arrived or the line of the failure.
     pub async fn ask(&self, app_name: &str) -> Result<Vec<u8>, Value> {
-        let log = self.log();
-        let (delivered, failed) = (log.matches(DELIVERED).count(), failures(&log).count());
+        // Without that of the empty request.
+        let failures =
+            |log: &str| log::failures(log).filter(|failure| failure["code"] != "bad-request").collect::<Vec<_>>();
+        let (delivered, failed) = (self.events("delivered").len(), failures(&self.log()).len());
         tokio::select! {
             module = self.proplet.request(app_name) => {
                 let module = module.unwrap_or_else(|| panic!("{app_name} did not arrive\n{}", self.log()));
-                self.daemon.logged_times(DELIVERED, delivered + 1).await;
+                self.daemon.nth_event("delivered", delivered + 1).await;
                 Ok(module)
             }
-            failure = self.daemon.finds(|log| failures(log).nth(failed)) => Err(failure),
+            failure = self.daemon.finds("failure", |log| failures(log).into_iter().nth(failed)) => Err(failure),
         }
     }
 
@@ -172,9 +172,9 @@ impl Site {
         self.daemon.log()
     }
 
-    /// Whether a warning in the log holds `text`.
-    pub fn warns_of(&self, text: &str) -> bool {
-        self.log().lines().any(|line| line.contains("\"level\":\"WARN\"") && line.contains(text))
+    /// Returns the events of this name that the daemon has logged since its last start.
+    pub fn events(&self, name: &str) -> Vec<Value> {
+        self.daemon.events(name)
     }
 
     /// Returns the folder of the store, unless the variables named another one.
@@ -191,10 +191,4 @@ impl Site {
     pub fn in_store(&self, path: &str) -> PathBuf {
         self.store().join(path)
     }
-}
-
-/// The lines of failures, without that of the empty request.
-fn failures(log: &str) -> impl Iterator<Item = Value> {
-    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    entries.filter(|entry| entry["level"] == "ERROR" && entry["code"].is_string() && entry["code"] != "bad-request")
 }

@@ -122,11 +122,6 @@ impl TokenRegistry {
         &self.host
     }
 
-    /// Returns the base URL, without a slash at the end.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.host)
-    }
-
     /// Returns how often a token was asked for, in vain or not.
     pub fn token_requests(&self) -> usize {
         self.asked().len()
