@@ -38,7 +38,7 @@ fn totals(client: &Client, app_name: &str) -> BTreeSet<u64> {
 }
 
 #[tokio::test]
-async fn modules_are_delivered_to_who_listens() {
+async fn deliver_sends_modules_to_listening_devices() {
     let (mosquitto, registry) = servers().await;
     let [small, large] = [8, 1_200_000].map(wasm_of_size);
     registry.pusher().wasm("small", "1", small.clone()).await;
@@ -72,7 +72,7 @@ async fn modules_are_delivered_to_who_listens() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_online_is_asked() {
+async fn deliver_sends_requests_to_a_running_proxy() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(1_200_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -100,7 +100,7 @@ async fn a_proxy_that_is_online_is_asked() {
 
 /// A device that asked before, and one that asks while the delivery waits, are served with it by one transfer.
 #[tokio::test]
-async fn a_delivery_joins_what_devices_asked_for() {
+async fn deliver_joins_the_requests_of_devices() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(5_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -131,7 +131,7 @@ async fn a_delivery_joins_what_devices_asked_for() {
 }
 
 #[tokio::test]
-async fn replicas_are_asked_as_well() {
+async fn deliver_sends_requests_to_running_replicas() {
     let (mosquitto, registry) = servers().await;
     let (name, value) = CHUNK_SIZE;
     let shell = || Shell::of(&mosquitto, &registry).with("PROXY_SHARE_GROUP", "replicas").with(name, value);
@@ -153,7 +153,7 @@ async fn replicas_are_asked_as_well() {
 
 /// What was delivered without a proxy, the next delivery and the proxy that comes then know.
 #[tokio::test]
-async fn a_tag_that_moved_is_delivered_in_another_number_of_chunks() {
+async fn a_moved_tag_is_delivered_in_another_number_of_chunks() {
     let (mosquitto, registry) = servers().await;
     let (name, value) = CHUNK_SIZE;
     let shell = Shell::of(&mosquitto, &registry).with(name, value);
@@ -175,7 +175,7 @@ async fn a_tag_that_moved_is_delivered_in_another_number_of_chunks() {
 
 /// Who does not know what the proxies of the channel sent takes care not to be mixed with it.
 #[tokio::test]
-async fn a_state_of_ones_own_knows_nothing_of_others() {
+async fn a_separate_state_knows_no_transfers_of_the_proxy() {
     let (mosquitto, registry) = servers().await;
     let (name, value) = CHUNK_SIZE;
     let shell = || Shell::of(&mosquitto, &registry).with(name, value);
@@ -196,7 +196,7 @@ async fn a_state_of_ones_own_knows_nothing_of_others() {
 
 /// The requests of devices, the session and the identifier are the proxy's.
 #[tokio::test]
-async fn what_the_proxy_left_open_is_left_to_it() {
+async fn deliver_keeps_the_open_requests_of_the_proxy() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(5_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -230,7 +230,7 @@ async fn what_the_proxy_left_open_is_left_to_it() {
 }
 
 #[tokio::test]
-async fn a_state_that_a_proxy_elsewhere_uses_is_not_shared() {
+async fn a_state_in_use_is_not_shared() {
     let ((mosquitto, registry), other) = (servers().await, Mosquitto::start().await);
     let shell = Shell::of(&mosquitto, &registry);
     let _daemon = Daemon::start(&shell.variables_at(&other.address())).await;
@@ -241,7 +241,7 @@ async fn a_state_that_a_proxy_elsewhere_uses_is_not_shared() {
 
 /// The broker drops the request in silence.
 #[tokio::test]
-async fn a_request_that_the_broker_does_not_permit_is_told() {
+async fn a_request_that_the_broker_denies_is_reported() {
     let options = Options { users: &[("proxy", "key")], acl: Some(NO_REQUESTS), ..Options::default() };
     let (mosquitto, registry) = (Mosquitto::with(options).await, DockerRegistry::start().await);
     let shell = Shell::of(&mosquitto, &registry).with("PROXY_CLIENT_ID", "proxy").with("PROXY_CLIENT_KEY", "key");

@@ -14,7 +14,7 @@ async fn demo(arguments: &[&str]) -> Output {
 }
 
 #[tokio::test]
-async fn it_prints_a_verified_table() {
+async fn the_demo_prints_a_table_of_verified_modules() {
     let output = demo(&[]).await;
     let table = String::from_utf8(output.stdout).expect("UTF-8");
     assert!(output.status.success(), "{table}{}", String::from_utf8_lossy(&output.stderr));
@@ -26,7 +26,7 @@ async fn it_prints_a_verified_table() {
 }
 
 #[tokio::test]
-async fn it_prints_json_for_programs() {
+async fn the_demo_prints_json() {
     let output = demo(&["--format", "json", "-q"]).await;
     let rows: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -35,7 +35,7 @@ async fn it_prints_json_for_programs() {
 }
 
 #[tokio::test]
-async fn it_delivers_a_file_of_ours() {
+async fn the_demo_delivers_a_given_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("My App.v2.wasm");
     std::fs::write(&file, wasm_of_size(700_000)).expect("write the module");
@@ -50,14 +50,14 @@ async fn it_delivers_a_file_of_ours() {
 
 /// Its registry is on this machine, and no proxy stands between.
 #[tokio::test]
-async fn a_proxy_of_the_environment_is_not_asked() {
+async fn the_demo_ignores_http_proxies_of_the_environment() {
     let mut command = Command::new(BINARY);
     command.arg("demo").env_clear().env("HTTP_PROXY", "http://127.0.0.1:9").env("http_proxy", "http://127.0.0.1:9");
     assert!(command.output().await.expect("run the demo").status.success());
 }
 
 #[tokio::test]
-async fn it_refuses_what_is_no_module() {
+async fn the_demo_rejects_a_file_that_is_no_module() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("text.wasm");
     std::fs::write(&file, "text").expect("write the file");
@@ -70,7 +70,7 @@ async fn it_refuses_what_is_no_module() {
 }
 
 #[tokio::test]
-async fn it_keeps_running_if_asked_and_ends_by_ctrl_c() {
+async fn the_demo_runs_until_ctrl_c_with_keep() {
     let mut process = Command::new(BINARY)
         .args(["demo", "--keep"])
         .stdin(Stdio::null())

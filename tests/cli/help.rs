@@ -59,7 +59,7 @@ fn the_cli_page_is_what_the_code_says() {
 }
 
 #[tokio::test]
-async fn what_is_mistyped_is_guessed_at() {
+async fn mistyped_words_get_suggestions() {
     let shell = Shell::new();
     let mut shown = Vec::new();
     for arguments in [
@@ -116,7 +116,7 @@ async fn manual_pages_are_for_every_command() {
 
 /// As `| head` does: the reader leaves before anything is written.
 #[tokio::test]
-async fn a_reader_that_leaves_is_no_error() {
+async fn a_closed_pipe_is_no_error() {
     let shell = Shell::new();
     for arguments in [&["man"][..], &["completions", "zsh"], &["--help"], &["check", "--offline", "--help"]] {
         let mut command = shell.command(arguments);
@@ -129,7 +129,7 @@ async fn a_reader_that_leaves_is_no_error() {
 
 /// On a terminal, which `script` pretends to be.
 #[tokio::test]
-async fn colours_are_for_terminals_that_want_them() {
+async fn only_terminals_that_permit_it_get_colours() {
     const ESCAPE: u8 = 0x1b;
     let line = format!("{BINARY} check --offline; {BINARY} inspect nowhere");
     for (no_color, coloured) in [("", true), ("1", false)] {

@@ -19,7 +19,7 @@ async fn silence() -> (TcpListener, String) {
 }
 
 #[tokio::test]
-async fn a_command_that_waits_is_ended_by_a_signal() {
+async fn a_signal_ends_a_waiting_command() {
     for command in [
         &["check"][..],
         &["deliver", "app"],
@@ -45,7 +45,7 @@ async fn a_command_that_waits_is_ended_by_a_signal() {
 }
 
 #[tokio::test]
-async fn watching_ends_well_by_a_signal() {
+async fn a_signal_ends_watch_with_status_0() {
     let mosquitto = Mosquitto::start().await;
     let shell = Shell::between(&mosquitto.address(), "localhost:1");
     for signal in ["INT", "TERM"] {
@@ -58,7 +58,7 @@ async fn watching_ends_well_by_a_signal() {
 
 /// What is under way when the signal comes is withdrawn, and the broker is taken leave of.
 #[tokio::test]
-async fn a_delivery_is_withdrawn() {
+async fn a_signal_withdraws_a_delivery() {
     let mosquitto = Mosquitto::start().await;
     let registry = FaultyRegistry::start(wasm_of_size(1000), [Fault::Slow]).await;
     let client = Client::listening(&mosquitto, &STATUSES).await;
@@ -74,7 +74,7 @@ async fn a_delivery_is_withdrawn() {
 
 /// A reader that does not read keeps nobody from ending.
 #[tokio::test]
-async fn a_full_pipe_does_not_hold_a_signal_up() {
+async fn a_full_pipe_does_not_delay_a_signal() {
     let mosquitto = Mosquitto::start().await;
     let shell = Shell::between(&mosquitto.address(), "localhost:1");
     let mut running = shell.start(&["watch", "--format", "json"]);

@@ -44,7 +44,7 @@ async fn a_small_module_overtakes_a_very_large_one() {
 }
 
 #[tokio::test]
-async fn requests_over_the_limit_are_refused_and_the_others_served() {
+async fn requests_over_the_limit_are_rejected_and_the_others_served() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1_000_000);
     for name in ["one", "two", "three"] {
@@ -98,7 +98,7 @@ async fn the_rate_of_a_channel_is_bounded() {
 
 /// Without a budget for repeats, everybody gets the first copy, and nobody a second one.
 #[tokio::test]
-async fn without_repeats_only_first_copies_are_served() {
+async fn with_a_repeat_budget_of_zero_only_first_passes_are_sent() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "1.0", module.clone()).await;
@@ -126,7 +126,7 @@ async fn without_repeats_only_first_copies_are_served() {
 
 /// The budget is of bytes as they are published, on top of the first copy.
 #[tokio::test]
-async fn repeats_are_served_as_far_as_the_budget_goes() {
+async fn repeats_stop_when_the_budget_is_spent() {
     const BUDGET: usize = 1 << 20;
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(100_000);
@@ -193,7 +193,7 @@ async fn passes_of_a_small_module_are_not_spaced() {
 
 /// Brokers drop what a slow device does not take: mosquitto, past 1,000 messages.
 #[tokio::test]
-async fn a_plan_of_many_chunks_is_warned_of() {
+async fn a_plan_longer_than_common_broker_queues_logs_a_warning() {
     let registry = DockerRegistry::start().await;
     let (thousand, more) = (wasm_of_size(100_000), wasm_of_size(100_100));
     registry.pusher().wasm("thousand", "latest", thousand.clone()).await;

@@ -46,7 +46,7 @@ async fn a_thousand_modules_are_delivered() {
 
 /// Five devices ask for one module a hundred times each, before it can be fetched.
 #[tokio::test]
-async fn five_hundred_requests_for_one_module_are_one_fetch_and_four_passes() {
+async fn five_hundred_requests_for_one_module_take_one_fetch_and_four_passes() {
     const DEVICES: usize = 5;
     const REQUESTS: usize = 100;
     const CHUNKS: usize = 10;
@@ -80,7 +80,7 @@ async fn five_hundred_requests_for_one_module_are_one_fetch_and_four_passes() {
 
 /// What nobody can read is reported a few times a second, and takes no memory.
 #[tokio::test]
-async fn ten_thousand_malformed_requests_are_survived() {
+async fn ten_thousand_malformed_requests_take_little_memory_and_few_reports() {
     const REQUESTS: usize = 10_000;
     const GROWTH: u64 = 10 << 20;
     /// Failures of unreadable requests in one second; the end of one and the start of the next may meet.

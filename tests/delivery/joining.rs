@@ -44,7 +44,7 @@ fn second_request(log: &str) -> Option<()> {
 }
 
 #[tokio::test]
-async fn a_late_device_costs_what_it_missed() {
+async fn a_late_request_joins_the_running_pass_and_costs_the_missed_chunks() {
     let (registry, module) = registry().await;
     at_random_points(TOTAL_CHUNKS, AT_ONCE, |point: Point| {
         let (registry, module) = (registry.host(), &module);
@@ -74,7 +74,7 @@ async fn a_late_device_costs_what_it_missed() {
 
 /// The first task that finds the module takes it away from the other, which asked at any time since.
 #[tokio::test]
-async fn two_tasks_of_one_device_both_get_it() {
+async fn two_tasks_of_one_device_both_get_the_module() {
     let (registry, module) = registry().await;
     at_random_points(TOTAL_CHUNKS, AT_ONCE, |point: Point| {
         let (registry, module) = (registry.host(), &module);

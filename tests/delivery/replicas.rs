@@ -37,7 +37,7 @@ fn push_modules(registry: &DockerRegistry, count: u64) -> Vec<(String, Vec<u8>)>
 }
 
 #[tokio::test]
-async fn requests_are_divided() {
+async fn replicas_divide_the_requests() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let modules = push_modules(&registry, 40);
     let replicas = replicas(&mosquitto.address(), &registry, &[]).await;
@@ -55,7 +55,7 @@ async fn requests_are_divided() {
 
 /// What a replica has taken on when it is killed, another one does.
 #[tokio::test]
-async fn a_replica_may_be_killed() {
+async fn requests_are_served_after_a_replica_is_killed() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let modules = push_modules(&registry, 200);
     let mut replicas = replicas(&mosquitto.address(), &registry, &[]).await;
@@ -113,7 +113,7 @@ async fn requests_for_one_module_join_at_one_replica() {
 
 /// Whichever replica a request comes to, it knows what the other one has sent of the old version.
 #[tokio::test]
-async fn replicas_mix_nothing_when_tags_move() {
+async fn replicas_mix_no_versions_when_tags_move() {
     const MOVES: u64 = 30;
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let tag = MovingTag { name: "add", registry: &registry };

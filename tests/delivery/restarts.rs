@@ -30,7 +30,7 @@ const AT_ONCE: usize = 20;
 
 /// Restarted at once.
 #[tokio::test]
-async fn a_daemon_that_is_killed_serves_all_the_same() {
+async fn a_killed_daemon_resumes_its_transfer() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(SIZE);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -54,7 +54,7 @@ async fn a_daemon_that_is_killed_serves_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_killed_again_and_again_serves_too() {
+async fn a_daemon_killed_several_times_resumes_its_transfer() {
     let registry = DockerRegistry::start().await;
     // Small enough that its passes are not spaced.
     let module = wasm_of_size(960_000);
@@ -78,7 +78,7 @@ fn versions() -> [Bytes; 2] {
 /// While the daemon is away its tag moves. Who asked before, and who asks after with half a module or with none, gets
 /// one version or the other.
 #[tokio::test]
-async fn a_tag_that_moves_meanwhile_mixes_nothing() {
+async fn a_tag_moved_during_a_restart_mixes_no_versions() {
     let registry = DockerRegistry::start().await;
     let versions = versions();
     at_random_points(TOTAL_CHUNKS, AT_ONCE, |point: Point| {
@@ -113,7 +113,7 @@ async fn a_tag_that_moves_meanwhile_mixes_nothing() {
 /// Nobody knows any more what was sent. A newcomer gets what the tag means now; who has a part of something gets that
 /// whole, or nothing. The state may be lost under a name that stays, or with the name that was in it.
 #[tokio::test]
-async fn a_lost_state_mixes_nothing() {
+async fn a_lost_state_mixes_no_versions() {
     let registry = DockerRegistry::start().await;
     let versions = versions();
     at_random_points(TOTAL_CHUNKS, AT_ONCE, |point: Point| {
@@ -160,7 +160,7 @@ async fn a_lost_state_mixes_nothing() {
 
 /// A module that takes too long to be finished at the end is finished after it.
 #[tokio::test]
-async fn a_transfer_that_is_stopped_goes_on_later() {
+async fn a_stopped_transfer_resumes_after_a_restart() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(20_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -176,7 +176,7 @@ async fn a_transfer_that_is_stopped_goes_on_later() {
 
 /// The broker keeps requests for a daemon whose name it knows: one that it was given, or one in its state.
 #[tokio::test]
-async fn requests_wait_for_the_daemon() {
+async fn requests_queued_by_the_broker_are_served_after_a_restart() {
     const REQUESTS: usize = 20;
     const NAME: Variable = ("PROXY_INSTANCE_ID", "named");
 
@@ -268,7 +268,7 @@ fn set_aside(folder: &Path) -> Vec<PathBuf> {
 
 /// Each row: a folder that cannot be used, and the command that makes it so.
 #[tokio::test]
-async fn without_a_usable_state_it_does_not_start() {
+async fn an_unusable_state_folder_prevents_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     fs::write(&file, "").expect("write a file");
@@ -290,7 +290,7 @@ async fn without_a_usable_state_it_does_not_start() {
 
 /// The second daemon that is given the folder does not start; the first is not disturbed.
 #[tokio::test]
-async fn a_state_belongs_to_one_daemon() {
+async fn two_daemons_cannot_share_a_state() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -306,7 +306,7 @@ async fn a_state_belongs_to_one_daemon() {
 
 /// Each row: variables with the folder in place of `$`, and where below it the state is then.
 #[tokio::test]
-async fn the_state_is_where_the_environment_says() {
+async fn the_state_folder_follows_the_environment() {
     let home = ("HOME", "$/home");
     let xdg = ("XDG_STATE_HOME", "$/xdg");
     let systemd = ("STATE_DIRECTORY", "$/systemd");
@@ -331,7 +331,7 @@ async fn the_state_is_where_the_environment_says() {
 
 /// Each row: what stands in the way of the folder that nobody named.
 #[tokio::test]
-async fn where_nobody_named_a_state_a_temporary_one_will_do() {
+async fn without_a_configured_state_folder_a_temporary_one_is_used() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "latest", module.clone()).await;

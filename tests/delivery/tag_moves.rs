@@ -20,7 +20,7 @@ const PINNED: Variable<'_> = ("PROXY_TAG_MOVES", "pinned");
 /// Of two tags, 100 moves together. One is asked for by one proplet at a time; the other is asked for again in the
 /// middle of each transfer, so that requests join and passes are repeated while it moves.
 #[tokio::test]
-async fn a_hundred_moves_mix_nothing() {
+async fn a_hundred_tag_moves_mix_no_versions() {
     const FOLLOWED: u64 = 76;
     const RESTLESS: u64 = 12;
     let registry = DockerRegistry::start().await;
@@ -49,7 +49,7 @@ async fn a_hundred_moves_mix_nothing() {
 
 /// A device that began to listen in the middle of the old version gets nothing of the new one, until it forgets the old.
 #[tokio::test]
-async fn what_is_left_of_the_old_version_is_not_completed_by_the_new_one() {
+async fn leftover_chunks_of_the_old_version_are_not_completed_by_the_new_one() {
     let registry = DockerRegistry::start().await;
     let tag = MovingTag { name: "add", registry: &registry };
     let site = Site::start(registry.host(), &[CHUNK_SIZE]).await;
@@ -71,7 +71,7 @@ async fn what_is_left_of_the_old_version_is_not_completed_by_the_new_one() {
 
 /// Whoever has taken the old version gets the new one at once, on the same proplet.
 #[tokio::test]
-async fn one_proplet_gets_one_version_after_the_other() {
+async fn a_proplet_gets_each_version_in_turn() {
     let registry = DockerRegistry::start().await;
     let tag = MovingTag { name: "add", registry: &registry };
     let site = Site::start(registry.host(), &[CHUNK_SIZE]).await;
@@ -135,7 +135,7 @@ async fn a_tag_that_goes_back_and_forth_is_followed() {
 
 /// Where tags are pinned, what was sent is sent again, as long as somebody asks for it.
 #[tokio::test]
-async fn a_pinned_tag_keeps_its_meaning_while_it_is_in_use() {
+async fn a_pinned_tag_keeps_its_digest_while_in_use() {
     let registry = DockerRegistry::start().await;
     let tag = MovingTag { name: "add", registry: &registry };
     let site = Site::behind_relay(registry.host(), 250_000, &[CHUNK_SIZE, PINNED]).await;

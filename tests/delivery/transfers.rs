@@ -14,7 +14,7 @@ use crate::support::wasm_of_size;
 const CHUNK_SIZE: usize = 512_000;
 
 #[tokio::test]
-async fn every_size_at_every_qos_in_both_layouts() {
+async fn every_size_arrives_at_every_qos_in_both_layouts() {
     let registry = DockerRegistry::start().await;
     let sizes = [8, CHUNK_SIZE, CHUNK_SIZE + 1, 3_000_000, 60_000_000];
     let mut modules = Vec::new();
@@ -43,7 +43,7 @@ async fn every_size_at_every_qos_in_both_layouts() {
 }
 
 #[tokio::test]
-async fn any_chunk_size_will_do() {
+async fn every_chunk_size_delivers_the_module() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(10_007);
     registry.pusher().wasm("odd", "latest", module.clone()).await;
@@ -60,7 +60,7 @@ async fn any_chunk_size_will_do() {
 
 /// Requests for an app that is being sent join: one fetch, and no second pass for each.
 #[tokio::test]
-async fn requests_for_one_app_join() {
+async fn requests_for_one_app_join_one_transfer() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let module = wasm_of_size(20_000_000);
     registry.pusher().wasm("shared", "latest", module.clone()).await;
@@ -105,7 +105,7 @@ async fn transfers_take_turns() {
 }
 
 #[tokio::test]
-async fn a_broker_that_comes_back_is_served_again() {
+async fn deliveries_continue_after_a_broker_restart() {
     let (mut mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let module = wasm_of_size(3_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -120,7 +120,7 @@ async fn a_broker_that_comes_back_is_served_again() {
 
 /// What was in flight when the link broke is published again.
 #[tokio::test]
-async fn a_link_that_breaks_loses_nothing() {
+async fn a_broken_link_loses_no_chunks() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let module = wasm_of_size(20_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -145,7 +145,7 @@ async fn a_link_that_breaks_loses_nothing() {
 
 /// A name comes back byte for byte, whatever the registry makes of it.
 #[tokio::test]
-async fn the_name_is_repeated_as_it_was_asked() {
+async fn answers_repeat_the_app_name_byte_for_byte() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let module = wasm_of_size(100);
     let pushed = registry.pusher().wasm("acme/add.wasm", "latest", module.clone()).await;
@@ -166,7 +166,7 @@ async fn the_name_is_repeated_as_it_was_asked() {
 
 /// Messages that are no requests neither stop the daemon nor bring an answer.
 #[tokio::test]
-async fn malformed_requests_are_reported_and_survived() {
+async fn malformed_requests_are_reported() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     registry.pusher().wasm("add", "latest", wasm_of_size(100)).await;
     let daemon = Daemon::between(&mosquitto, &registry).await;
@@ -183,7 +183,7 @@ async fn malformed_requests_are_reported_and_survived() {
 
 /// A message that is larger than any broker's usual limit costs the connection and nothing else.
 #[tokio::test]
-async fn an_oversize_message_is_survived() {
+async fn the_proxy_serves_requests_after_an_oversize_message() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     registry.pusher().wasm("add", "latest", wasm_of_size(100)).await;
     let daemon = Daemon::between(&mosquitto, &registry).await;

@@ -15,7 +15,7 @@ use crate::support::{path, wasm_of_size};
 
 /// The broker dies at 20 points of a transfer and forgets everything, at every QoS of the chunks.
 #[tokio::test]
-async fn a_broker_that_is_killed_costs_no_task() {
+async fn every_task_completes_after_the_broker_is_killed() {
     const SIZE: usize = 50_000_000;
     const TOTAL_CHUNKS: u64 = 98;
     const AT_ONCE: usize = 7;
@@ -50,7 +50,7 @@ async fn a_broker_that_is_killed_costs_no_task() {
 
 /// To the proxy the transfer is done, when the broker dies with what a slow device has not got yet.
 #[tokio::test]
-async fn a_device_that_lags_behind_gets_the_rest() {
+async fn a_slow_device_gets_the_rest_after_a_broker_restart() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(6_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -78,7 +78,7 @@ async fn a_device_that_lags_behind_gets_the_rest() {
 
 /// A broker that keeps its connections and does nothing is as good as none.
 #[tokio::test]
-async fn a_broker_that_freezes_is_noticed_and_served_again() {
+async fn a_frozen_broker_is_detected_and_served_again() {
     const FROZEN: Duration = Duration::from_secs(30);
     const NOTICED: Duration = Duration::from_secs(25);
 

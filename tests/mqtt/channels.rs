@@ -82,7 +82,7 @@ async fn every_channel_of_every_domain_is_served() {
 
 /// What is asked where nobody serves, or in a topic that only looks like a channel's, is not answered.
 #[tokio::test]
-async fn other_channels_are_left_alone() {
+async fn other_channels_get_no_messages() {
     let registry = DockerRegistry::start().await;
     registry.pusher().wasm("add", "latest", wasm_of_size(100)).await;
     let site = Site::start(registry.host(), &[("PROXY_CHANNEL_ID", "a,b")]).await;
@@ -101,7 +101,7 @@ async fn other_channels_are_left_alone() {
 
 /// A proxy is present on each channel that is listed, in both layouts; on those that nobody listed, nobody knows.
 #[tokio::test]
-async fn the_presence_is_shown_on_every_listed_channel() {
+async fn presence_is_published_on_every_listed_channel() {
     let of_channel = |channel| {
         [format!("m/domain/c/{channel}/messages/registry/proxy/p"), format!("m/domain/c/{channel}/registry/proxy/p")]
     };
@@ -128,7 +128,7 @@ async fn the_presence_is_shown_on_every_listed_channel() {
 
 /// A broker that lets the proxy see some channels only makes those the ones that are served.
 #[tokio::test]
-async fn what_the_broker_does_not_show_is_not_served() {
+async fn channels_that_the_broker_denies_are_not_served() {
     let users = [("proxy", "proxy-key"), ("device", "device-key")];
     let acl = "user proxy\ntopic readwrite m/domain/c/seen/#\nuser device\ntopic readwrite #\n";
     let mosquitto = Mosquitto::with(Options { users: &users, acl: Some(acl), ..Options::default() }).await;

@@ -14,7 +14,7 @@ use crate::support::wasm_of_size;
 /// Messages that take longer than broker and proxy otherwise wait for each other. The first, of 34 s, is taken at once
 /// by the buffers of the system; the second, of 47 s, has to be written for most of that time.
 #[tokio::test]
-async fn a_message_of_half_a_minute_gets_through() {
+async fn a_message_that_takes_half_a_minute_arrives() {
     let registry = DockerRegistry::start().await;
     tokio::join!(one_message(&registry, 500_000, 20_000), one_message(&registry, 7_000_000, 200_000));
 }
@@ -37,7 +37,7 @@ async fn one_message(registry: &DockerRegistry, bytes: usize, rate: u32) {
 
 /// Five cuts, 0.7 s apart, at every QoS.
 #[tokio::test]
-async fn a_link_that_keeps_breaking_loses_nothing() {
+async fn a_link_cut_five_times_loses_no_chunks() {
     const CUTS: usize = 5;
     const BETWEEN: Duration = Duration::from_millis(700);
     /// A pass takes five seconds.
@@ -65,7 +65,7 @@ async fn a_link_that_keeps_breaking_loses_nothing() {
 
 /// A link that moves nothing for some seconds, as radio links do, is kept.
 #[tokio::test]
-async fn a_link_that_stalls_for_a_while_is_kept() {
+async fn a_stalled_link_is_kept() {
     const STALLS: u64 = 2;
     const STALL: Duration = Duration::from_secs(5);
 

@@ -89,7 +89,7 @@ fn assert_has(status: &Value, fields: &Value) {
 }
 
 #[tokio::test]
-async fn a_delivery_is_told_from_queued_to_sent_in_the_layout_asked() {
+async fn a_delivery_is_published_from_queued_to_sent_in_the_layout_of_the_request() {
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), &[INSTANCE]).await;
     let client = Client::listening(site.mosquitto(), &[EVERYTHING]).await;
@@ -127,7 +127,7 @@ async fn a_delivery_is_told_from_queued_to_sent_in_the_layout_asked() {
 
 /// What is in the store is not fetched, and whoever asks again is told again.
 #[tokio::test]
-async fn every_delivery_is_told() {
+async fn every_delivery_has_its_status_messages() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -148,7 +148,7 @@ async fn every_delivery_is_told() {
 }
 
 #[tokio::test]
-async fn progress_is_told_about_once_a_second() {
+async fn progress_is_published_about_once_a_second() {
     /// What the proxy's clock and a second may differ by, milliseconds.
     const TOLERANCE: i32 = 100;
     let registry = DockerRegistry::start().await;
@@ -171,7 +171,7 @@ async fn progress_is_told_about_once_a_second() {
 
 /// Each row: what is asked, whose failure that is, its code, and what the message names.
 #[tokio::test]
-async fn a_failure_is_told_once_with_its_code_and_message() {
+async fn a_failure_is_published_once_with_code_and_message() {
     let registry = DockerRegistry::start().await;
     registry.pusher().wasm("add", "latest", wasm_of_size(100)).await;
     let text = registry.pusher().wasm("text", "latest", "no module".into()).await;
@@ -246,7 +246,7 @@ async fn becomes(client: &Client, online: bool, topics: usize, skip: usize) {
 }
 
 #[tokio::test]
-async fn the_presence_is_retained_and_ends_with_the_proxy() {
+async fn presence_is_retained_and_cleared_when_the_proxy_ends() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let client = Client::listening(&mosquitto, &PRESENCES).await;
     let topics = LAYOUTS.map(|(_, topics)| format!("{topics}proxy/{INSTANCE_ID}"));

@@ -61,7 +61,7 @@ async fn registry_with(module: &Bytes) -> DockerRegistry {
 }
 
 #[tokio::test]
-async fn a_proxy_with_the_right_certificates_delivers() {
+async fn a_broker_that_requires_client_certificates_is_served() {
     let site = Certified::start(Authority::server).await;
     let module = wasm_of_size(700_000);
     let registry = registry_with(&module).await;
@@ -81,7 +81,7 @@ async fn a_proxy_with_the_right_certificates_delivers() {
 
 /// Each row: the certificate of the broker, what the proxy has, and what it says before it ends with status 77.
 #[tokio::test]
-async fn certificates_that_are_not_right_end_the_proxy_with_a_clear_error() {
+async fn wrong_certificates_end_the_proxy_with_a_clear_error() {
     type Make = fn(&Authority) -> Tls;
     let rows: [(&str, Make, bool, Option<Make>, &str); 5] = [
         (
@@ -131,7 +131,7 @@ async fn certificates_that_are_not_right_end_the_proxy_with_a_clear_error() {
 }
 
 #[tokio::test]
-async fn certificate_files_that_cannot_be_used_are_problems_of_the_configuration() {
+async fn unusable_certificate_files_are_configuration_errors() {
     let folder = tempfile::tempdir().expect("a folder");
     let authority = Authority::new();
     let (certificate, key) = written(&authority.client(), &folder.path().join("client"));
@@ -161,7 +161,7 @@ async fn certificate_files_that_cannot_be_used_are_problems_of_the_configuration
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_looked_at_is_told_loudly() {
+async fn skipped_verification_logs_a_warning() {
     let server = Tls::self_signed();
     let broker = Mosquitto::with(Options { tls: Some(&server), ..Options::default() }).await;
     let mut variables = environment(&broker.address(), "localhost:5000");
@@ -171,7 +171,7 @@ async fn a_certificate_that_is_not_looked_at_is_told_loudly() {
 }
 
 #[tokio::test]
-async fn settings_of_tls_without_tls_are_told() {
+async fn tls_settings_without_tls_log_a_warning() {
     let broker = Mosquitto::start().await;
     let folder = tempfile::tempdir().expect("a folder");
     let trusted = write(folder.path(), "authority.pem", &Authority::new().certificate());
@@ -184,7 +184,7 @@ async fn settings_of_tls_without_tls_are_told() {
 
 /// A listener for `WebSockets` beside the usual one, with and without TLS.
 #[tokio::test]
-async fn a_broker_is_reached_by_web_sockets() {
+async fn a_broker_is_reached_over_websockets() {
     let module = wasm_of_size(3_000_000);
     let registry = registry_with(&module).await;
     let server = Tls::self_signed();

@@ -183,7 +183,7 @@ fn made_up(preamble: [u8; 8], seed: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_shape_delivers_its_module() {
+async fn every_artifact_shape_delivers_its_module() {
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), &[("PROXY_CHUNK_SIZE", "30000")]).await;
     for (kind, preamble) in [("module", MODULE_PREAMBLE), ("component", COMPONENT_PREAMBLE)] {
@@ -206,7 +206,7 @@ async fn refuses_saying(site: &Site, app_name: &str, code: &str, words: &[&str])
 }
 
 #[tokio::test]
-async fn what_holds_no_module_or_several_is_refused() {
+async fn an_artifact_without_a_module_or_with_several_is_rejected() {
     let digests = [&*digest(&ADD), &*digest(OTHER)];
     let two_files = files(&[("one.wasm", &ADD), ("lib/other.wasm", OTHER)]);
     let app = files(&[("app.wasm", &ADD)]);
@@ -306,7 +306,7 @@ async fn what_holds_no_module_or_several_is_refused() {
 
 /// The limit is for a module, for a layer, and for all that a layer unpacks to.
 #[tokio::test]
-async fn what_is_larger_than_the_limit_is_refused() {
+async fn a_module_over_the_size_limit_is_rejected() {
     const LIMIT: usize = 64 << 10;
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), &[("PROXY_MAX_MODULE_SIZE", "64KiB")]).await;
@@ -336,7 +336,7 @@ async fn what_is_larger_than_the_limit_is_refused() {
 
 /// An archive's paths say what its files are called and never where anything is written.
 #[tokio::test]
-async fn paths_that_lead_out_of_an_archive_lead_nowhere() {
+async fn archive_paths_outside_the_archive_write_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let [cache, temporary] = ["cache", "temporary"].map(|name| folder.path().join(name));
     fs::create_dir(&temporary).expect("a folder for temporary files");
@@ -370,7 +370,7 @@ async fn paths_that_lead_out_of_an_archive_lead_nowhere() {
 
 /// The digest of a manifest in an index names it past the choice of a platform.
 #[tokio::test]
-async fn a_platform_is_chosen_by_its_digest() {
+async fn a_manifest_digest_selects_a_platform_of_an_index() {
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), &[]).await;
     let module = sample::noise(1000, 0);

@@ -17,7 +17,7 @@ fn folder() -> TempDir {
 }
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_where_it_is_named() {
+async fn a_private_certificate_authority_is_trusted_if_configured() {
     let authority = Authority::new();
     let module = wasm_of_size(1000);
     let folder = folder();
@@ -40,7 +40,7 @@ async fn a_private_authority_is_trusted_where_it_is_named() {
 
 /// Each row: whose certificate the client has, if it has one, and whether the registry lets it in.
 #[tokio::test]
-async fn a_registry_of_certified_clients_lets_nobody_else_in() {
+async fn a_registry_that_requires_client_certificates_gets_the_configured_one() {
     let (authority, foreign) = (Authority::new(), Authority::new());
     let registry = DockerRegistry::for_clients_of(&authority).await;
     let module = wasm_of_size(1000);
@@ -65,7 +65,7 @@ async fn a_registry_of_certified_clients_lets_nobody_else_in() {
 
 /// Another host may be redirected to, but learns nothing of who is asking.
 #[tokio::test]
-async fn the_client_certificate_is_shown_to_the_configured_registry_only() {
+async fn the_client_certificate_is_sent_to_the_configured_registry_only() {
     let authority = Authority::new();
     let module = wasm_of_size(1000);
     let folder = folder();
@@ -95,7 +95,7 @@ async fn the_client_certificate_is_shown_to_the_configured_registry_only() {
 
 /// Each row: certificates that cannot be used, and the variable that is to blame.
 #[tokio::test]
-async fn unusable_certificates_end_it_at_the_start() {
+async fn unusable_certificates_prevent_the_start() {
     const CERT: &str = "PROXY_REGISTRY_CLIENT_CERT";
     const KEY: &str = "PROXY_REGISTRY_CLIENT_KEY";
     const CA: &str = "PROXY_REGISTRY_CA_CERT";

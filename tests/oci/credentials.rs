@@ -111,7 +111,7 @@ async fn the_nearest_source_of_credentials_wins() {
 
 /// Each registry is shown its own, and the variables are for the configured one only.
 #[tokio::test]
-async fn two_registries_have_two_users() {
+async fn each_registry_gets_its_own_credentials() {
     let module = wasm_of_size(1000);
     let variables = [("PROXY_REGISTRY_USERNAME", "ada"), ("PROXY_REGISTRY_PASSWORD", "password")];
     for (explicit, expected) in [(&[][..], "grace"), (&variables[..], "ada")] {
@@ -135,7 +135,7 @@ async fn two_registries_have_two_users() {
 
 /// Who rotates credentials need not restart the daemon.
 #[tokio::test]
-async fn a_configuration_file_that_changed_is_read_again() {
+async fn a_changed_docker_configuration_file_is_read_again() {
     let module = wasm_of_size(1000);
     let registry = FaultyRegistry::guarded(module.clone(), [], Guard::Basic).await;
     let folder = folder();
@@ -153,7 +153,7 @@ async fn a_configuration_file_that_changed_is_read_again() {
 
 /// Each row: where credentials are looked for in vain.
 #[tokio::test]
-async fn a_configuration_file_that_cannot_be_used_ends_it_at_the_start() {
+async fn an_unusable_docker_configuration_file_prevents_the_start() {
     const FILE: &str = "PROXY_REGISTRY_AUTH_FILE";
     let folder = folder();
     let garbage = &*write(folder.path(), "config.json", "{\"auths\": ");
@@ -180,7 +180,7 @@ async fn helped_site(helper: &Helper, registry: &str, file: &str) -> Site {
 
 /// Each row: a configuration file that names the helper for the registry HOST.
 #[tokio::test]
-async fn a_credential_helper_is_asked_once_for_a_while() {
+async fn answers_of_a_credential_helper_are_cached() {
     let module = wasm_of_size(1000);
     for config in [
         json!({ "credsStore": "tests" }),
@@ -201,7 +201,7 @@ async fn a_credential_helper_is_asked_once_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_helper_that_knows_nothing_leaves_us_anonymous() {
+async fn a_helper_without_credentials_means_anonymous_requests() {
     let registry = TokenRegistry::public("ada", "lovelace").await;
     let module = wasm_of_size(1000);
     registry.push("add", "latest", module.clone()).await;
@@ -214,7 +214,7 @@ async fn a_helper_that_knows_nothing_leaves_us_anonymous() {
 
 /// Each row: what goes wrong with the helper. None of it lasts, and none of what it says is shown.
 #[tokio::test]
-async fn a_helper_that_fails_is_reported_without_its_words() {
+async fn a_failing_helper_is_reported_without_its_output() {
     const LIMIT: Duration = Duration::from_secs(10);
     let module = wasm_of_size(1000);
     let registry = FaultyRegistry::guarded(module, [], Guard::Basic).await;
@@ -247,7 +247,7 @@ async fn ended(id: &str) {
 }
 
 #[tokio::test]
-async fn without_authentication_no_credentials_are_looked_for() {
+async fn without_authentication_no_credentials_are_read() {
     let module = wasm_of_size(1000);
     for guard in [Guard::Basic, Guard::Bearer] {
         let registry = FaultyRegistry::guarded(module.clone(), [], guard).await;
@@ -301,7 +301,7 @@ async fn a_token_is_used_until_it_expires() {
 }
 
 #[tokio::test]
-async fn tokens_are_for_pulling_from_one_repository() {
+async fn tokens_are_scoped_to_pulling_from_one_repository() {
     let registry = TokenRegistry::start("ada", "lovelace").await;
     let module = wasm_of_size(1000);
     let site = Site::start(registry.host(), &ADA).await;
@@ -318,7 +318,7 @@ async fn tokens_are_for_pulling_from_one_repository() {
 
 /// Each row: where the identity token comes from.
 #[tokio::test]
-async fn an_identity_token_is_exchanged_for_others() {
+async fn an_identity_token_is_exchanged_for_access_tokens() {
     let registry = TokenRegistry::start("ada", "lovelace").await;
     let token = "an-identity/token+=";
     registry.admit_identity(token);
@@ -353,7 +353,7 @@ async fn an_identity_token_is_exchanged_for_others() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_refused_before_its_time_is_replaced_once() {
+async fn a_token_rejected_before_it_expires_is_replaced_once() {
     let registry = TokenRegistry::start("ada", "lovelace").await;
     let module = wasm_of_size(1000);
     for tag in ["1.0", "1.1", "1.2"] {

@@ -43,7 +43,7 @@ async fn assert_denied(site: &Site, app_name: &str, setting: &str) {
 }
 
 #[tokio::test]
-async fn the_registry_leads_nowhere_inside() {
+async fn redirects_and_realms_to_internal_addresses_are_not_dialled() {
     type Lure = fn(String) -> Fault;
     let trap = Trap::set();
     let inside = INSIDE.iter().flat_map(|host| [format!("http://{host}/"), format!("https://{host}/")]);
@@ -70,7 +70,7 @@ async fn the_registry_leads_nowhere_inside() {
 }
 
 #[tokio::test]
-async fn the_addresses_of_a_descriptor_are_not_asked() {
+async fn descriptor_urls_are_not_dialled() {
     let trap = Trap::set();
     let registry = FaultyRegistry::start(wasm_of_size(1000), [Fault::ForeignUrls(trap.urls())]).await;
     let site = Site::start(registry.host(), &[]).await;
@@ -79,7 +79,7 @@ async fn the_addresses_of_a_descriptor_are_not_asked() {
 }
 
 #[tokio::test]
-async fn a_device_leads_nowhere_inside() {
+async fn requests_for_internal_addresses_are_not_dialled() {
     let (trap, registry) = (Trap::set(), FaultyRegistry::start(wasm_of_size(1000), []).await);
     for allow in NOTHING_INSIDE {
         let site = Site::start(registry.host(), &[("PROXY_REGISTRY_ALLOW", allow)]).await;
@@ -95,7 +95,7 @@ async fn a_device_leads_nowhere_inside() {
 
 /// Each row: the permissions, where R is the configured registry and S another one, and what may be asked for.
 #[tokio::test]
-async fn registries_and_repositories_are_permitted_by_name() {
+async fn registries_and_repositories_are_allowed_by_name() {
     let rows: [(&str, &[(&str, bool)]); 5] = [
         ("", &[("add", true), ("R/acme/add", true), ("S/add", false)]),
         ("S", &[("add", true), ("S/add", true), ("S/acme/add", true)]),
@@ -132,7 +132,7 @@ async fn registries_and_repositories_are_permitted_by_name() {
 }
 
 #[tokio::test]
-async fn a_permitted_host_is_redirected_to_without_credentials() {
+async fn a_redirect_to_an_allowed_host_carries_no_credentials() {
     let module = wasm_of_size(1000);
     let ways: [fn(&FaultyRegistry) -> Fault; 2] = [
         |cdn| Fault::RedirectTo(cdn.blob_url()),
@@ -152,7 +152,7 @@ async fn a_permitted_host_is_redirected_to_without_credentials() {
 
 /// A challenge from there is not the registry's.
 #[tokio::test]
-async fn a_permitted_host_that_asks_for_credentials_gets_none() {
+async fn an_allowed_host_that_challenges_gets_no_credentials() {
     let module = wasm_of_size(1000);
     for guard in [Guard::Basic, Guard::Bearer] {
         let cdn = FaultyRegistry::guarded(module.clone(), [], guard).await;
@@ -164,7 +164,7 @@ async fn a_permitted_host_that_asks_for_credentials_gets_none() {
 }
 
 #[tokio::test]
-async fn a_registry_redirects_within_itself_three_times_at_most() {
+async fn at_most_three_redirects_within_a_registry_are_followed() {
     let registry = FaultyRegistry::guarded(wasm_of_size(1000), [], Guard::Basic).await;
     let path = format!("/v2/elsewhere/blobs/{}", registry.digest());
     let whole = format!("{}{path}", registry.url());
@@ -180,7 +180,7 @@ async fn a_registry_redirects_within_itself_three_times_at_most() {
 }
 
 #[tokio::test]
-async fn nothing_is_redirected_out_of_tls() {
+async fn redirects_from_https_to_http_are_not_followed() {
     let (tls, folder, module) = (Tls::self_signed(), tempfile::tempdir().expect("a folder"), wasm_of_size(1000));
     let (certificate, _) = tls.write(folder.path());
     let certificate = certificate.display().to_string();
@@ -201,7 +201,7 @@ async fn nothing_is_redirected_out_of_tls() {
 }
 
 #[tokio::test]
-async fn a_token_service_elsewhere_is_trusted_by_name() {
+async fn a_token_service_on_another_host_must_be_listed() {
     let module = wasm_of_size(1000);
     let service = FaultyRegistry::start(module.clone(), []).await;
     let realm = Fault::ForeignRealm(format!("{}/token", service.url()));
@@ -223,7 +223,7 @@ async fn a_token_service_elsewhere_is_trusted_by_name() {
 }
 
 #[tokio::test]
-async fn a_token_service_redirects_nowhere() {
+async fn redirects_of_a_token_service_are_not_followed() {
     let module = wasm_of_size(1000);
     let other = FaultyRegistry::start(module.clone(), []).await;
     for own in [true, false] {
@@ -239,7 +239,7 @@ async fn a_token_service_redirects_nowhere() {
 
 /// Each row: what is wrong with the mirror's first answers; the origin is asked only if that is something.
 #[tokio::test]
-async fn a_mirror_is_asked_first_and_mended_by_the_origin() {
+async fn a_mirror_is_tried_first_and_the_origin_after_its_failure() {
     let module = wasm_of_size(20_000);
     for fault in [
         Fault::None,
@@ -268,7 +268,7 @@ async fn a_mirror_is_asked_first_and_mended_by_the_origin() {
 
 /// The first one is not there, the second one does not have it, the third one has it below a prefix.
 #[tokio::test]
-async fn mirrors_are_asked_in_turn() {
+async fn mirrors_are_tried_in_order() {
     let origin = FaultyRegistry::start(wasm_of_size(1000), []).await;
     let without = FaultyRegistry::start(wasm_of_size(999), [Fault::Status(404)]).await;
     let below = FaultyRegistry::start(wasm_of_size(1000), []).await;
@@ -300,7 +300,7 @@ async fn mirrors_get_no_credentials() {
 }
 
 #[tokio::test]
-async fn a_registry_elsewhere_is_reached_through_the_proxy() {
+async fn a_remote_registry_is_reached_through_the_http_proxy() {
     // A proxy is asked for whole URLs; this one answers them itself.
     let proxy = FaultyRegistry::start(wasm_of_size(1000), []).await;
     let through = format!("http://ada:canary@{}", proxy.host());
@@ -323,7 +323,7 @@ async fn a_registry_elsewhere_is_reached_through_the_proxy() {
 }
 
 #[tokio::test]
-async fn a_registry_with_tls_is_reached_through_a_tunnel() {
+async fn a_registry_with_tls_is_reached_through_a_connect_tunnel() {
     let names = ["127.0.0.1".to_owned(), "registry.example".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("a self-signed certificate");
     let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
@@ -347,7 +347,7 @@ async fn a_registry_with_tls_is_reached_through_a_tunnel() {
 }
 
 #[tokio::test]
-async fn a_registry_is_not_reached_through_a_proxy_that_is_not_for_it() {
+async fn an_http_proxy_for_other_hosts_or_schemes_is_not_used() {
     let proxy = FaultyRegistry::start(wasm_of_size(1000), []).await;
     let through = format!("http://ada:canary@{}", proxy.host());
     let dead = format!("http://ada:canary@127.0.0.1:{}", free_port());
@@ -365,7 +365,7 @@ async fn a_registry_is_not_reached_through_a_proxy_that_is_not_for_it() {
 }
 
 #[tokio::test]
-async fn a_registry_on_this_machine_is_not_reached_through_a_proxy() {
+async fn a_loopback_registry_bypasses_the_http_proxy() {
     let (trap, registry) = (Trap::set(), FaultyRegistry::start(wasm_of_size(1000), []).await);
     let proxy = &trap.urls()[0];
     let by_name = registry.host().replace("127.0.0.1", "localhost");
@@ -380,7 +380,7 @@ async fn a_registry_on_this_machine_is_not_reached_through_a_proxy() {
 
 /// With HTTP/2, requests at the same time have one connection.
 #[tokio::test]
-async fn requests_share_a_connection() {
+async fn requests_reuse_a_connection() {
     const APPS: usize = 10;
     let (tls, folder) = (Tls::self_signed(), tempfile::tempdir().expect("a folder for the certificate"));
     let registry = DockerRegistry::with(Auth::None, Some(&tls)).await;

@@ -46,7 +46,7 @@ fn assert_little_was_sent_twice(registries: &[FaultyRegistry]) {
 }
 
 #[tokio::test]
-async fn a_download_that_is_cut_fifty_times_goes_on_where_it_was() {
+async fn a_download_cut_fifty_times_resumes_each_time() {
     let module = wasm_of_size(5_000_000);
     let cuts = places(50, module.len(), 1).into_iter().map(Fault::CutAt);
     let registries = [FaultyRegistry::start(module, cuts.chain([Fault::None])).await];
@@ -57,7 +57,7 @@ async fn a_download_that_is_cut_fifty_times_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn fifty_downloads_that_are_cut_once_go_on_where_they_were() {
+async fn fifty_downloads_cut_once_resume() {
     const SIZE: usize = 100_000;
     let cuts = (SIZE..).zip(places(50, SIZE, 2));
     let start =
@@ -69,7 +69,7 @@ async fn fifty_downloads_that_are_cut_once_go_on_where_they_were() {
 
 /// Each row: what comes instead of the second half, and the ranges that are asked for.
 #[tokio::test]
-async fn what_is_not_the_rest_that_was_asked_for_is_not_taken_for_it() {
+async fn a_wrong_answer_to_a_range_request_is_not_appended() {
     const REST: Option<&str> = Some("bytes=10000-");
     let range = |range: &str| Fault::ContentRange(range.to_owned());
     let module = wasm_of_size(20_000);
@@ -97,7 +97,7 @@ async fn what_is_not_the_rest_that_was_asked_for_is_not_taken_for_it() {
 }
 
 #[tokio::test]
-async fn what_may_pass_is_tried_again() {
+async fn transient_failures_are_retried() {
     let faults = [408, 429, 500, 502, 503, 504]
         .into_iter()
         .flat_map(|status| [Fault::Status(status), Fault::BlobStatus(status), Fault::TokenStatus(status)]);
@@ -108,7 +108,7 @@ async fn what_may_pass_is_tried_again() {
 }
 
 #[tokio::test]
-async fn the_registry_says_when_it_is_tried_again() {
+async fn retry_after_is_honoured() {
     let registries = [FaultyRegistry::start(wasm_of_size(1000), [Fault::TryAfter(2), Fault::None]).await];
     deliver_all(&registries).await;
     let asked: Vec<_> = registries[0].seen_for("/manifests/").into_iter().map(|seen| seen.at).collect();
@@ -117,7 +117,7 @@ async fn the_registry_says_when_it_is_tried_again() {
 
 /// Each row: what goes wrong for good, with which object, what is said of it, and after how many requests.
 #[tokio::test]
-async fn what_does_not_pass_is_given_up() {
+async fn lasting_failures_end_the_fetch() {
     let module = wasm_of_size(1000);
     let rows = [
         (Fault::CutAt(0), "/blobs/", "registry-unreachable", 5),
@@ -157,7 +157,7 @@ async fn begin_to_drip(site: &Site, drip: &FaultyRegistry) {
 }
 
 #[tokio::test]
-async fn a_registry_that_drips_holds_nobody_up_and_is_given_up() {
+async fn a_registry_that_drips_delays_no_other_request_and_times_out() {
     const LIMIT: Duration = Duration::from_secs(30);
     let (site, drip, _registry) = site_before_a_drip(20).await;
     begin_to_drip(&site, &drip).await;
@@ -204,7 +204,7 @@ async fn assert_bounded(site: &Site, app_name: &str, codes: &[&str]) {
 }
 
 #[tokio::test]
-async fn memory_does_not_grow_with_what_a_registry_sends() {
+async fn memory_does_not_grow_with_registry_responses() {
     for (fault, code) in [
         (Fault::HugeManifest, "too-large"),
         (Fault::ManifestOfLength(400_000_000), "too-large"),
@@ -263,7 +263,7 @@ fn append_sparse_module(layer: &mut Layer) -> io::Result<()> {
 }
 
 #[tokio::test]
-async fn memory_does_not_grow_with_what_is_unpacked() {
+async fn memory_does_not_grow_with_unpacked_archives() {
     type Fill = fn(&mut Layer) -> io::Result<()>;
     let bombs: [(&str, Fill, &[&str]); 6] = [
         ("module", |layer| append_filler(layer, EntryType::Regular, MODULE, 0), &["too-large"]),
@@ -305,7 +305,7 @@ async fn memory_does_not_grow_with_what_is_unpacked() {
 }
 
 #[tokio::test]
-async fn an_index_in_an_index_is_not_followed() {
+async fn a_nested_index_is_not_followed() {
     let registry = DockerRegistry::start().await;
     let inner = Artifact::index().with("wasi/wasm", Artifact::wasm(&wasm_of_size(1000)));
     Artifact::index().with("wasi/wasm", inner).push(registry.pusher(), "nested", "latest").await;

@@ -13,7 +13,7 @@ use crate::support::wasm_of_size;
 
 /// Each row: how a known module is asked for, with which settings, and what the registry is asked then.
 #[tokio::test]
-async fn what_is_known_is_not_fetched_again() {
+async fn a_cached_module_is_not_fetched_again() {
     let module = wasm_of_size(1_000_000);
     let registry = FaultyRegistry::start(module.clone(), []).await;
     let by_digest = format!("add@{}", registry.manifest_digest());
@@ -34,7 +34,7 @@ async fn what_is_known_is_not_fetched_again() {
 }
 
 #[tokio::test]
-async fn always_confirms_a_digest_too_without_fetching_it() {
+async fn policy_always_confirms_a_digest_without_fetching_it() {
     let module = wasm_of_size(1000);
     let registry = FaultyRegistry::start(module.clone(), []).await;
     let site = Site::start(registry.host(), &[("PROXY_PULL_POLICY", "always")]).await;
@@ -48,7 +48,7 @@ async fn always_confirms_a_digest_too_without_fetching_it() {
 
 /// Each row: whether the module is in the store when its digest begins to lead to another one.
 #[tokio::test]
-async fn always_takes_nothing_else_for_a_digest() {
+async fn policy_always_rejects_another_manifest_for_a_digest() {
     let module = wasm_of_size(1000);
     for known in [true, false] {
         let registry = FaultyRegistry::start(module.clone(), []).await;
@@ -64,7 +64,7 @@ async fn always_takes_nothing_else_for_a_digest() {
 
 /// Each row: how long tags are believed, and whether a tag that moved brings the new module at once.
 #[tokio::test]
-async fn a_tag_that_moved_brings_the_new_module_when_it_is_looked_up() {
+async fn a_moved_tag_delivers_the_new_module_at_its_next_lookup() {
     let registry = DockerRegistry::start().await;
     let (old, new) = (wasm_of_size(1_000_000), wasm_of_size(1_000_001));
     for (repository, ttl, moves) in [("asked", "0s", true), ("believed", "10m", false)] {
@@ -78,7 +78,7 @@ async fn a_tag_that_moved_brings_the_new_module_when_it_is_looked_up() {
 }
 
 #[tokio::test]
-async fn each_policy_has_its_way_when_the_registry_is_out_of_reach() {
+async fn each_policy_handles_an_unreachable_registry() {
     let registry = DockerRegistry::start().await;
     let relay = Relay::start(registry.host()).await;
     let module = wasm_of_size(1_000_000);
@@ -118,7 +118,7 @@ async fn each_policy_has_its_way_when_the_registry_is_out_of_reach() {
 
 /// Each row: what the registry answers, and what becomes of the request.
 #[tokio::test]
-async fn a_refusal_is_remembered_for_a_while() {
+async fn a_rejection_by_the_registry_is_cached_for_a_short_time() {
     const MEMORY: Duration = Duration::from_secs(10);
     let module = wasm_of_size(1000);
     join_all([(404, "unknown-image"), (403, "unauthorized")].map(async |(status, code)| {

@@ -65,7 +65,7 @@ async fn refuses(client: &Client, name: &str, code: &str) {
 }
 
 #[tokio::test]
-async fn every_shape_is_taken_by_a_registry_and_delivered() {
+async fn every_pushed_shape_is_delivered() {
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), &[]).await;
     let client = Client::of(registry.host(), &[]);
@@ -89,7 +89,7 @@ async fn every_shape_is_taken_by_a_registry_and_delivered() {
 }
 
 #[tokio::test]
-async fn a_registry_with_user_names_is_shown_who_pushes() {
+async fn pushing_sends_basic_credentials() {
     let registry = DockerRegistry::with(Auth::Htpasswd { username: "ada", password: "lovelace: 1815" }, None).await;
     let variables = login("ada", "lovelace: 1815");
     let module = sample::noise(100_000, 0);
@@ -101,7 +101,7 @@ async fn a_registry_with_user_names_is_shown_who_pushes() {
 }
 
 #[tokio::test]
-async fn a_token_service_is_asked_for_leave_to_push() {
+async fn pushing_requests_a_token_with_push_scope() {
     let registry = TokenRegistry::public("ada", "lovelace").await;
     let module = sample::noise(100_000, 0);
     let client = Client::of(registry.host(), &login("ada", "lovelace"));
@@ -123,7 +123,7 @@ async fn a_token_service_is_asked_for_leave_to_push() {
 }
 
 #[tokio::test]
-async fn a_registry_with_a_private_authority_is_pushed_to() {
+async fn pushing_trusts_a_private_certificate_authority() {
     let (tls, folder) = (Tls::self_signed(), tempfile::tempdir().expect("a folder for the certificate"));
     let registry = DockerRegistry::with(Auth::None, Some(&tls)).await;
     let (certificate, _) = tls.write(folder.path());
@@ -135,7 +135,7 @@ async fn a_registry_with_a_private_authority_is_pushed_to() {
 }
 
 #[tokio::test]
-async fn what_may_not_be_pushed_reaches_no_registry() {
+async fn an_invalid_push_sends_no_request() {
     let registry = DockerRegistry::start().await;
     let other = DockerRegistry::start().await;
     let allowed = format!("{}/acme/*", registry.host());

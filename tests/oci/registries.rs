@@ -28,7 +28,7 @@ async fn assert_refused(site: &Site, app_name: &str, code: &str) {
 }
 
 #[tokio::test]
-async fn a_registry_with_user_names_is_given_ours() {
+async fn basic_credentials_are_sent_to_the_registry() {
     const PASSWORD: &str = "lovelace: 1815";
     let registry = DockerRegistry::with(Auth::Htpasswd { username: "ada", password: PASSWORD }, None).await;
     let module = wasm_of_size(1000);
@@ -42,7 +42,7 @@ async fn a_registry_with_user_names_is_given_ours() {
 }
 
 #[tokio::test]
-async fn a_token_service_gets_the_credentials_and_gives_a_token() {
+async fn credentials_are_exchanged_for_a_token() {
     let registry = TokenRegistry::start("ada", "lovelace").await;
     let module = wasm_of_size(2_000_000);
     registry.push("acme/add", "latest", module.clone()).await;
@@ -54,7 +54,7 @@ async fn a_token_service_gets_the_credentials_and_gives_a_token() {
 }
 
 #[tokio::test]
-async fn a_token_service_gives_strangers_a_token_for_public_repositories() {
+async fn public_repositories_are_pulled_with_an_anonymous_token() {
     let registry = TokenRegistry::public("ada", "lovelace").await;
     let module = wasm_of_size(1000);
     registry.push("add", "latest", module.clone()).await;
@@ -62,7 +62,7 @@ async fn a_token_service_gives_strangers_a_token_for_public_repositories() {
 }
 
 #[tokio::test]
-async fn a_static_token_is_given_as_it_is() {
+async fn a_static_token_is_sent_unchanged() {
     let registry = FaultyRegistry::guarded(wasm_of_size(1000), [], Guard::Bearer).await;
     let site = Site::start(registry.host(), &[TRACE, AUTHENTICATE, ("PROXY_REGISTRY_TOKEN", "static-token")]).await;
     site.delivers("add", registry.module()).await;
@@ -71,7 +71,7 @@ async fn a_static_token_is_given_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_registry_with_tls_is_trusted_by_the_roots_of_the_system() {
+async fn a_registry_certificate_is_verified_with_system_roots() {
     let (tls, folder) = (Tls::self_signed(), tempfile::tempdir().expect("a folder for the certificate"));
     let registry = DockerRegistry::with(Auth::None, Some(&tls)).await;
     let module = wasm_of_size(1000);
@@ -84,7 +84,7 @@ async fn a_registry_with_tls_is_trusted_by_the_roots_of_the_system() {
 }
 
 #[tokio::test]
-async fn what_the_registry_does_not_have_or_must_not_be_asked_is_refused() {
+async fn unknown_modules_and_denied_registries_are_rejected() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "1.0", module.clone()).await;
@@ -101,7 +101,7 @@ async fn what_the_registry_does_not_have_or_must_not_be_asked_is_refused() {
 }
 
 #[tokio::test]
-async fn bytes_that_the_registry_does_not_vouch_for_are_never_published() {
+async fn bytes_that_fail_verification_are_never_published() {
     let module = wasm_of_size(2_000_000);
     let manifest = FaultyRegistry::start(module.clone(), []).await.manifest_digest();
     let rows = [

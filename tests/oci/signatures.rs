@@ -85,7 +85,7 @@ async fn all_delivered(host: &str, pusher: &Pusher, rows: &[(&str, Signed)]) -> 
 }
 
 #[tokio::test]
-async fn signatures_are_found_under_their_tags() {
+async fn signatures_are_read_from_signature_tags() {
     let rows: &[(&str, Signed)] = &[
         ("simple-signing", signed),
         ("one-of-several", |key, subject| {
@@ -102,7 +102,7 @@ async fn signatures_are_found_under_their_tags() {
 }
 
 #[tokio::test]
-async fn signatures_are_found_by_asking_for_referrers() {
+async fn signatures_are_read_from_the_referrers_api() {
     fn listed(subject: &Artifact, referrer: Artifact) -> (String, Artifact) {
         (ReferrersRegistry::tag_of_list(subject), index_of(subject, referrer))
     }
@@ -117,7 +117,7 @@ async fn signatures_are_found_by_asking_for_referrers() {
 }
 
 #[tokio::test]
-async fn what_the_key_does_not_vouch_for_is_refused() {
+async fn modules_without_a_valid_signature_are_rejected() {
     let rows: &[(&str, &str, Signed)] = &[
         ("wrong-key", "bad-signature", |_, subject| signed(&Key::new(Algorithm::P256), subject)),
         ("key-of-another-kind", "bad-signature", |_, subject| signed(&Key::new(Algorithm::ED25519), subject)),
@@ -167,7 +167,7 @@ async fn what_the_key_does_not_vouch_for_is_refused() {
 
 /// A genuine signature, copied to where that of another module belongs.
 #[tokio::test]
-async fn a_signature_is_not_replayed() {
+async fn a_signature_of_another_module_is_rejected() {
     let registry = DockerRegistry::start().await;
     let key = Key::new(Algorithm::P256);
     let (good, evil) = (made_up(0), Artifact::wasm(&made_up(1)));
@@ -182,7 +182,7 @@ async fn a_signature_is_not_replayed() {
 }
 
 #[tokio::test]
-async fn an_index_is_signed_or_the_manifest_that_is_chosen_from_it() {
+async fn a_signature_may_cover_the_index_or_the_selected_manifest() {
     let registry = DockerRegistry::start().await;
     let pusher = registry.pusher();
     let key = Key::new(Algorithm::P256);
@@ -211,7 +211,7 @@ async fn an_index_is_signed_or_the_manifest_that_is_chosen_from_it() {
 
 /// What a daemon without a key has stored is verified by one with a key.
 #[tokio::test]
-async fn a_stored_module_is_verified_too() {
+async fn a_cached_module_is_verified_as_well() {
     let registry = DockerRegistry::start().await;
     let module = made_up(0);
     let artifact = Artifact::wasm(&module);
@@ -229,7 +229,7 @@ async fn a_stored_module_is_verified_too() {
 }
 
 #[tokio::test]
-async fn keys_that_cannot_be_used_prevent_the_start() {
+async fn unusable_keys_prevent_the_start() {
     let key = Key::new(Algorithm::P256);
     let garbage = tempfile::NamedTempFile::new().expect("a file");
     fs::write(&garbage, "garbage").expect("write the file");

@@ -65,7 +65,7 @@ async fn relayed() -> (DockerRegistry, Relay, String) {
 
 /// Tags, digests, hosts and repositories: whatever the module is called, and in both layouts.
 #[tokio::test]
-async fn a_hundred_askers_are_one_fetch() {
+async fn a_hundred_requests_share_one_fetch() {
     const ASKERS: usize = 100;
     let module = wasm_of_size(100_000);
     let registry = FaultyRegistry::start(module.clone(), []).await;
@@ -99,7 +99,7 @@ async fn a_hundred_askers_are_one_fetch() {
 
 /// Each row: what happens to the file of a blob. Both happen while the daemon runs, and again while it does not.
 #[tokio::test]
-async fn a_damaged_blob_is_noticed_and_fetched_again() {
+async fn a_damaged_blob_is_detected_and_fetched_again() {
     type Damage = fn(&Path);
     let accidents: [(&str, Damage); 3] = [
         ("one bit is another", |file| {
@@ -188,7 +188,7 @@ async fn fifty_kills_during_ingest_leave_no_wrong_blob() {
 
 /// The disk is full after 2 MiB, or files may not grow beyond that.
 #[tokio::test]
-async fn a_disk_that_takes_no_more_fails_the_delivery_and_no_other() {
+async fn a_full_disk_fails_only_the_delivery_that_fills_it() {
     let registry = DockerRegistry::start().await;
     let (large, small) = (wasm_of_size(3_000_000), wasm_of_size(1_000_000));
     registry.pusher().wasm("large", "latest", large.clone()).await;
@@ -208,7 +208,7 @@ async fn a_disk_that_takes_no_more_fails_the_delivery_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_lost_fails_the_delivery() {
+async fn a_lost_store_folder_fails_the_delivery() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -222,7 +222,7 @@ async fn a_store_that_is_lost_fails_the_delivery() {
 
 /// Each row: a folder that cannot be used, and the command that makes it so.
 #[tokio::test]
-async fn without_a_usable_folder_it_does_not_start() {
+async fn an_unusable_store_folder_prevents_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("file");
     fs::write(&file, "").expect("write a file");
@@ -244,7 +244,7 @@ async fn without_a_usable_folder_it_does_not_start() {
 
 /// Each row: variables with the folder in place of `$`, and where below it the store is then.
 #[tokio::test]
-async fn the_folder_is_where_the_environment_says() {
+async fn the_store_folder_follows_the_environment() {
     let home = ("HOME", "$/home");
     let xdg = ("XDG_CACHE_HOME", "$/xdg");
     let systemd = ("CACHE_DIRECTORY", "$/systemd");
@@ -269,7 +269,7 @@ async fn the_folder_is_where_the_environment_says() {
 
 /// What ran before there was a store runs on, for instance as a user without a home.
 #[tokio::test]
-async fn where_nobody_named_a_folder_a_temporary_one_will_do() {
+async fn without_a_configured_store_folder_a_temporary_one_is_used() {
     let module = wasm_of_size(1000);
     let registry = FaultyRegistry::start(module.clone(), []).await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -284,7 +284,7 @@ async fn where_nobody_named_a_folder_a_temporary_one_will_do() {
 }
 
 #[tokio::test]
-async fn nobody_else_may_look_into_it() {
+async fn only_the_owner_may_read_the_store() {
     const EVERYONE_ELSE: u32 = 0o077;
     let module = wasm_of_size(1000);
     let registry = FaultyRegistry::start(module.clone(), []).await;
@@ -303,7 +303,7 @@ async fn nobody_else_may_look_into_it() {
 }
 
 #[tokio::test]
-async fn two_daemons_share_a_folder() {
+async fn two_daemons_share_a_store() {
     let module = wasm_of_size(2_000_000);
     let registry = FaultyRegistry::start(module.clone(), []).await;
     let one = Site::start(registry.host(), &[]).await;
@@ -323,7 +323,7 @@ async fn two_daemons_share_a_folder() {
 
 /// The store tells nobody what was got with somebody else's credentials, though the registry tells the digest.
 #[tokio::test]
-async fn what_was_fetched_with_credentials_is_for_them_alone() {
+async fn private_modules_are_served_only_under_the_same_credentials() {
     let registry = TokenRegistry::public("ada", "lovelace").await;
     registry.admit_user("eve", "apple");
     let module = wasm_of_size(1000);
@@ -350,7 +350,7 @@ async fn what_was_fetched_with_credentials_is_for_them_alone() {
 }
 
 #[tokio::test]
-async fn stale_downloads_are_removed_at_the_start() {
+async fn stale_downloads_are_removed_at_start() {
     let registry = DockerRegistry::start().await;
     let mut site = Site::start(registry.host(), &[]).await;
     site.kill().await;
@@ -367,7 +367,7 @@ async fn stale_downloads_are_removed_at_the_start() {
 
 /// However long another daemon has waited for its registry, its download is not taken from under it.
 #[tokio::test]
-async fn a_download_under_way_is_not_stale() {
+async fn a_running_download_is_not_removed() {
     let (registry, relay, host) = relayed().await;
     let module = wasm_of_size(2_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -404,7 +404,7 @@ fn age(file: &Path) {
 }
 
 #[tokio::test]
-async fn the_least_recently_used_goes_first() {
+async fn the_least_recently_used_blob_is_evicted_first() {
     const LIMIT: u64 = 3 << 20;
     let registry = DockerRegistry::start().await;
     let mut modules = Vec::new();
@@ -436,7 +436,7 @@ async fn the_least_recently_used_goes_first() {
 
 /// Each row: a limit that the module does not keep to.
 #[tokio::test]
-async fn a_module_larger_than_the_store_is_delivered_all_the_same() {
+async fn a_module_larger_than_the_store_is_delivered() {
     let registry = DockerRegistry::start().await;
     let (large, small) = (wasm_of_size(3_000_000), wasm_of_size(1000));
     registry.pusher().wasm("large", "latest", large.clone()).await;
@@ -455,7 +455,7 @@ async fn a_module_larger_than_the_store_is_delivered_all_the_same() {
 
 /// What devices ask for is what they get, however the blob came into the store.
 #[tokio::test]
-async fn a_wrong_blob_of_the_registry_never_enters_it() {
+async fn a_blob_that_fails_verification_is_never_stored() {
     let module = wasm_of_size(1_000_000);
     for (fault, code) in [(Fault::Tampered, "digest-mismatch"), (Fault::Short, "size-mismatch")] {
         let registry = FaultyRegistry::start(module.clone(), [fault]).await;

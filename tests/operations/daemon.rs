@@ -17,7 +17,7 @@ use crate::support::servers::tls::Tls;
 use crate::support::{free_port, wasm_of_size};
 
 #[tokio::test]
-async fn signals_end_it_in_good_order() {
+async fn a_signal_ends_the_daemon_with_status_0() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     for signal in ["TERM", "INT"] {
         let mut daemon = Daemon::between(&mosquitto, &registry).await;
@@ -31,7 +31,7 @@ async fn signals_end_it_in_good_order() {
 
 /// What is being sent when the signal comes is finished if that takes no more than two seconds.
 #[tokio::test]
-async fn a_transfer_is_finished_before_the_end() {
+async fn a_transfer_finishes_before_the_daemon_stops() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let module = wasm_of_size(10_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -49,7 +49,7 @@ async fn a_transfer_is_finished_before_the_end() {
 
 /// A broker that has stopped reading, in the middle of a transfer, does not hold it up.
 #[tokio::test]
-async fn a_signal_while_the_broker_hangs_ends_it_too() {
+async fn a_signal_ends_the_daemon_while_the_broker_hangs() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     registry.pusher().wasm("add", "latest", wasm_of_size(20_000_000)).await;
     let (relay, mut daemon) = Daemon::behind_relay(&mosquitto, &registry, 5_000_000).await;
@@ -63,7 +63,7 @@ async fn a_signal_while_the_broker_hangs_ends_it_too() {
 
 /// Nor does a registry that drips.
 #[tokio::test]
-async fn a_signal_during_a_fetch_ends_it_too() {
+async fn a_signal_ends_the_daemon_during_a_fetch() {
     let mosquitto = Mosquitto::start().await;
     let registry = FaultyRegistry::start(wasm_of_size(1000), [Fault::Slow]).await;
     let mut daemon = Daemon::start(&environment(&mosquitto.address(), registry.host())).await;
@@ -75,7 +75,7 @@ async fn a_signal_during_a_fetch_ends_it_too() {
 }
 
 #[tokio::test]
-async fn a_signal_while_the_broker_is_away_ends_it_too() {
+async fn a_signal_ends_the_daemon_while_the_broker_is_unreachable() {
     let registry = DockerRegistry::start().await;
     let mut daemon = Daemon::spawn(&environment(&format!("tcp://127.0.0.1:{}", free_port()), registry.host()));
     daemon.event("connection-failed").await;
@@ -84,7 +84,7 @@ async fn a_signal_while_the_broker_is_away_ends_it_too() {
 }
 
 #[tokio::test]
-async fn it_waits_for_a_broker_that_is_not_there_yet() {
+async fn the_daemon_waits_for_a_broker_that_starts_later() {
     let (mut mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     mosquitto.kill().await;
     let daemon = Daemon::spawn(&environment(&mosquitto.address(), registry.host()));
@@ -94,7 +94,7 @@ async fn it_waits_for_a_broker_that_is_not_there_yet() {
 }
 
 #[tokio::test]
-async fn it_gives_the_broker_its_credentials_and_says_so_if_they_are_refused() {
+async fn broker_credentials_are_sent_and_their_rejection_is_reported() {
     let users = [("proxy-id", "proxy-key"), ("device", "device-key")];
     let mosquitto = Mosquitto::with(Options { users: &users, ..Options::default() }).await;
     let registry = DockerRegistry::start().await;
@@ -179,7 +179,7 @@ async fn scripted_broker(codes: &'static [u8], close: Arc<Notify>) -> (String, J
 const REFUSED: u8 = 0x80;
 
 #[tokio::test]
-async fn a_subscription_refused_at_the_start_ends_it() {
+async fn a_subscription_rejected_at_start_ends_the_daemon() {
     let (address, _broker) = scripted_broker(&[REFUSED], Arc::default()).await;
     let mut daemon = Daemon::spawn(&environment(&address, "localhost:5000"));
     assert_eq!(daemon.ended().await.code(), Some(77), "{}", daemon.log());
@@ -188,7 +188,7 @@ async fn a_subscription_refused_at_the_start_ends_it() {
 
 /// A broker whose permissions are not loaded yet when it is back does not leave us deaf.
 #[tokio::test]
-async fn a_subscription_refused_later_is_tried_again() {
+async fn a_subscription_rejected_later_is_retried() {
     let close = Arc::new(Notify::new());
     let (address, broker) = scripted_broker(&[2, REFUSED, 2], Arc::clone(&close)).await;
     let daemon = Daemon::start(&environment(&address, "localhost:5000")).await;
@@ -199,7 +199,7 @@ async fn a_subscription_refused_later_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_broker_with_tls_is_trusted_by_the_roots_of_the_system() {
+async fn a_broker_certificate_is_verified_with_system_roots() {
     let tls = Tls::self_signed();
     let mosquitto = Mosquitto::with(Options { tls: Some(&tls), ..Options::default() }).await;
     let folder = tempfile::tempdir().expect("a folder for the certificate");
@@ -226,7 +226,7 @@ async fn a_broker_may_have_an_ipv6_address() {
 
 /// The memory for a large module is that of the window in flight, not that of the module.
 #[tokio::test]
-async fn memory_does_not_grow_with_the_module() {
+async fn memory_does_not_grow_with_the_size_of_a_module() {
     const LIMIT: u64 = 40 << 20;
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     registry.pusher().wasm("large", "latest", wasm_of_size(100_000_000)).await;

@@ -54,7 +54,7 @@ fn scraped(scrape: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
 }
 
 #[tokio::test]
-async fn metrics_are_those_that_are_documented() {
+async fn exported_metrics_are_the_documented_ones() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1_300_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -107,7 +107,7 @@ async fn metrics_are_those_that_are_documented() {
 
 /// Requests may name whatever they like: it becomes no label.
 #[tokio::test]
-async fn registries_that_nobody_listed_have_no_label() {
+async fn unlisted_registries_share_one_label() {
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), &[("PROXY_REGISTRY_ALLOW", "*")]).await;
     let http = site.daemon().http().await;
@@ -119,7 +119,7 @@ async fn registries_that_nobody_listed_have_no_label() {
 
 /// What has no answer in time is counted, though nobody waits for it any more.
 #[tokio::test]
-async fn fetches_that_take_too_long_are_counted() {
+async fn timed_out_fetches_are_counted() {
     let registry = DockerRegistry::start().await;
     registry.pusher().wasm("add", "latest", wasm_of_size(1000)).await;
     let way = Relay::start(registry.host()).await;
@@ -146,7 +146,7 @@ fn dashboard() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn prometheus_has_data_for_the_whole_dashboard() {
+async fn prometheus_has_data_for_every_panel_of_the_dashboard() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1_300_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;

@@ -78,7 +78,7 @@ impl Manager {
 }
 
 #[tokio::test]
-async fn the_manager_is_told_how_it_goes() {
+async fn systemd_gets_readiness_status_and_watchdog_messages() {
     let (manager, mut mosquitto) = (Manager::start(), Mosquitto::start().await);
     let address = mosquitto.address().replace("tcp://", "mqtt://");
     mosquitto.kill().await;
@@ -105,7 +105,7 @@ async fn the_manager_is_told_how_it_goes() {
 }
 
 #[tokio::test]
-async fn nothing_is_said_where_nobody_listens() {
+async fn an_unreachable_notify_socket_logs_a_warning() {
     let mosquitto = Mosquitto::start().await;
     let mut variables = environment(&mosquitto.address(), "localhost:5000");
     variables.push(("NOTIFY_SOCKET", "/nowhere/notify".to_owned()));
@@ -115,7 +115,7 @@ async fn nothing_is_said_where_nobody_listens() {
 
 /// A log that nobody reads fills its pipe, and then the service stands still in the middle of a line.
 #[tokio::test]
-async fn pings_stop_while_the_service_hangs() {
+async fn watchdog_messages_stop_while_the_service_hangs() {
     /// Their lines are more than a pipe holds.
     const REQUESTS: usize = 1500;
     let (manager, mosquitto) = (Manager::start(), Mosquitto::start().await);

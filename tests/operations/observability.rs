@@ -31,7 +31,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_CONNECTIONS: usize = 64;
 
 #[tokio::test]
-async fn the_endpoint_has_few_paths() {
+async fn the_endpoint_serves_only_probes_and_metrics() {
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), &[("PROXY_INSTANCE_ID", "me")]).await;
     let http = site.daemon().http().await;
@@ -57,7 +57,7 @@ async fn the_endpoint_has_few_paths() {
 }
 
 #[tokio::test]
-async fn a_port_in_use_ends_the_daemon_before_anything_else() {
+async fn a_port_in_use_ends_the_daemon_at_start() {
     let (mosquitto, taken) = (Mosquitto::start().await, TcpListener::bind("127.0.0.1:0").await.expect("a port"));
     let address = taken.local_addr().expect("its address");
     let mut variables = environment(&mosquitto.address(), "localhost:5000");
@@ -127,7 +127,7 @@ async fn readiness_follows_the_registry() {
 }
 
 #[tokio::test]
-async fn a_registry_that_is_not_to_be_asked_is_not() {
+async fn readiness_sends_the_registry_nothing_under_policy_never() {
     let site = Site::start("127.0.0.1:1", &[("PROXY_PULL_POLICY", "never")]).await;
     let http = site.daemon().http().await;
     fails(&http, &[], DEADLINE).await;
@@ -137,7 +137,7 @@ async fn a_registry_that_is_not_to_be_asked_is_not() {
 
 /// Folders that are gone cannot be written to, not even by root.
 #[tokio::test]
-async fn readiness_names_the_folder() {
+async fn readiness_names_the_folder_that_cannot_be_written() {
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), &[]).await;
     let http = site.daemon().http().await;
@@ -155,7 +155,7 @@ async fn readiness_names_the_folder() {
 
 /// Once nothing can be written for a while, and then again.
 #[tokio::test]
-async fn what_the_disk_stopped_goes_on_with_it() {
+async fn deliveries_continue_when_the_disk_can_be_written_again() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -191,7 +191,7 @@ async fn rest(mut stream: TcpStream, begin: Instant) -> (String, Duration) {
 }
 
 #[tokio::test]
-async fn slow_clients_are_let_go_and_many_wait() {
+async fn slow_http_clients_time_out_and_further_ones_wait() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let daemon = Daemon::between(&mosquitto, &registry).await;
     let http = daemon.http().await;

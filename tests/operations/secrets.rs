@@ -51,7 +51,7 @@ fn assert_keeps(log: &str, key: &str) {
 }
 
 #[test]
-fn traces_are_found_wherever_the_canary_is() {
+fn the_check_finds_the_canary_in_every_form() {
     for before in ["", "a:", "ab:", "abc:"] {
         let text = format!("{before}{CANARY}:after");
         for shown in [text.clone(), STANDARD.encode_to_string(&text), URL_SAFE_NO_PAD.encode_to_string(&text)] {

@@ -85,7 +85,7 @@ async fn a_delivery_is_one_trace() {
 
 /// A second request comes while the module is being sent, which takes longer than it takes to tell how far that is.
 #[tokio::test]
-async fn what_happens_to_a_delivery_is_in_its_trace() {
+async fn log_events_of_a_delivery_are_events_of_its_spans() {
     let (registry, collector) = (DockerRegistry::start().await, Collector::start().await);
     let module = wasm_of_size(1_200_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -107,7 +107,7 @@ async fn what_happens_to_a_delivery_is_in_its_trace() {
 
 /// A password in the URL is for the collector.
 #[tokio::test]
-async fn the_collector_may_ask_for_a_password() {
+async fn a_password_in_the_collector_url_is_sent() {
     let (registry, collector) = (DockerRegistry::start().await, Collector::start().await);
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -120,7 +120,7 @@ async fn the_collector_may_ask_for_a_password() {
 }
 
 #[tokio::test]
-async fn the_ratio_says_how_much_is_traced() {
+async fn a_trace_ratio_of_zero_traces_nothing() {
     let (registry, collector) = (DockerRegistry::start().await, Collector::start().await);
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -133,7 +133,7 @@ async fn the_ratio_says_how_much_is_traced() {
 
 /// One collector refuses connections, one takes them and says nothing.
 #[tokio::test]
-async fn a_collector_that_is_away_disturbs_nobody() {
+async fn an_unreachable_collector_affects_no_delivery() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
