@@ -4,8 +4,6 @@ mod support;
 
 mod architecture;
 mod cli;
-mod configuration;
-mod configuration_file;
 mod delivery;
 mod mqtt;
 mod oci;

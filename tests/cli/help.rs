@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::support::clients::cli::Shell;
 use crate::support::clients::daemon::BINARY;
-use crate::support::{cli_page, generated, path};
+use crate::support::{generated, pages, path};
 
 /// The commands in the order of the help text. Another one is for containers, and not shown.
 const COMMANDS: [&str; 11] =
@@ -55,7 +55,7 @@ async fn settings_are_in_the_long_help_only() {
 
 #[test]
 fn the_cli_page_is_what_the_code_says() {
-    generated("docs/cli.md", &cli_page::page());
+    generated("docs/cli.md", &pages::cli::page());
 }
 
 #[tokio::test]

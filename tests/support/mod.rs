@@ -1,10 +1,9 @@
 //! Real servers, broken servers and made-up modules for the integration tests.
 #![allow(dead_code, reason = "each test uses its own part")]
 
-pub mod cli_page;
 pub mod clients;
-pub mod configuration_page;
 pub mod faults;
+pub mod pages;
 pub mod points;
 pub mod servers;
 pub mod shell;

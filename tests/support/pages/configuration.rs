@@ -31,5 +31,5 @@ pub fn page() -> String {
         format!("## {}\n\n{settings}", part.title())
     };
     let parts: String = Part::ALL.iter().map(part).collect();
-    format!("{}\n\n{}\n", include_str!("configuration_page.md").trim_end(), parts.trim_end())
+    format!("{}\n\n{}\n", include_str!("configuration.md").trim_end(), parts.trim_end())
 }

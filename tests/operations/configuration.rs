@@ -15,7 +15,7 @@ use propeller_proxy::oci::options::{Credentials, PullPolicy};
 use secrecy::ExposeSecret as _;
 
 use crate::support::clients::daemon::Daemon;
-use crate::support::{configuration_page, generated};
+use crate::support::{generated, pages};
 
 /// The least that is needed, overlaid with `variables`.
 fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -414,13 +414,13 @@ async fn the_daemon_reports_every_problem_and_ends_with_78() {
 /// `docs/configuration.md` is what the settings say of themselves; `UPDATE_DOCS=1` writes it anew.
 #[test]
 fn the_docs_list_every_setting() {
-    generated("docs/configuration.md", &configuration_page::page());
+    generated("docs/configuration.md", &pages::configuration::page());
 }
 
 /// `docs/errors.md` lists every error code and no other.
 #[test]
 fn the_docs_list_every_error_code() {
-    let docs = include_str!("../docs/errors.md");
+    let docs = include_str!("../../docs/errors.md");
     let listed: Vec<_> = docs.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(listed, propeller_proxy::error::Error::CODES);
 }
