@@ -149,7 +149,7 @@ async fn rejected_registry_credentials_are_reported() {
     }
 }
 
-/// What a token is for is asked for each repository; who gives credentials wants to know whether they are good.
+/// Tokens are scoped to a repository; where there are credentials, the check requests a token to try them.
 #[tokio::test]
 async fn credentials_are_checked_with_the_token_service() {
     let (mosquitto, registry) = (Mosquitto::start().await, TokenRegistry::start("ada", "secret").await);
@@ -219,7 +219,7 @@ async fn unusable_folders_are_reported() {
     assert_eq!(failed(&report), [("store", "disk"), ("state", "disk")]);
 }
 
-/// Whoever looks at the beginning only is told by the status.
+/// A reader of the first lines only still gets the exit status.
 #[tokio::test]
 async fn a_closed_pipe_does_not_hide_a_failure() {
     let shell = Shell::between("tcp://127.0.0.1:1", "127.0.0.1:1").with("PROXY_STATE_DIR", "/dev/null/state");
@@ -229,7 +229,7 @@ async fn a_closed_pipe_does_not_hide_a_failure() {
     assert_eq!(child.wait().await.expect("its end").code(), Some(1));
 }
 
-/// The state of another user, which cannot be written, is told before the proxy starts.
+/// The state of another user, which cannot be written, is reported before the proxy starts.
 #[tokio::test]
 async fn a_file_in_place_of_a_folder_is_reported() {
     let shell = Shell::between("tcp://127.0.0.1:1", "127.0.0.1:1");

@@ -1,4 +1,4 @@
-//! `deliver`: through the proxies that are online, or in their place.
+//! `deliver`: through running proxies, or without one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -62,7 +62,7 @@ async fn deliver_sends_modules_to_listening_devices() {
     assert!(["sent_bytes", "fetching_seconds", "sending_seconds"].iter().all(|name| report[0][name].is_number()));
     assert_eq!((&report[1]["app_name"], &report[1]["error"]["code"]), (&json!("nope:1"), &json!("unknown-image")));
 
-    client.settled().await;
+    client.received_all().await;
     let chunks = client.chunks(&by_digest);
     assert!(chunks.len() == 3 && chunks.iter().all(|chunk| chunk.topic.contains("/messages/")), "{}", client.text());
     assert!(client.messages().iter().all(|message| !message.is_presence()), "{}", client.text());
@@ -98,7 +98,7 @@ async fn deliver_sends_requests_to_a_running_proxy() {
     assert_eq!(daemon.events("subscribed").len(), 1, "{}", daemon.log());
 }
 
-/// A device that asked before, and one that asks while the delivery waits, are served with it by one transfer.
+/// An earlier request of a device, and one that comes while the delivery waits, are served by the same transfer.
 #[tokio::test]
 async fn deliver_joins_the_requests_of_devices() {
     let (mosquitto, registry) = servers().await;
@@ -123,7 +123,7 @@ async fn deliver_joins_the_requests_of_devices() {
     let (ran, ()) = tokio::join!(shell.run(&["deliver", "add", "--format", "json"]), meanwhile);
     let report = ran.ended(0).json();
     assert!(before.module().await.as_deref() == Some(&module[..]), "{}", daemon.log());
-    client.settled().await;
+    client.received_all().await;
     assert_eq!(totals(&client, "add"), BTreeSet::from([report[0]["chunks"].as_u64().expect("a number")]));
     let statuses = client.statuses("add");
     let begun = statuses.iter().filter(|status| status["state"] == "queued").count();
@@ -147,7 +147,7 @@ async fn deliver_sends_requests_to_running_replicas() {
         totals.insert(report[0]["chunks"].as_u64());
     }
     assert_eq!(totals.len(), 3, "each version in a number of chunks of its own");
-    client.settled().await;
+    client.received_all().await;
     tag.assert_unmixed(&client, 2);
 }
 
@@ -168,7 +168,7 @@ async fn a_moved_tag_is_delivered_in_another_number_of_chunks() {
     let daemon = Daemon::start(&shell.variables()).await;
     tag.move_to(2).await;
     assert!(connect(&mosquitto).await.request("app").await == Some(MovingTag::module(2)), "{}", daemon.log());
-    client.settled().await;
+    client.received_all().await;
     assert_eq!(totals(&client, "app"), BTreeSet::from([10, 11, 12]), "{}", daemon.log());
     tag.assert_unmixed(&client, 2);
 }
@@ -190,7 +190,7 @@ async fn a_separate_state_knows_no_transfers_of_the_proxy() {
     tag.move_to(1).await;
     let report = shell().run(&["deliver", "app", "--format", "json"]).await.ended(0).json();
     assert!(report[0]["chunks"].as_u64() > Some(11), "{report}");
-    client.settled().await;
+    client.received_all().await;
     tag.assert_unmixed(&client, 1);
 }
 
@@ -215,11 +215,11 @@ async fn deliver_keeps_the_open_requests_of_the_proxy() {
     client.finds("two wills", |told| (told.iter().filter(|one| is_gone(one)).count() >= 2).then_some(())).await;
     // It waits for the proxy in the session.
     let mut kept = Task::start(&waiting, "other");
-    kept.asked().await;
+    kept.requested().await;
 
     let before = client.chunks("add").len();
     shell.run(&["deliver", "other", "-q"]).await.ended(0);
-    client.settled().await;
+    client.received_all().await;
     assert_eq!(client.chunks("add").len(), before, "{}", client.text());
     let _ = kept.module().await;
 

@@ -11,7 +11,7 @@ use crate::support::faults::faulty_registry::{Fault, FaultyRegistry};
 use crate::support::servers::mosquitto::Mosquitto;
 use crate::support::{digest, wasm_of_size};
 
-/// Accepts connections and says nothing.
+/// Accepts connections and sends nothing.
 async fn silence() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address").to_string();

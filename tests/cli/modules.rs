@@ -126,7 +126,7 @@ async fn inspect_shows_the_selected_manifest_and_its_annotations() {
     assert_snapshot!("inspect_ambiguous", ran.shown(&[(registry.host(), "REGISTRY")]));
 }
 
-/// It says what it found, and leaves the judgement to the reader.
+/// It reports the signatures, and does not judge them.
 #[tokio::test]
 async fn inspect_reports_signatures() {
     let registry = DockerRegistry::start().await;

@@ -27,7 +27,7 @@ async fn one_of_several_channels_must_be_named() {
     let wrong = shell.run(&["request", "add", "--channel", "three", "-o", "x"]).await.ended(2);
     assert_snapshot!("channels", [none, wrong].map(|ran| ran.shown(&[])).join("\n\n"));
     shell.run(&["deliver", "add", "--channel", "two"]).await.ended(0);
-    client.settled().await;
+    client.received_all().await;
     let chunks = client.chunks("add");
     assert!(chunks.iter().all(|chunk| chunk.topic.starts_with("m/domain/c/two/")) && chunks.len() == 1);
 }

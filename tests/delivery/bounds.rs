@@ -1,4 +1,4 @@
-//! The bounds: what is over one waits, or is refused in so many words, and nothing else suffers from it.
+//! The bounds: what exceeds one waits, or is rejected with an error, and nothing else suffers from it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,14 +18,14 @@ use crate::support::{Variable, wasm_of_size};
 /// Two channels of the tests' domain.
 const TWO_CHANNELS: Variable<'_> = ("PROXY_CHANNEL_ID", "a,b");
 
-/// Asks, and waits until the proxy has told how that ended for the nth time.
+/// Requests a module, and waits for the nth status `sent`.
 async fn served(client: &Client, proplet: &Proplet, app_name: &str, times: usize) -> Option<Vec<u8>> {
     let module = proplet.request(app_name).await;
     client.state_again(app_name, "sent", times).await;
     module
 }
 
-/// A small module asked for during a very large transfer is complete when little of the large one is through.
+/// A small module requested during a very large transfer is complete when little of the large one is through.
 #[tokio::test]
 async fn a_small_module_overtakes_a_very_large_one() {
     const LARGE_CHUNKS: u64 = 293;
@@ -60,7 +60,7 @@ async fn requests_over_the_limit_are_rejected_and_the_others_served() {
             client.state(name, "queued").await;
         }
         for name in refused {
-            client.ask(CHANNEL, [*name]).await;
+            client.request(CHANNEL, [*name]).await;
             let failure = client.state(name, "failed").await;
             assert_eq!(failure["error"]["code"], "overloaded", "{failure}");
         }
@@ -115,11 +115,11 @@ async fn with_a_repeat_budget_of_zero_only_first_passes_are_sent() {
                 "{}",
                 daemon.log()
             );
-            client.ask(channel, [name]).await;
+            client.request(channel, [name]).await;
             let failure = client.state(name, "failed").await;
             assert_eq!(failure["error"]["code"], "over-budget", "{failure}");
         }
-        client.settled().await;
+        client.received_all().await;
         assert_eq!((client.chunks("add:1.0").len(), client.chunks("add:1.1").len()), (1, 1), "channel {channel}");
     }
 }
@@ -135,7 +135,7 @@ async fn repeats_stop_when_the_budget_is_spent() {
     let client = Client::listening(site.mosquitto(), &ANSWERS).await;
     let mut copies = 0;
     let failure = loop {
-        match site.ask("add").await {
+        match site.request("add").await {
             Ok(served) => assert!(served == module, "{}", site.log()),
             Err(failure) => break failure,
         }
@@ -143,14 +143,14 @@ async fn repeats_stop_when_the_budget_is_spent() {
         assert!(copies < 20, "there is no bound\n{}", site.log());
     };
     assert_eq!(failure["code"], "over-budget", "{failure}");
-    client.settled().await;
+    client.received_all().await;
     let sizes: Vec<_> = client.chunks("add").iter().map(|chunk| chunk.payload.len()).collect();
     assert_eq!(sizes.len(), copies);
     assert!(sizes[1..].iter().sum::<usize>() <= BUDGET, "{copies} copies were served");
     assert!(sizes.iter().sum::<usize>() > BUDGET, "only {copies} copies were served");
 }
 
-/// Two passes of a large module may follow each other; the next one has to wait, and serves all who ask meanwhile.
+/// Two passes of a large module may follow each other; the next one has to wait, and covers all requests meanwhile.
 #[tokio::test]
 async fn passes_of_a_large_module_are_spaced() {
     const CHUNKS: usize = 3;
@@ -168,8 +168,8 @@ async fn passes_of_a_large_module_are_spaced() {
         assert!(module.is_some_and(|module| module == large), "{}", site.log());
     }
     let mut waiting = site.task("large");
-    waiting.asked().await;
-    client.ask(CHANNEL, ["large"]).await;
+    waiting.requested().await;
+    client.request(CHANNEL, ["large"]).await;
     // Others do not wait.
     site.delivers("small", &small).await;
     assert!(waiting.module().await.is_some_and(|module| module == large), "{}", site.log());

@@ -1,4 +1,4 @@
-//! Many requests at once: all are served, with no more work than needed, and nonsense costs nothing.
+//! Many requests at once: all are served, with no more work than needed, and malformed ones cost little.
 
 use std::collections::{HashMap, HashSet};
 
@@ -27,9 +27,9 @@ async fn a_thousand_modules_are_delivered() {
     let daemon = Daemon::between(&mosquitto, &registry).await;
     let client = Client::listening(&mosquitto, &[ANSWERS[1]]).await;
     let names: Vec<_> = (0..MODULES).map(|number| format!("add:{number}")).collect();
-    client.ask(CHANNEL, names.iter().map(String::as_str)).await;
+    client.request(CHANNEL, names.iter().map(String::as_str)).await;
     client.finds("a message for each request", |messages| (messages.len() >= names.len()).then_some(())).await;
-    client.settled().await;
+    client.received_all().await;
     let messages = client.messages();
     assert_eq!(messages.len(), names.len(), "some came twice");
     let numbers: HashMap<_, _> = names.iter().zip(0..).collect();
@@ -44,7 +44,7 @@ async fn a_thousand_modules_are_delivered() {
     assert!(!daemon.log().contains("\"level\":\"ERROR\""), "{}", daemon.log());
 }
 
-/// Five devices ask for one module a hundred times each, before it can be fetched.
+/// Five devices request one module a hundred times each, before it can be fetched.
 #[tokio::test]
 async fn five_hundred_requests_for_one_module_take_one_fetch_and_four_passes() {
     const DEVICES: usize = 5;
@@ -72,7 +72,7 @@ async fn five_hundred_requests_for_one_module_take_one_fetch_and_four_passes() {
     site.daemon().nth_event("repeating", 3).await;
     // What is being sent is finished.
     site.stop().await;
-    bystander.settled().await;
+    bystander.received_all().await;
     let heard = bystander.chunks("add").len();
     assert!((CHUNKS..=4 * CHUNKS).contains(&heard), "{heard} chunks were sent");
     assert_eq!(registry.fetches(), 1);

@@ -1,11 +1,11 @@
-//! Who asks while a module is being sent gets all of it, for the price of what they missed.
+//! A request for a module that is being sent joins the transfer, at the cost of the chunks that its device missed.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::support::clients::log::events;
-use crate::support::clients::proplet::{chunks_heard, connect, hears};
+use crate::support::clients::proplet::{chunks_received, connect, receives};
 use crate::support::clients::task::Task;
 use crate::support::points::{Point, at_random_points};
 use crate::support::servers::docker_registry::DockerRegistry;
@@ -38,7 +38,7 @@ fn sent(log: &str, requests: u64) -> Option<u64> {
     (sum("requests") >= requests).then(|| sum("sent_chunks"))
 }
 
-/// Tells that a second request has arrived, joining the first or not.
+/// Returns whether a second request has arrived, joining the first or not.
 fn second_request(log: &str) -> Option<()> {
     (events(log, "requested").len() + events(log, "joined").len() >= 2).then_some(())
 }
@@ -63,8 +63,8 @@ async fn a_late_request_joins_the_running_pass_and_costs_the_missed_chunks() {
             }
             let sent = site.daemon().finds("delivery of both", |log| sent(log, 2)).await;
             // Sooner than the repetition for two tasks of one device, which begins after some seconds.
-            hears(&bystander, sent).await;
-            assert_eq!(chunks_heard(&bystander), sent, "{point}\n{}", site.log());
+            receives(&bystander, sent).await;
+            assert_eq!(chunks_received(&bystander), sent, "{point}\n{}", site.log());
             let allowed = TOTAL_CHUNKS + missed.min(TOTAL_CHUNKS);
             assert!(sent <= allowed, "{point}: {sent} chunks, where {missed} were missed\n{}", site.log());
         }
@@ -72,7 +72,7 @@ async fn a_late_request_joins_the_running_pass_and_costs_the_missed_chunks() {
     .await;
 }
 
-/// The first task that finds the module takes it away from the other, which asked at any time since.
+/// The first task that finds the module takes it away from the other, which requested it at any time since.
 #[tokio::test]
 async fn two_tasks_of_one_device_both_get_the_module() {
     let (registry, module) = registry().await;

@@ -1,4 +1,4 @@
-//! Several daemons on one channel divide the requests, and never get into each other's way.
+//! Replicas on one channel divide the requests and do not disturb each other.
 
 use std::collections::BTreeSet;
 
@@ -87,9 +87,9 @@ async fn requests_for_one_module_join_at_one_replica() {
     let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
     let (early, late) = (connect(&mosquitto).await, connect(&mosquitto).await);
     let ask_often = async {
-        client.ask(CHANNEL, ["add"; REQUESTS]).await;
-        client.hears_chunks("add", 3).await;
-        client.ask(CHANNEL, ["add"; REQUESTS]).await;
+        client.request(CHANNEL, ["add"; REQUESTS]).await;
+        client.receives_chunks("add", 3).await;
+        client.request(CHANNEL, ["add"; REQUESTS]).await;
         late.request("add").await
     };
     for served in <[_; 2]>::from(tokio::join!(early.request("add"), ask_often)) {
@@ -100,7 +100,7 @@ async fn requests_for_one_module_join_at_one_replica() {
         replica.signal("TERM").await;
         replica.ended().await;
     }
-    client.settled().await;
+    client.received_all().await;
     let statuses = client.statuses("add");
     let sending = statuses.iter().filter(|status| status["state"] == "sending");
     let senders: BTreeSet<_> = sending.map(|status| status["instance"].to_string()).collect();

@@ -1,4 +1,4 @@
-//! A daemon that ends, in whatever way, goes on where it was, and mixes nothing.
+//! Restarts: a daemon that ended in whatever way resumes its transfers and mixes no versions.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
@@ -11,7 +11,7 @@ use propeller_proxy::embedded::sample;
 use tokio::process::Command;
 
 use crate::support::clients::daemon::{BINARY, Daemon, environment, owned};
-use crate::support::clients::proplet::{chunks_heard, connect, hears};
+use crate::support::clients::proplet::{chunks_received, connect, receives};
 use crate::support::clients::task::Task;
 use crate::support::faults::relay::UNLIMITED;
 use crate::support::points::{Point, at_random_points};
@@ -75,8 +75,8 @@ fn versions() -> [Bytes; 2] {
     [1, 2].map(|seed| sample::noise(SIZE, seed).into())
 }
 
-/// While the daemon is away its tag moves. Who asked before, and who asks after with half a module or with none, gets
-/// one version or the other.
+/// While the daemon is stopped its tag moves. Requests from before, and later ones of devices with half a module or with
+/// none, get one version or the other.
 #[tokio::test]
 async fn a_tag_moved_during_a_restart_mixes_no_versions() {
     let registry = DockerRegistry::start().await;
@@ -91,7 +91,7 @@ async fn a_tag_moved_during_a_restart_mixes_no_versions() {
             let mut asked_before = site.task(&repository);
             asked_before.has(point.chunks).await;
             site.kill().await;
-            // Nobody who comes now hears of the old transfer: two devices are left.
+            // Devices that connect now receive nothing of the old transfer: two devices remain.
             site.mosquitto().has_clients(2).await;
             registry.pusher().wasm(&repository, "latest", versions[1].clone()).await;
             site.restart(&[]).await;
@@ -129,14 +129,14 @@ async fn a_lost_state_mixes_no_versions() {
             let mut asked_before = site.task(&repository);
             asked_before.has(point.chunks).await;
             site.kill().await;
-            // Nobody who comes now hears of the old transfer: two devices are left.
+            // Devices that connect now receive nothing of the old transfer: two devices remain.
             site.mosquitto().has_clients(2).await;
             site.lose_state();
             if moved {
                 registry.pusher().wasm(&repository, "latest", versions[1].clone()).await;
             }
-            let heard = chunks_heard(&bystander);
-            // What is asked now waits at the broker for a daemon of the same name.
+            let heard = chunks_received(&bystander);
+            // The broker keeps requests from now on for a daemon of the same name.
             let newcomer = Arc::new(connect(site.mosquitto()).await);
             let mut new_task = named.then(|| Task::start(&newcomer, &repository));
             site.restart(&[]).await;
@@ -148,7 +148,7 @@ async fn a_lost_state_mixes_no_versions() {
             let module = module.unwrap_or_else(|| panic!("{case}: the newcomer got nothing\n{}", site.log()));
             assert!(module == versions[usize::from(moved)], "{case}: the newcomer got something else");
             for (proplet, task) in [(site.proplet(), &mut asked_before), (&*bystander, &mut late_task)] {
-                hears(proplet, heard + chunks_heard(&newcomer)).await;
+                receives(proplet, heard + chunks_received(&newcomer)).await;
                 if let Some(module) = task.module_so_far() {
                     assert!(versions.iter().any(|version| *version == module), "{case}: a mixture\n{}", site.log());
                 }
@@ -200,7 +200,7 @@ async fn requests_queued_by_the_broker_are_served_after_a_restart() {
         }
         let mut tasks: Vec<_> = modules.iter().map(|(repository, _)| site.task(repository)).collect();
         for task in &mut tasks {
-            task.asked().await;
+            task.requested().await;
         }
         site.restart(&[]).await;
         for (task, (repository, module)) in tasks.iter_mut().zip(modules) {

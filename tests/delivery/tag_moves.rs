@@ -1,4 +1,4 @@
-//! Tags that move: a device gets one of the modules that the tag meant, whole, or nothing; and the newest one at once.
+//! Tags that move: a device gets one of the tag's modules, whole, or nothing; and the newest one at once.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use crate::support::servers::site::Site;
 
 const PINNED: Variable<'_> = ("PROXY_TAG_MOVES", "pinned");
 
-/// Of two tags, 100 moves together. One is asked for by one proplet at a time; the other is asked for again in the
+/// Of two tags, 100 moves together. One is requested by one proplet at a time; the other is requested again in the
 /// middle of each transfer, so that requests join and passes are repeated while it moves.
 #[tokio::test]
 async fn a_hundred_tag_moves_mix_no_versions() {
@@ -33,11 +33,11 @@ async fn a_hundred_tag_moves_mix_no_versions() {
         for round in 0..RESTLESS {
             let heard = client.chunks(restless.name).len();
             restless.move_to(2 * round).await;
-            client.ask(CHANNEL, [restless.name]).await;
-            client.hears_chunks(restless.name, heard + 3).await;
+            client.request(CHANNEL, [restless.name]).await;
+            client.receives_chunks(restless.name, heard + 3).await;
             restless.move_to(2 * round + 1).await;
-            client.ask(CHANNEL, [restless.name]).await;
-            client.hears_chunks(restless.name, heard + CHUNKS).await;
+            client.request(CHANNEL, [restless.name]).await;
+            client.receives_chunks(restless.name, heard + CHUNKS).await;
             let sent = usize::try_from(round).expect("few rounds") + 1;
             client.state_again(restless.name, "sent", sent).await;
         }
@@ -58,7 +58,7 @@ async fn leftover_chunks_of_the_old_version_are_not_completed_by_the_new_one() {
         tag.move_to(number).await;
         site.delivers("add", &MovingTag::module(number)).await;
     }
-    client.settled().await;
+    client.received_all().await;
     let chunks = client.chunks("add");
     for start in 1..CHUNKS {
         let mut device = Assemblies::default();
@@ -91,7 +91,7 @@ async fn a_module_of_one_chunk_stays_one_chunk() {
         registry.pusher().wasm("add", "latest", module.clone().into()).await;
         site.delivers("add", &module).await;
     }
-    client.settled().await;
+    client.received_all().await;
     assert_eq!(totals(&client.chunks("add")), [1; 10]);
 }
 
@@ -112,7 +112,7 @@ async fn a_digest_reference_never_changes() {
             site.delivers(name, &MovingTag::module(0)).await;
         }
     }
-    client.settled().await;
+    client.received_all().await;
     for name in [by_digest, by_both] {
         assert_eq!(totals(&client.chunks(&name)), [CHUNKS; 5 * CHUNKS], "{name}");
     }
@@ -129,11 +129,11 @@ async fn a_tag_that_goes_back_and_forth_is_followed() {
         tag.move_to(number).await;
         site.delivers("add", &MovingTag::module(number)).await;
     }
-    client.settled().await;
+    client.received_all().await;
     assert_eq!(tag.assert_unmixed(&client, 2), 6);
 }
 
-/// Where tags are pinned, what was sent is sent again, as long as somebody asks for it.
+/// Where tags are pinned, the digest that was sent is sent again, as long as there are requests for it.
 #[tokio::test]
 async fn a_pinned_tag_keeps_its_digest_while_in_use() {
     let registry = DockerRegistry::start().await;

@@ -76,7 +76,7 @@ async fn requests_for_one_app_join_one_transfer() {
     assert!((40..80).contains(&published), "{published} chunks were published");
 }
 
-/// A small module asked for during a large transfer does not wait for its end.
+/// A small module requested during a large transfer does not wait for its end.
 #[tokio::test]
 async fn transfers_take_turns() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
@@ -100,7 +100,7 @@ async fn transfers_take_turns() {
     let (large_assembled, (small_assembled, heard)) = tokio::join!(patiently, hurriedly);
     assert!(small_assembled.as_deref() == Some(&small[..]));
     assert!(large_assembled.as_deref() == Some(&large[..]));
-    // Both proplets hear everything; the small one was complete before the large one's 79 chunks were through.
+    // Both proplets receive everything; the small one was complete before the large one's 79 chunks were through.
     assert!(heard < 60, "the small module came after {heard} chunks");
 }
 
@@ -193,7 +193,7 @@ async fn the_proxy_serves_requests_after_an_oversize_message() {
     assert!(proplet.request("add").await.is_some(), "{}", daemon.log());
 }
 
-/// What was asked at some time, and retained, is not a request of now.
+/// A retained message is a request of some earlier time.
 #[tokio::test]
 async fn retained_requests_are_not_served() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
@@ -208,7 +208,7 @@ async fn retained_requests_are_not_served() {
     assert!(!daemon.log().contains("\"retained\""), "{}", daemon.log());
 }
 
-/// A transfer that takes its time tells how far it is.
+/// A slow transfer logs its progress.
 #[tokio::test]
 async fn the_log_shows_progress() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);

@@ -1,4 +1,4 @@
-//! What a broker had and lost is published again, in time for every device that waits.
+//! Loss of the broker: unacknowledged chunks are published again, in time for every device that waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ async fn a_slow_device_gets_the_rest_after_a_broker_restart() {
     let slow = Arc::new(connect_through(&way).await);
 
     let mut late = Task::start(&slow, "add");
-    late.asked().await;
+    late.requested().await;
     let mut early = site.task("add");
     assert!(early.module().await.as_deref() == Some(&module[..]), "{}", site.log());
     site.daemon().event("delivered").await;

@@ -1,4 +1,4 @@
-//! One daemon for many channels: it answers each on its own topics and nowhere else.
+//! One daemon for many channels: it answers each on its own topics and on no others.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,9 +19,13 @@ use crate::support::{Variable, wasm_of_size};
 const ANY_CHANNEL: Variable<'_> = ("PROXY_CHANNEL_ID", "+");
 const ANY_DOMAIN: Variable<'_> = ("PROXY_DOMAIN_ID", "+");
 
-/// Asks for modules of one size each on channels of its own, and sees them come there and nowhere else. None is asked
-/// for on the silent channels.
-async fn assert_answered_where_asked(variables: &[Variable<'_>], channels: &[(&str, &str)], silent: &[(&str, &str)]) {
+/// Requests modules of one size each on channels of its own, and sees them come there and nowhere else. None is
+/// requested on the silent channels.
+async fn assert_answered_on_the_topics_of_requests(
+    variables: &[Variable<'_>],
+    channels: &[(&str, &str)],
+    silent: &[(&str, &str)],
+) {
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), variables).await;
     let client = Client::listening(site.mosquitto(), &[EVERYTHING]).await;
@@ -58,29 +62,33 @@ fn messages_of(client: &Client, app_name: &str) -> Vec<Message> {
 #[tokio::test]
 async fn every_channel_of_a_list_is_served() {
     let channels = [(DOMAIN, "a"), (DOMAIN, "b"), (DOMAIN, "c")];
-    assert_answered_where_asked(&[("PROXY_CHANNEL_ID", "a,b,c")], &channels, &[(DOMAIN, CHANNEL), ("other", "a")])
-        .await;
+    assert_answered_on_the_topics_of_requests(
+        &[("PROXY_CHANNEL_ID", "a,b,c")],
+        &channels,
+        &[(DOMAIN, CHANNEL), ("other", "a")],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn every_channel_of_a_domain_is_served() {
     let channels = [(DOMAIN, CHANNEL), (DOMAIN, "5a9f2b"), (DOMAIN, "ü b")];
-    assert_answered_where_asked(&[ANY_CHANNEL], &channels, &[("other", CHANNEL)]).await;
+    assert_answered_on_the_topics_of_requests(&[ANY_CHANNEL], &channels, &[("other", CHANNEL)]).await;
 }
 
 #[tokio::test]
 async fn a_channel_is_served_in_every_domain() {
     let channels = [(DOMAIN, CHANNEL), ("other", CHANNEL)];
-    assert_answered_where_asked(&[ANY_DOMAIN], &channels, &[(DOMAIN, "other")]).await;
+    assert_answered_on_the_topics_of_requests(&[ANY_DOMAIN], &channels, &[(DOMAIN, "other")]).await;
 }
 
 #[tokio::test]
 async fn every_channel_of_every_domain_is_served() {
     let channels = [(DOMAIN, CHANNEL), ("other", "one")];
-    assert_answered_where_asked(&[ANY_DOMAIN, ANY_CHANNEL], &channels, &[]).await;
+    assert_answered_on_the_topics_of_requests(&[ANY_DOMAIN, ANY_CHANNEL], &channels, &[]).await;
 }
 
-/// What is asked where nobody serves, or in a topic that only looks like a channel's, is not answered.
+/// Requests on channels that are not served, or on a topic that only looks like a channel's, get no answer.
 #[tokio::test]
 async fn other_channels_get_no_messages() {
     let registry = DockerRegistry::start().await;
@@ -92,7 +100,7 @@ async fn other_channels_get_no_messages() {
     {
         client.publish(topic, r#"{"app_name": "elsewhere"}"#).await;
     }
-    client.ask("b", ["add"]).await;
+    client.request("b", ["add"]).await;
     client.state("add", "sent").await;
     let elsewhere = messages_of(&client, "elsewhere");
     assert!(elsewhere.iter().all(|message| message.topic.ends_with("/registry/proplet")), "{}", site.log());
@@ -115,11 +123,11 @@ async fn presence_is_published_on_every_listed_channel() {
         registry.pusher().wasm("add", "latest", wasm_of_size(100)).await;
         let site = Site::start(registry.host(), &[variables, &[("PROXY_INSTANCE_ID", "p")]].concat()).await;
         let client = Client::listening(site.mosquitto(), &[EVERYTHING]).await;
-        // What it says of itself at the start it has said when it serves.
+        // It publishes its presence before it serves.
         let channel = channels.first().copied().unwrap_or(CHANNEL);
-        client.ask(channel, ["add"]).await;
+        client.request(channel, ["add"]).await;
         client.state("add", "sent").await;
-        client.settled().await;
+        client.received_all().await;
         let present: BTreeSet<_> =
             client.messages().into_iter().filter(Message::is_presence).map(|message| message.topic).collect();
         assert_eq!(present, channels.iter().flat_map(of_channel).collect(), "{variables:?}\n{}", site.log());

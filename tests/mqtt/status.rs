@@ -1,4 +1,4 @@
-//! The status topic, which tells what becomes of each request, and the presence of the proxy.
+//! The status topic, with the states of each request, and the presence of the proxy.
 
 use std::process::Command;
 
@@ -55,7 +55,7 @@ fn names(object: &Value) -> Vec<&str> {
     names
 }
 
-/// The status has the fields that it should have, and the common ones say what they should.
+/// The status has the fields that it should have, and the common ones have the right values.
 fn assert_status(status: &Value, app_name: &str, begin: &str) {
     let fields = [
         "app_name",
@@ -125,7 +125,7 @@ async fn a_delivery_is_published_from_queued_to_sent_in_the_layout_of_the_reques
     }
 }
 
-/// What is in the store is not fetched, and whoever asks again is told again.
+/// What is in the store is not fetched, and each request has status messages of its own.
 #[tokio::test]
 async fn every_delivery_has_its_status_messages() {
     let registry = DockerRegistry::start().await;
@@ -143,7 +143,7 @@ async fn every_delivery_has_its_status_messages() {
     }
     // No status is kept for those who come later.
     let late = Client::listening(site.mosquitto(), &STATUSES).await;
-    late.settled().await;
+    late.received_all().await;
     assert_eq!(late.text(), "");
 }
 
@@ -169,7 +169,7 @@ async fn progress_is_published_about_once_a_second() {
     }
 }
 
-/// Each row: what is asked, whose failure that is, its code, and what the message names.
+/// Each row: the request, whose failure that is, its code, and what the message names.
 #[tokio::test]
 async fn a_failure_is_published_once_with_code_and_message() {
     let registry = DockerRegistry::start().await;
@@ -223,7 +223,7 @@ async fn a_failure_is_published_once_with_code_and_message() {
 /// Returns the presence of the instance on both layouts, or less if nothing is retained there.
 async fn presence(mosquitto: &Mosquitto) -> Vec<(String, Value)> {
     let late = Client::listening(mosquitto, &PRESENCES).await;
-    late.settled().await;
+    late.received_all().await;
     let mut presence: Vec<_> = late
         .messages()
         .into_iter()
@@ -234,7 +234,7 @@ async fn presence(mosquitto: &Mosquitto) -> Vec<(String, Value)> {
     presence
 }
 
-/// Waits until the instance is said to be online or not, on so many topics, after the first `skip` messages.
+/// Waits until the instance's presence is online or not, on so many topics, after the first `skip` messages.
 async fn becomes(client: &Client, online: bool, topics: usize, skip: usize) {
     let what = format!("online: {online}");
     client

@@ -79,7 +79,7 @@ async fn a_broker_that_requires_client_certificates_is_served() {
     assert_eq!(got.as_deref(), Some(&module[..]), "{}", daemon.log());
 }
 
-/// Each row: the certificate of the broker, what the proxy has, and what it says before it ends with status 77.
+/// Each row: the certificate of the broker, what the proxy has, and its error before it ends with status 77.
 #[tokio::test]
 async fn wrong_certificates_end_the_proxy_with_a_clear_error() {
     type Make = fn(&Authority) -> Tls;

@@ -1,5 +1,5 @@
 //! Artifacts of every shape that publishers' tools make, each pushed to a real registry: the module arrives byte for
-//! byte, or nothing is published and the log says why.
+//! byte, or nothing is published and the log has the reason.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ const VARIANT: &str = "module.wasm.image/variant";
 const LONG_PATH: &str = "usr/local/share/a-folder-with-quite-some-name/and-another-one-with-even-more-of-it/\
                          and-the-last-one-on-the-way-to-the-module/app.wasm";
 
-/// A second module that is not wanted.
+/// A second module, which is not delivered.
 const OTHER: &[u8] = &MODULE_PREAMBLE;
 
 /// What is around `wasm`, the module that is to be delivered.
@@ -46,7 +46,7 @@ fn image(layer_type: &str, layer: impl AsRef<[u8]>) -> Artifact {
     Artifact::image(&json!({ "Entrypoint": ["/app.wasm"] })).layer(layer_type, layer)
 }
 
-/// An image that does not say what it runs.
+/// An image without an entrypoint.
 fn silent_image(layer_type: &str, layer: impl AsRef<[u8]>) -> Artifact {
     Artifact::image(&json!({})).layer(layer_type, layer)
 }
@@ -197,9 +197,9 @@ async fn every_artifact_shape_delivers_its_module() {
     }
 }
 
-/// Asks, and gets nothing; the log has the code, and every one of `words` in its message.
-async fn refuses_saying(site: &Site, app_name: &str, code: &str, words: &[&str]) {
-    site.refuses(app_name, code).await;
+/// Requests, and gets nothing; the log has the code, and every one of `words` in its message.
+async fn rejects_with_words(site: &Site, app_name: &str, code: &str, words: &[&str]) {
+    site.rejects(app_name, code).await;
     let failure = failures_with(&site.log(), code).pop().expect("the failure's line");
     let message = failure["message"].as_str().expect("a message");
     assert!(words.iter().all(|word| message.contains(word)), "{app_name}: {message:?} lacks one of {words:?}");
@@ -300,7 +300,7 @@ async fn an_artifact_without_a_module_or_with_several_is_rejected() {
     for (app_name, code, words, artifact) in rows {
         let repository = app_name.split('#').next().expect("a repository");
         artifact.push(registry.pusher(), repository, "latest").await;
-        refuses_saying(&site, app_name, code, words).await;
+        rejects_with_words(&site, app_name, code, words).await;
     }
 }
 
@@ -330,11 +330,11 @@ async fn a_module_over_the_size_limit_is_rejected() {
     ];
     for (app_name, artifact) in rows {
         artifact.push(registry.pusher(), app_name, "latest").await;
-        refuses_saying(&site, app_name, "too-large", &[&LIMIT.to_string()]).await;
+        rejects_with_words(&site, app_name, "too-large", &[&LIMIT.to_string()]).await;
     }
 }
 
-/// An archive's paths say what its files are called and never where anything is written.
+/// An archive's paths are names of files and never places where anything is written.
 #[tokio::test]
 async fn archive_paths_outside_the_archive_write_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -359,7 +359,7 @@ async fn archive_paths_outside_the_archive_write_nothing() {
     site.delivers("root", &module).await;
 
     silent_image(TAR, tar(&up[2..3])).push(registry.pusher(), "up", "latest").await;
-    site.refuses("up", "unsupported").await;
+    site.rejects("up", "unsupported").await;
 
     let entries = |folder| fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").file_name());
     let mut outside: Vec<_> = entries(folder.path()).collect();

@@ -1,4 +1,4 @@
-//! Certificates: those of private authorities, which are trusted, and our own, which is shown.
+//! Certificates: private certificate authorities, which are trusted, and the client certificate, which is sent.
 
 use tempfile::TempDir;
 
@@ -33,7 +33,7 @@ async fn a_private_certificate_authority_is_trusted_if_configured() {
 
         let site = Site::start(&url, &ADA).await;
         let before = relay.connections();
-        site.refuses("add", "registry-unreachable").await;
+        site.rejects("add", "registry-unreachable").await;
         assert_eq!(relay.connections() - before, 1, "a certificate that is not trusted was looked at again");
     }
 }
@@ -58,7 +58,7 @@ async fn a_registry_that_requires_client_certificates_gets_the_configured_one() 
         if welcome {
             site.delivers("add", &module).await;
         } else {
-            site.refuses("add", "registry-unreachable").await;
+            site.rejects("add", "registry-unreachable").await;
         }
     }
 }
@@ -88,7 +88,7 @@ async fn the_client_certificate_is_sent_to_the_configured_registry_only() {
         if reached {
             site.delivers("add", &module).await;
         } else {
-            site.refuses("add", "registry-unreachable").await;
+            site.rejects("add", "registry-unreachable").await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials: where they come from, whom they are shown to, and how long a token lasts.
+//! Credentials: their sources, which hosts get them, and how long a token lasts.
 
 use std::fs;
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-/// Each row: the configuration file of a registry HOST, what is asked for, and what the registry is shown.
+/// Each row: the configuration file of a registry HOST, the reference, and the credentials that the registry gets.
 #[tokio::test]
 async fn a_docker_configuration_file_is_read_as_docker_and_podman_do() {
     let module = wasm_of_size(1000);
@@ -126,7 +126,7 @@ async fn each_registry_gets_its_own_credentials() {
         let site = Site::start(ours.host(), &[&own, explicit].concat()).await;
         site.delivers("add", &module).await;
         site.delivers(&format!("{}/add", other.host()), &module).await;
-        site.refuses(&format!("{}/add", unknown.host()), "unauthorized").await;
+        site.rejects(&format!("{}/add", unknown.host()), "unauthorized").await;
         assert!(ours.credentials().iter().all(|shown| *shown == basic(expected)), "{:?}", ours.credentials());
         assert!(other.credentials().iter().all(|shown| *shown == basic("eve")), "{:?}", other.credentials());
         assert!(unknown.credentials().is_empty(), "{:?}", unknown.credentials());
@@ -196,7 +196,7 @@ async fn answers_of_a_credential_helper_are_cached() {
             site.delivers(app_name, &module).await;
         }
         assert!(registry.credentials().iter().all(|shown| *shown == basic("ada")), "{text}");
-        assert_eq!(helper.asked(), format!("get {}\n", registry.host()), "{text}");
+        assert_eq!(helper.requests(), format!("get {}\n", registry.host()), "{text}");
     }
 }
 
@@ -208,11 +208,11 @@ async fn a_helper_without_credentials_means_anonymous_requests() {
     let helper = Helper::new("echo 'credentials not found in native keychain'; exit 1");
     let site = helped_site(&helper, registry.host(), &helper.config_for_all()).await;
     site.delivers("add", &module).await;
-    assert_eq!(helper.asked(), format!("get {}\n", registry.host()));
-    assert!(registry.asked().iter().all(|request| request.authorization.is_none()), "{:?}", registry.asked());
+    assert_eq!(helper.requests(), format!("get {}\n", registry.host()));
+    assert!(registry.requests().iter().all(|request| request.authorization.is_none()), "{:?}", registry.requests());
 }
 
-/// Each row: what goes wrong with the helper. None of it lasts, and none of what it says is shown.
+/// Each row: what goes wrong with the helper. None of it lasts, and none of its output is shown.
 #[tokio::test]
 async fn a_failing_helper_is_reported_without_its_output() {
     const LIMIT: Duration = Duration::from_secs(10);
@@ -229,7 +229,7 @@ async fn a_failing_helper_is_reported_without_its_output() {
         let helper = Helper::new(lines);
         let site = helped_site(&helper, registry.host(), &helper.config_for_all()).await;
         let begun = Instant::now();
-        assert!(site.ask("add").await.is_err(), "{lines}: {}", site.log());
+        assert!(site.request("add").await.is_err(), "{lines}: {}", site.log());
         assert!(begun.elapsed() < LIMIT * 2, "{lines}: given up after {:?}", begun.elapsed());
         assert!(site.log().contains("docker-credential-tests"), "{lines}: {}", site.log());
         assert!(!site.log().contains("canary"), "{lines}: {}", site.log());
@@ -239,7 +239,7 @@ async fn a_failing_helper_is_reported_without_its_output() {
     assert!(registry.credentials().is_empty(), "{:?}", registry.credentials());
 }
 
-/// Waits until no process has this id, or it is dead. Nobody but its parent is told, so the system is asked.
+/// Waits until no process has this id, or it is dead, by polling: only its parent gets a signal.
 async fn ended(id: &str) {
     while !id.is_empty() && fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| !line.is_empty()) {
         sleep(Duration::from_millis(5)).await;
@@ -268,12 +268,12 @@ async fn without_authentication_no_credentials_are_read() {
             let site = Site::start(registry.host(), &variables).await;
             match guard {
                 Guard::Bearer => site.delivers("add", &module).await,
-                Guard::Basic | Guard::Open => site.refuses("add", "unauthorized").await,
+                Guard::Basic | Guard::Open => site.rejects("add", "unauthorized").await,
             }
         }
         // The token that its service gives to everyone is no credential of ours.
         assert!(registry.credentials().iter().all(|shown| shown == "Bearer good"), "{:?}", registry.credentials());
-        assert_eq!(helper.asked(), "");
+        assert_eq!(helper.requests(), "");
     }
 }
 
@@ -310,7 +310,7 @@ async fn tokens_are_scoped_to_pulling_from_one_repository() {
         registry.push(repository, "latest", module.clone()).await;
         site.delivers(repository, &module).await;
     }
-    let asked = registry.asked();
+    let asked = registry.requests();
     let scopes: Vec<_> = asked.iter().map(|request| request.scopes().join(" ")).collect();
     assert_eq!(scopes, repositories.map(|repository| format!("repository:{repository}:pull")));
     assert!(asked.iter().all(|request| request.parameter("service") == "registry of the tests"), "{asked:?}");
@@ -336,7 +336,7 @@ async fn an_identity_token_is_exchanged_for_access_tokens() {
         let before = registry.token_requests();
         let site = Site::start(registry.host(), &[&[AUTHENTICATE], source].concat()).await;
         site.delivers("acme/add", &module).await;
-        let asked = registry.asked().split_off(before);
+        let asked = registry.requests().split_off(before);
         let [request] = &asked[..] else { panic!("{source:?}: {asked:?}") };
         assert_eq!((request.method.as_str(), &request.authorization), ("POST", &None), "{source:?}");
         for (parameter, value) in [
@@ -349,7 +349,7 @@ async fn an_identity_token_is_exchanged_for_access_tokens() {
         }
     }
     let wrong = [AUTHENTICATE, ("PROXY_REGISTRY_IDENTITY_TOKEN", "wrong")];
-    Site::start(registry.host(), &wrong).await.refuses("acme/add", "unauthorized").await;
+    Site::start(registry.host(), &wrong).await.rejects("acme/add", "unauthorized").await;
 }
 
 #[tokio::test]
@@ -366,6 +366,6 @@ async fn a_token_rejected_before_it_expires_is_replaced_once() {
     assert_eq!(registry.token_requests(), 2);
 
     registry.revoke_for_good();
-    site.refuses("add:1.2", "unauthorized").await;
+    site.rejects("add:1.2", "unauthorized").await;
     assert_eq!(registry.token_requests(), 3, "a token that is refused was replaced more than once");
 }

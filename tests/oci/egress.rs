@@ -1,4 +1,4 @@
-//! Where the daemon goes: to the registries that it is given, by the ways that it is given, and nowhere else.
+//! Egress: which hosts the daemon dials, through which HTTP proxies, with which credentials.
 
 use std::time::Duration;
 
@@ -35,9 +35,9 @@ fn assert_nothing_in(trap: &Trap, site: &Site) {
     assert_eq!(trap.caught(), Vec::<String>::new(), "{}", site.log());
 }
 
-/// Asks, is denied, and told which setting could permit it.
+/// Requests a module, and gets the error `denied`, which names the setting that could permit it.
 async fn assert_denied(site: &Site, app_name: &str, setting: &str) {
-    let failure = site.ask(app_name).await.expect_err("a refusal");
+    let failure = site.request(app_name).await.expect_err("a refusal");
     let hint = failure["hint"].as_str().unwrap_or_default();
     assert!(failure["code"] == "denied" && hint.contains(setting), "{app_name}: {failure}");
 }
@@ -87,13 +87,13 @@ async fn requests_for_internal_addresses_are_not_dialled() {
             assert_denied(&site, &format!("{host}/add"), "PROXY_REGISTRY_ALLOW").await;
         }
         for host in trap.spellings() {
-            site.refuses(&format!("{host}/add"), "bad-reference").await;
+            site.rejects(&format!("{host}/add"), "bad-reference").await;
         }
         assert_nothing_in(&trap, &site);
     }
 }
 
-/// Each row: the permissions, where R is the configured registry and S another one, and what may be asked for.
+/// Each row: the permissions, where R is the configured registry and S another one, and what may be requested.
 #[tokio::test]
 async fn registries_and_repositories_are_allowed_by_name() {
     let rows: [(&str, &[(&str, bool)]); 5] = [
@@ -158,7 +158,7 @@ async fn an_allowed_host_that_challenges_gets_no_credentials() {
         let cdn = FaultyRegistry::guarded(module.clone(), [], guard).await;
         let registry = FaultyRegistry::guarded(module.clone(), [Fault::RedirectTo(cdn.blob_url())], guard).await;
         let variables = [&LOGIN[..], &[("PROXY_REGISTRY_ALLOW", cdn.host())]].concat();
-        Site::start(registry.host(), &variables).await.refuses("add", "unauthorized").await;
+        Site::start(registry.host(), &variables).await.rejects("add", "unauthorized").await;
         assert_eq!((cdn.seen().len(), cdn.credentials().len()), (1, 0), "{:?}", cdn.seen());
     }
 }
@@ -175,7 +175,7 @@ async fn at_most_three_redirects_within_a_registry_are_followed() {
     registry.set([whole]);
     let before = registry.seen_for("/blobs/").len();
     let site = Site::start(registry.host(), &LOGIN).await;
-    site.ask("add").await.expect_err("a refusal");
+    site.request("add").await.expect_err("a refusal");
     assert_eq!(registry.seen_for("/blobs/").len() - before, 4, "{}", site.log());
 }
 
@@ -192,7 +192,7 @@ async fn redirects_from_https_to_http_are_not_followed() {
     let site = Site::start(registry.url(), &variables).await;
     for (number, fault) in [Fault::RedirectTo, Fault::ManifestRedirectTo].into_iter().enumerate() {
         registry.set([fault(cdn.blob_url())]);
-        site.refuses(&format!("lure/{number}"), "denied").await;
+        site.rejects(&format!("lure/{number}"), "denied").await;
     }
     assert!(cdn.seen().is_empty(), "{:?}", cdn.seen());
 
@@ -231,13 +231,13 @@ async fn redirects_of_a_token_service_are_not_followed() {
         let target = if own { registry.url() } else { other.url() };
         registry.set([Fault::TokenRedirectTo(format!("{target}/token"))]);
         let variables = [&LOGIN[..], &[("PROXY_REGISTRY_ALLOW", other.host())]].concat();
-        Site::start(registry.host(), &variables).await.ask("add").await.expect_err("a refusal");
+        Site::start(registry.host(), &variables).await.request("add").await.expect_err("a refusal");
         assert_eq!(registry.seen_for("/token").len(), 1, "{:?}", registry.seen());
     }
     assert!(other.seen().is_empty(), "{:?}", other.seen());
 }
 
-/// Each row: what is wrong with the mirror's first answers; the origin is asked only if that is something.
+/// Each row: what is wrong with the mirror's first answers; the origin gets requests only if that is something.
 #[tokio::test]
 async fn a_mirror_is_tried_first_and_the_origin_after_its_failure() {
     let module = wasm_of_size(20_000);
@@ -301,7 +301,7 @@ async fn mirrors_get_no_credentials() {
 
 #[tokio::test]
 async fn a_remote_registry_is_reached_through_the_http_proxy() {
-    // A proxy is asked for whole URLs; this one answers them itself.
+    // Requests to an HTTP proxy have whole URLs; this one answers them itself.
     let proxy = FaultyRegistry::start(wasm_of_size(1000), []).await;
     let through = format!("http://ada:canary@{}", proxy.host());
     let variables = [("HTTP_PROXY", &*through), ("PROXY_LOG_LEVEL", "trace")];
@@ -316,7 +316,7 @@ async fn a_remote_registry_is_reached_through_the_http_proxy() {
 
     for (number, host) in INSIDE.iter().enumerate() {
         proxy.set([Fault::ManifestRedirectTo(format!("http://{host}/"))]);
-        site.refuses(&format!("lure/{number}"), "denied").await;
+        site.rejects(&format!("lure/{number}"), "denied").await;
     }
     assert!(proxy.seen().iter().all(|seen| seen.uri.host() == Some("registry.example")), "{:?}", proxy.seen());
     assert!(!site.log().contains("canary"), "{}", site.log());
@@ -358,7 +358,7 @@ async fn an_http_proxy_for_other_hosts_or_schemes_is_not_used() {
         [("HTTP_PROXY", &dead), ("PROXY_LOG_LEVEL", "trace")],
     ] {
         let site = Site::start("http://registry.example", &variables).await;
-        site.refuses("add", "registry-unreachable").await;
+        site.rejects("add", "registry-unreachable").await;
         assert!(!site.log().contains("canary"), "{}", site.log());
     }
     assert!(proxy.seen().is_empty(), "{:?}", proxy.seen());

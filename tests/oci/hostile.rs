@@ -1,4 +1,4 @@
-//! Registries that cut, stall, lie and overflow: what can be mended is, and the rest is given up within bounds.
+//! Registries that cut, stall, lie and overflow: transient failures are retried, the rest ends within bounds.
 
 use std::io::{self, Read as _};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::site::Site;
 use crate::support::wasm_of_size;
 
-/// Asks all of these registries for their modules at once, and gets them.
+/// Requests the modules of all these registries at once, and gets them.
 async fn deliver_all(registries: &[FaultyRegistry]) {
     let hosts: Vec<_> = registries.iter().map(FaultyRegistry::host).collect();
     let site = Site::start(hosts[0], &[("PROXY_REGISTRY_ALLOW", &hosts.join(","))]).await;
@@ -67,7 +67,7 @@ async fn fifty_downloads_cut_once_resume() {
     assert_little_was_sent_twice(&registries);
 }
 
-/// Each row: what comes instead of the second half, and the ranges that are asked for.
+/// Each row: what comes instead of the second half, and the ranges that are requested.
 #[tokio::test]
 async fn a_wrong_answer_to_a_range_request_is_not_appended() {
     const REST: Option<&str> = Some("bytes=10000-");
@@ -115,7 +115,7 @@ async fn retry_after_is_honoured() {
     assert!(asked[1] - asked[0] >= Duration::from_secs(2), "{asked:?}");
 }
 
-/// Each row: what goes wrong for good, with which object, what is said of it, and after how many requests.
+/// Each row: the lasting fault, its object, the error code, and the number of requests.
 #[tokio::test]
 async fn lasting_failures_end_the_fetch() {
     let module = wasm_of_size(1000);
@@ -133,7 +133,7 @@ async fn lasting_failures_end_the_fetch() {
     join_all(rows.map(async |(fault, object, code, requests)| {
         let registry = FaultyRegistry::start(module.clone(), [fault.clone()]).await;
         let site = Site::start(registry.host(), &[]).await;
-        site.refuses("add", code).await;
+        site.rejects("add", code).await;
         assert_eq!(registry.seen_for(object).len(), requests, "{fault:?}: {:?}", registry.seen());
     }))
     .await;
@@ -197,7 +197,7 @@ const GROWTH: u64 = 16 << 20;
 /// Sees a request fail with one of `codes`, and what that took.
 async fn assert_bounded(site: &Site, app_name: &str, codes: &[&str]) {
     let before = site.daemon().peak_memory();
-    let failure = site.ask(app_name).await.expect_err("a refusal");
+    let failure = site.request(app_name).await.expect_err("a refusal");
     assert!(codes.iter().any(|code| failure["code"] == *code), "{app_name}: {failure}");
     let growth = site.daemon().peak_memory() - before;
     assert!(growth < GROWTH, "{app_name} took {} KiB more", growth >> 10);
@@ -309,5 +309,5 @@ async fn a_nested_index_is_not_followed() {
     let registry = DockerRegistry::start().await;
     let inner = Artifact::index().with("wasi/wasm", Artifact::wasm(&wasm_of_size(1000)));
     Artifact::index().with("wasi/wasm", inner).push(registry.pusher(), "nested", "latest").await;
-    Site::start(registry.host(), &[]).await.refuses("nested", "unsupported").await;
+    Site::start(registry.host(), &[]).await.rejects("nested", "unsupported").await;
 }

@@ -1,4 +1,4 @@
-//! What the pull policies ask the registry: for what is known, for tags that moved, and when it is out of reach.
+//! The registry requests of each pull policy: for cached modules, for moved tags, and without a reachable registry.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::site::Site;
 use crate::support::wasm_of_size;
 
-/// Each row: how a known module is asked for, with which settings, and what the registry is asked then.
+/// Each row: the reference of a cached module, the settings, and the requests that the registry gets then.
 #[tokio::test]
 async fn a_cached_module_is_not_fetched_again() {
     let module = wasm_of_size(1_000_000);
@@ -29,7 +29,7 @@ async fn a_cached_module_is_not_fetched_again() {
         site.delivers(app_name, &module).await;
         let before = registry.seen().len();
         site.delivers(app_name, &module).await;
-        assert_eq!(registry.asked_since(before), asked, "{app_name} with {settings:?}\n{}", site.log());
+        assert_eq!(registry.requests_since(before), asked, "{app_name} with {settings:?}\n{}", site.log());
     }
 }
 
@@ -58,7 +58,7 @@ async fn policy_always_rejects_another_manifest_for_a_digest() {
             site.delivers(&by_digest, &module).await;
         }
         registry.set([Fault::ManifestReplaced]);
-        site.refuses(&by_digest, "digest-mismatch").await;
+        site.rejects(&by_digest, "digest-mismatch").await;
     }
 }
 
@@ -98,12 +98,12 @@ async fn each_policy_handles_an_unreachable_registry() {
     assert!(site.events("tag-from-memory").is_empty(), "{}", site.log());
     site.delivers("add:1.0", &module).await;
     assert!(!site.events("tag-from-memory").is_empty(), "a remembered tag is served without a warning\n{}", site.log());
-    site.refuses("subtract:1.0", "registry-unreachable").await;
+    site.rejects("subtract:1.0", "registry-unreachable").await;
 
     site.kill().await;
     site.restart(&[("PROXY_PULL_POLICY", "always")]).await;
-    site.refuses("add:1.0", "registry-unreachable").await;
-    site.refuses(&by_digest, "registry-unreachable").await;
+    site.rejects("add:1.0", "registry-unreachable").await;
+    site.rejects(&by_digest, "registry-unreachable").await;
 
     site.kill().await;
     site.restart(&[("PROXY_PULL_POLICY", "never")]).await;
@@ -111,8 +111,8 @@ async fn each_policy_handles_an_unreachable_registry() {
     let before = relay.connections();
     site.delivers("add:1.0", &module).await;
     site.delivers(&by_digest, &module).await;
-    site.refuses("subtract:1.0", "not-cached").await;
-    site.refuses(&format!("add@sha256:{}", "0".repeat(64)), "not-cached").await;
+    site.rejects("subtract:1.0", "not-cached").await;
+    site.rejects(&format!("add@sha256:{}", "0".repeat(64)), "not-cached").await;
     assert_eq!(relay.connections(), before, "the registry was asked");
 }
 
@@ -124,15 +124,15 @@ async fn a_rejection_by_the_registry_is_cached_for_a_short_time() {
     join_all([(404, "unknown-image"), (403, "unauthorized")].map(async |(status, code)| {
         let registry = FaultyRegistry::start(module.clone(), [Fault::Status(status)]).await;
         let site = Site::start(registry.host(), &[]).await;
-        site.refuses("add", code).await;
+        site.rejects("add", code).await;
         let (refused, before) = (Instant::now(), registry.seen().len());
         registry.set([]);
-        site.refuses("add", code).await;
+        site.rejects("add", code).await;
         assert_eq!(registry.seen().len(), before, "it was asked again after {status}");
         site.delivers("add:other", &module).await;
 
         let forgotten = async {
-            while site.ask("add").await.is_err() {
+            while site.request("add").await.is_err() {
                 sleep(MEMORY / 20).await;
             }
         };

@@ -29,7 +29,7 @@ struct Client {
 }
 
 impl Client {
-    /// A client as `variables` say, whose own registry is at `registry`.
+    /// A client of these `variables`, whose own registry is at `registry`.
     fn of(registry: &str, variables: &[Variable]) -> Self {
         let folder = tempfile::tempdir().expect("a folder of the store");
         let config = Config::load(&Sources::of_variables(|name| match name {
@@ -59,7 +59,7 @@ fn pack(module: &[u8]) -> Artifact {
 }
 
 /// Sees a push fail with this code, saying that it was a push.
-async fn refuses(client: &Client, name: &str, code: &str) {
+async fn rejects(client: &Client, name: &str, code: &str) {
     let (found, text) = client.push(name, &pack(&sample::ADD)).await.expect_err("a refusal");
     assert!(found == code && text.contains("while pushing"), "{name}: {found}, {text}");
 }
@@ -96,7 +96,7 @@ async fn pushing_sends_basic_credentials() {
     Client::of(registry.host(), &variables).push("app", &pack(&module)).await.expect("a push");
     Site::start(registry.host(), &variables).await.delivers("app", &module).await;
     for variables in [&login("ada", "wrong")[..], &[]] {
-        refuses(&Client::of(registry.host(), variables), "app", "unauthorized").await;
+        rejects(&Client::of(registry.host(), variables), "app", "unauthorized").await;
     }
 }
 
@@ -112,14 +112,14 @@ async fn pushing_requests_a_token_with_push_scope() {
     client.push("acme/app:2.0", &pack(&module)).await.expect("another push");
     let pulled = client.puller.pull(&reference).await.expect("what was pushed");
     assert_eq!(pulled.module.digest(), Digest::of(&module));
-    let asked = registry.asked();
+    let asked = registry.requests();
     let scopes: Vec<_> = asked.iter().flat_map(TokenRequest::scopes).collect();
     assert_eq!(scopes, ["repository:acme/app:pull", "repository:acme/app:pull,push"]);
 
     Site::start(registry.host(), &[]).await.delivers("acme/app:1.0", &module).await;
     // The service gives a stranger a token, but only for pulling.
-    refuses(&Client::of(registry.host(), &[]), "acme/app:1.0", "unauthorized").await;
-    refuses(&Client::of(registry.host(), &login("ada", "wrong")), "acme/app:1.0", "unauthorized").await;
+    rejects(&Client::of(registry.host(), &[]), "acme/app:1.0", "unauthorized").await;
+    rejects(&Client::of(registry.host(), &login("ada", "wrong")), "acme/app:1.0", "unauthorized").await;
 }
 
 #[tokio::test]
@@ -131,7 +131,7 @@ async fn pushing_trusts_a_private_certificate_authority() {
     let module = sample::noise(3_000_000, 0);
     Client::of(&registry.url(), &variables).push("app", &pack(&module)).await.expect("a push");
     Site::start(&registry.url(), &variables).await.delivers("app", &module).await;
-    refuses(&Client::of(&registry.url(), &[]), "app", "registry-unreachable").await;
+    rejects(&Client::of(&registry.url(), &[]), "app", "registry-unreachable").await;
 }
 
 #[tokio::test]

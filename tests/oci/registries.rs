@@ -1,4 +1,4 @@
-//! Registries with and without authentication and TLS; and failures, which publish nothing and say so.
+//! Registries with and without authentication and TLS; and failures, which publish a status and no chunk.
 
 use futures_util::future::join_all;
 use propeller_proxy::device::Tally;
@@ -14,12 +14,12 @@ use crate::support::{AUTHENTICATE, Variable, login, path, wasm_of_size};
 
 const TRACE: Variable = ("PROXY_LOG_LEVEL", "trace");
 
-/// Asks a fresh site in both layouts, and sees the failures in the log and nothing on either answer topic.
-async fn assert_refused(site: &Site, app_name: &str, code: &str) {
+/// Requests a module of a fresh site in both layouts, and sees the failures in the log and nothing on either answer topic.
+async fn assert_rejected(site: &Site, app_name: &str, code: &str) {
     let messages = connect_at(site.mosquitto(), Layout::Messages, 2).await;
     messages.ask(app_name).await;
     site.daemon().failure(code).await;
-    site.refuses(app_name, code).await;
+    site.rejects(app_name, code).await;
     for proplet in [site.proplet(), &messages] {
         // The broker's answer to this comes after everything that the daemon had published before.
         proplet.publish("{}".into()).await;
@@ -36,7 +36,7 @@ async fn basic_credentials_are_sent_to_the_registry() {
     Site::start(registry.host(), &login("ada", PASSWORD)).await.delivers("add", &module).await;
     for variables in [&login("ada", "canary-password")[..], &[]] {
         let site = Site::start(registry.host(), &[&[TRACE], variables].concat()).await;
-        assert_refused(&site, "add", "unauthorized").await;
+        assert_rejected(&site, "add", "unauthorized").await;
         assert!(!site.log().contains("canary"), "{}", site.log());
     }
 }
@@ -50,7 +50,7 @@ async fn credentials_are_exchanged_for_a_token() {
     assert_eq!(registry.token_requests(), 1, "one token serves the manifest and the blob");
 
     let site = Site::start(registry.host(), &login("ada", "wrong")).await;
-    assert_refused(&site, "acme/add", "unauthorized").await;
+    assert_rejected(&site, "acme/add", "unauthorized").await;
 }
 
 #[tokio::test]
@@ -78,7 +78,7 @@ async fn a_registry_certificate_is_verified_with_system_roots() {
     registry.pusher().wasm("add", "latest", module.clone()).await;
     let (certificate, _) = tls.write(folder.path());
 
-    assert_refused(&Site::start(&registry.url(), &[]).await, "add", "registry-unreachable").await;
+    assert_rejected(&Site::start(&registry.url(), &[]).await, "add", "registry-unreachable").await;
     let site = Site::start(&registry.url(), &[("SSL_CERT_FILE", path(&certificate))]).await;
     site.delivers("add", &module).await;
 }
@@ -95,7 +95,7 @@ async fn unknown_modules_and_denied_registries_are_rejected() {
         (&format!("add@sha256:{}", "0".repeat(64)), "unknown-image"),
         (&format!("{}/add:1.0", stranger.host()), "denied"),
     ] {
-        assert_refused(&Site::start(registry.host(), &[]).await, app_name, code).await;
+        assert_rejected(&Site::start(registry.host(), &[]).await, app_name, code).await;
     }
     assert!(stranger.seen().is_empty(), "a registry that is not ours was asked");
 }
@@ -114,7 +114,7 @@ async fn bytes_that_fail_verification_are_never_published() {
     ];
     join_all(rows.map(async |(fault, app_name, code)| {
         let registry = FaultyRegistry::start(module.clone(), [fault]).await;
-        assert_refused(&Site::start(registry.host(), &[]).await, app_name, code).await;
+        assert_rejected(&Site::start(registry.host(), &[]).await, app_name, code).await;
     }))
     .await;
 }

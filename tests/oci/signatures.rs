@@ -72,7 +72,7 @@ async fn one_of_several_keys_is_enough() {
     }
 }
 
-/// Pushes a module for each row, signed as that says, and gets them all; returns where.
+/// Pushes a module for each row, signed by it, and gets them all; returns where.
 async fn all_delivered(host: &str, pusher: &Pusher, rows: &[(&str, Signed)]) -> Site {
     let key = Key::new(Algorithm::P256);
     let site = Site::start(host, &[("PROXY_VERIFY_KEY", &key.pem())]).await;
@@ -113,7 +113,7 @@ async fn signatures_are_read_from_the_referrers_api() {
     let registry = ReferrersRegistry::start().await;
     let site = all_delivered(registry.host(), registry.pusher(), rows).await;
     Artifact::wasm(&made_up(rows.len())).push(registry.pusher(), "absent", "latest").await;
-    site.refuses("absent", "unsigned").await;
+    site.rejects("absent", "unsigned").await;
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn modules_without_a_valid_signature_are_rejected() {
             let statement = statement(&[&subject.digest()]);
             referred(subject, bundle(&statement, &key.sign(&statement)))
         }),
-        // The same key vouches for where a module comes from, say, which does not mean that it may be run.
+        // The same key may sign the provenance of a module, which does not mean that it may be run.
         ("attestation", "bad-signature", |key, subject| {
             let statement = statement(&[&subject.digest()]);
             let provenance = statement.replace("https://sigstore.dev/cosign/sign/v1", "https://slsa.dev/provenance/v1");
@@ -159,10 +159,10 @@ async fn modules_without_a_valid_signature_are_rejected() {
     let site = Site::start(registry.host(), &[("PROXY_VERIFY_KEY", &key.pem())]).await;
     for (seed, (name, code, signed)) in rows.iter().enumerate() {
         push(registry.pusher(), name, &made_up(seed), &key, *signed).await;
-        site.refuses(name, code).await;
+        site.rejects(name, code).await;
     }
     Artifact::wasm(&made_up(rows.len())).push(registry.pusher(), "absent", "latest").await;
-    site.refuses("absent", "unsigned").await;
+    site.rejects("absent", "unsigned").await;
 }
 
 /// A genuine signature, copied to where that of another module belongs.
@@ -178,7 +178,7 @@ async fn a_signature_of_another_module_is_rejected() {
 
     let site = Site::start(registry.host(), &[("PROXY_VERIFY_KEY", &key.pem())]).await;
     site.delivers("add", &good).await;
-    site.refuses("add:evil", "bad-signature").await;
+    site.rejects("add:evil", "bad-signature").await;
 }
 
 #[tokio::test]
@@ -204,9 +204,9 @@ async fn a_signature_may_cover_the_index_or_the_selected_manifest() {
 
     site.delivers("index-signed", &modules[0]).await;
     site.delivers("chosen-signed", &modules[1]).await;
-    site.refuses("other-signed", "unsigned").await;
-    // Asked for by itself, a manifest has no index to vouch for it.
-    site.refuses(&format!("index-signed@{}", chosen[0].digest()), "unsigned").await;
+    site.rejects("other-signed", "unsigned").await;
+    // Requested by its own digest, a manifest has no signed index above it.
+    site.rejects(&format!("index-signed@{}", chosen[0].digest()), "unsigned").await;
 }
 
 /// What a daemon without a key has stored is verified by one with a key.
@@ -224,7 +224,7 @@ async fn a_cached_module_is_verified_as_well() {
     site.kill().await;
     site.restart(&[("PROXY_VERIFY_KEY", &Key::new(Algorithm::P256).pem())]).await;
     for app_name in references {
-        site.refuses(app_name, "unsigned").await;
+        site.rejects(app_name, "unsigned").await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The store: what is damaged in it is never delivered, and it keeps to its limit.
+//! The store: a damaged blob is never delivered, and the limit of bytes holds.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -40,7 +40,7 @@ fn name(file: &Path) -> &str {
     file.file_name().and_then(OsStr::to_str).expect("a name in UTF-8")
 }
 
-/// Every blob is what its name says.
+/// Every blob has the digest in its name.
 fn assert_sound(store: &Path) {
     for file in files(store, "blobs") {
         let actual = digest(&fs::read(&file).expect("read a blob"));
@@ -134,7 +134,7 @@ async fn a_damaged_blob_is_detected_and_fetched_again() {
                     site.restart(&[]).await;
                 }
                 site.delivers(&by_digest, &module).await;
-                let asked = registry.asked_since(before);
+                let asked = registry.requests_since(before);
                 let context = format!("{what} in {blob}, restarted: {restart}\n{}", site.log());
                 assert!(asked.len() == 1 && asked[0].ends_with(blob), "{asked:?}: {context}");
                 // The log begins anew with the process.
@@ -201,7 +201,7 @@ async fn a_full_disk_fails_only_the_delivery_that_fills_it() {
     for disk in disks {
         let site = Site::start_by(disk, registry.host(), &[]).await;
         for _ in 0..2 {
-            site.refuses("large", "disk").await;
+            site.rejects("large", "disk").await;
             site.delivers("small", &small).await;
         }
     }
@@ -217,7 +217,7 @@ async fn a_lost_store_folder_fails_the_delivery() {
     site.delivers("add", &module).await;
     fs::remove_dir_all(site.in_store("v1")).expect("remove the store");
     fs::write(site.in_store("v1"), "in its place").expect("write a file");
-    site.refuses("subtract", "disk").await;
+    site.rejects("subtract", "disk").await;
 }
 
 /// Each row: a folder that cannot be used, and the command that makes it so.
@@ -321,7 +321,7 @@ async fn two_daemons_share_a_store() {
     assert_eq!(registry.fetches(), both, "a blob of another daemon was fetched again");
 }
 
-/// The store tells nobody what was got with somebody else's credentials, though the registry tells the digest.
+/// The store serves a blob only under the credentials that fetched it, though others may learn its digest.
 #[tokio::test]
 async fn private_modules_are_served_only_under_the_same_credentials() {
     let registry = TokenRegistry::public("ada", "lovelace").await;
@@ -337,11 +337,11 @@ async fn private_modules_are_served_only_under_the_same_credentials() {
     for credentials in [&login("eve", "apple")[..], &[]] {
         let variables = [credentials, &[("PROXY_CACHE_DIR", &folder)]].concat();
         let mut stranger = Site::start(registry.host(), &variables).await;
-        stranger.refuses("add", "unknown-image").await;
-        stranger.refuses(&by_digest, "unknown-image").await;
+        stranger.rejects("add", "unknown-image").await;
+        stranger.rejects(&by_digest, "unknown-image").await;
         stranger.kill().await;
         stranger.restart(&[("PROXY_PULL_POLICY", "never")]).await;
-        stranger.refuses("add", "not-cached").await;
+        stranger.rejects("add", "not-cached").await;
     }
     site.kill().await;
     site.restart(&[]).await;
@@ -385,7 +385,7 @@ async fn a_running_download_is_not_removed() {
     assert!(find(site.store(), &digest(&module)).is_some(), "the download was removed\n{}", site.log());
 }
 
-/// Returns a file of the folder once there is one that is not empty. The file system tells nobody, so it is asked.
+/// Returns a file of the folder once there is one that is not empty, by polling.
 async fn written(folder: &Path) -> PathBuf {
     loop {
         let file = entries(folder).into_iter().find(|file| file.metadata().is_ok_and(|metadata| metadata.len() > 0));
@@ -453,14 +453,14 @@ async fn a_module_larger_than_the_store_is_delivered() {
     }
 }
 
-/// What devices ask for is what they get, however the blob came into the store.
+/// Devices get what they request, however the blob came into the store.
 #[tokio::test]
 async fn a_blob_that_fails_verification_is_never_stored() {
     let module = wasm_of_size(1_000_000);
     for (fault, code) in [(Fault::Tampered, "digest-mismatch"), (Fault::Short, "size-mismatch")] {
         let registry = FaultyRegistry::start(module.clone(), [fault]).await;
         let site = Site::start(registry.host(), &[]).await;
-        site.refuses("add", code).await;
+        site.rejects("add", code).await;
         assert_sound(site.store());
         assert!(find(site.store(), registry.digest()).is_none());
         assert!(entries(&site.in_store("v1/ingest")).is_empty(), "the download was left behind");

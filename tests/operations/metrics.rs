@@ -1,4 +1,4 @@
-//! The metrics: those that are documented, in the eyes of Prometheus.
+//! The metrics, as documented and as Prometheus scrapes them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -62,7 +62,7 @@ async fn exported_metrics_are_the_documented_ones() {
     let http = site.daemon().http().await;
     site.delivers("add", &module).await;
     site.delivers("add", &module).await;
-    site.refuses("nothing", "unknown-image").await;
+    site.rejects("nothing", "unknown-image").await;
     fails(&http, &[], DEADLINE).await;
 
     let (_, scrape) = get(&format!("{http}/metrics")).await;
@@ -111,7 +111,7 @@ async fn unlisted_registries_share_one_label() {
     let registry = DockerRegistry::start().await;
     let site = Site::start(registry.host(), &[("PROXY_REGISTRY_ALLOW", "*")]).await;
     let http = site.daemon().http().await;
-    site.refuses("127.0.0.1:1/canary", "denied").await;
+    site.rejects("127.0.0.1:1/canary", "denied").await;
     let (_, scrape) = get(&format!("{http}/metrics")).await;
     assert!(scrape.contains("propeller_proxy_fetches_total{registry=\"other\",outcome=\"denied\"} 1\n"), "{scrape}");
     assert!(!scrape.contains("127.0.0.1:1") && !scrape.contains("canary"), "{scrape}");
@@ -125,7 +125,7 @@ async fn timed_out_fetches_are_counted() {
     let way = Relay::start(registry.host()).await;
     way.stall(true);
     let site = Site::start(&way.host(), &[("PROXY_FETCH_TIMEOUT", "1s")]).await;
-    site.refuses("add", "registry-unreachable").await;
+    site.rejects("add", "registry-unreachable").await;
     let (_, scrape) = get(&format!("{}/metrics", site.daemon().http().await)).await;
     let series = format!("fetches_total{{registry=\"{}\",outcome=\"registry-unreachable\"}} 1\n", way.host());
     assert!(scrape.contains(&series), "{scrape}");
@@ -157,7 +157,7 @@ async fn prometheus_has_data_for_every_panel_of_the_dashboard() {
     let prometheus = Prometheus::scraping(&http).await;
     prometheus.has("up == 1").await;
     site.delivers("add", &module).await;
-    site.refuses("nothing", "unknown-image").await;
+    site.rejects("nothing", "unknown-image").await;
 
     let queries = dashboard();
     assert!(queries.len() > 20, "{queries:?}");

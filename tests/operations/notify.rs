@@ -1,4 +1,4 @@
-//! What the daemon tells systemd (`sd_notify`), and that a daemon that hangs says nothing.
+//! The messages to systemd (`sd_notify`), which stop while the daemon hangs.
 
 use std::fs;
 use std::path::PathBuf;
@@ -153,7 +153,7 @@ async fn watchdog_messages_stop_while_the_service_hangs() {
         assert!(begin.elapsed() < DEADLINE, "it is said to be alive");
         sleep(POLL).await;
     }
-    // It hangs, but whoever asks is answered.
+    // It hangs, but the HTTP endpoint answers.
     asks("/readyz").await;
     asks("/metrics").await;
 

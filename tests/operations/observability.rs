@@ -1,4 +1,4 @@
-//! What the daemon tells those who run it over HTTP: whether it is alive and ready.
+//! The HTTP endpoint: liveness and readiness.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,11 +21,11 @@ use crate::support::servers::site::Site;
 use crate::support::shell::after;
 use crate::support::wasm_of_size;
 
-/// Within what a loss of the broker is told.
+/// Within what a loss of the broker shows.
 const NOTICED: Duration = Duration::from_secs(5);
-/// Longest wait for anything else to be told.
+/// Longest wait for any other change.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// How long a client may take to ask.
+/// How long a client may take to send its request.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections that are answered at once.
 const MAX_CONNECTIONS: usize = 64;
@@ -112,7 +112,7 @@ async fn readiness_follows_the_registry() {
     // What a delivery finds out is known at once.
     way.refuse(true);
     way.cut().await;
-    site.refuses("canary", "registry-unreachable").await;
+    site.rejects("canary", "registry-unreachable").await;
     assert_eq!(failing(&http).await, ["registry".to_owned()].into());
     let (_, said) = get(&format!("{http}/readyz")).await;
     assert!(!said.contains("canary"), "{said}");
@@ -169,7 +169,7 @@ async fn deliveries_continue_when_the_disk_can_be_written_again() {
         fails(&http, &["state", "store"], DEADLINE).await;
         // It notes every few seconds that it is there.
         site.daemon().nth_event("state-not-written", round).await;
-        site.refuses("add", "disk").await;
+        site.rejects("add", "disk").await;
         site.daemon().limit_files("unlimited").await;
         fails(&http, &[], DEADLINE).await;
         site.delivers("add", &module).await;

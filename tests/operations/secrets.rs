@@ -60,7 +60,7 @@ fn the_check_finds_the_canary_in_every_form() {
     }
 }
 
-/// What the registry may do, each time for a repository that was not asked for before.
+/// What the registry may do, each time for a repository that was not requested before.
 fn faults(trap: &FaultyRegistry) -> Vec<Fault> {
     let closed = free_port();
     let [by_http, by_https, signed, realm] = [
@@ -96,7 +96,7 @@ fn faults(trap: &FaultyRegistry) -> Vec<Fault> {
     ]
 }
 
-/// Asks through every fault and without one, and of a registry that is not there.
+/// Requests a module through every fault and without one, and from a registry that is not there.
 async fn assert_silent_throughout(kind: &str, variables: &[(&'static str, &str)]) {
     /// The faults are many, and some of them take their time.
     const AT_ONCE: usize = 4;
@@ -121,7 +121,7 @@ async fn assert_silent_throughout(kind: &str, variables: &[(&'static str, &str)]
         for (index, fault) in faults.iter().enumerate() {
             registry.set([fault.clone()]);
             // Some kinds of credentials do not meet every fault.
-            let _outcome = site.ask(&format!("repository-{index}")).await;
+            let _outcome = site.request(&format!("repository-{index}")).await;
             assert_silent(&site.log(), &format!("{kind}, {fault:?}"));
         }
         registry.set([]);
@@ -133,7 +133,7 @@ async fn assert_silent_throughout(kind: &str, variables: &[(&'static str, &str)]
     let unreachable = join_all(["http", "https"].map(async |scheme| {
         let site = Site::start(&format!("{scheme}://127.0.0.1:{}", free_port()), &variables).await;
         let client = Client::listening(site.mosquitto(), &[EVERYTHING]).await;
-        assert!(site.ask("add").await.is_err(), "nobody answers");
+        assert!(site.request("add").await.is_err(), "nobody answers");
         assert_silent(&site.log(), &format!("{kind}, unreachable by {scheme}"));
         client.state("add", "failed").await;
         assert_silent(&client.text(), &format!("{kind}, unreachable by {scheme}, published"));
@@ -185,7 +185,7 @@ async fn entries_of_a_docker_configuration_file_are_never_logged() {
     }
 }
 
-/// Runs a daemon, which may refuse to start, and asks it for a module if it does not.
+/// Runs a daemon, which may not start, and requests a module if it does.
 async fn assert_silent_for_one_request(registry: &str, variables: &[(&'static str, &str)], situation: &str) {
     let mosquitto = Mosquitto::start().await;
     let mut all = environment(&mosquitto.address(), registry);
@@ -197,7 +197,7 @@ async fn assert_silent_for_one_request(registry: &str, variables: &[(&'static st
     };
     if daemon.finds("subscription or error", is_subscribed).await {
         let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
-        client.ask(CHANNEL, ["add"]).await;
+        client.request(CHANNEL, ["add"]).await;
         let outcome = |log: &str| events(log, "delivered").pop().or_else(|| failures(log).next());
         daemon.finds("outcome", outcome).await;
         client.outcome("add").await;
@@ -217,7 +217,7 @@ async fn tokens_are_never_logged() {
     let client = Client::listening(site.mosquitto(), &[EVERYTHING]).await;
     site.delivers("add:1.0", &module).await;
     registry.revoke_for_good();
-    site.refuses("add:1.1", "unauthorized").await;
+    site.rejects("add:1.1", "unauthorized").await;
     client.state("add:1.1", "failed").await;
     assert!(registry.issued().len() >= 2);
     for text in [site.log(), client.text()] {
@@ -246,7 +246,7 @@ async fn the_client_key_is_never_logged() {
             ("PROXY_REGISTRY_CLIENT_KEY", path(&key)),
         ];
         let site = Site::start(&registry.url(), &variables).await;
-        assert_eq!(site.ask("add").await.is_ok(), welcome, "{}", site.log());
+        assert_eq!(site.request("add").await.is_ok(), welcome, "{}", site.log());
         assert_keeps(&site.log(), &client.key);
     }
 }

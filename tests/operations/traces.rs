@@ -1,4 +1,4 @@
-//! The traces, as a collector gets them.
+//! The traces, as a collector receives them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -33,7 +33,7 @@ async fn a_delivery_is_one_trace() {
     let variables = [("PROXY_OTEL_URL", collector.url()), ("PROXY_INSTANCE_ID", "me")];
     let mut site = Site::start(registry.host(), &variables).await;
     site.delivers("add", &module).await;
-    site.refuses("nothing", "unknown-image").await;
+    site.rejects("nothing", "unknown-image").await;
     // What was not sent yet goes out when the daemon ends.
     site.stop().await;
 
@@ -83,7 +83,7 @@ async fn a_delivery_is_one_trace() {
     assert_eq!(traces.len(), 2, "{:?}", received.spans);
 }
 
-/// A second request comes while the module is being sent, which takes longer than it takes to tell how far that is.
+/// A second request comes while the module is being sent, which takes longer than the interval of progress events.
 #[tokio::test]
 async fn log_events_of_a_delivery_are_events_of_its_spans() {
     let (registry, collector) = (DockerRegistry::start().await, Collector::start().await);
@@ -131,7 +131,7 @@ async fn a_trace_ratio_of_zero_traces_nothing() {
     assert!(collector.received().spans.is_empty());
 }
 
-/// One collector refuses connections, one takes them and says nothing.
+/// One collector refuses connections, one accepts them and never answers.
 #[tokio::test]
 async fn an_unreachable_collector_affects_no_delivery() {
     let registry = DockerRegistry::start().await;

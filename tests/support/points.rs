@@ -19,7 +19,7 @@ const SEED: &str = "TEST_SEED";
 pub struct Point {
     /// Which of the points of a test it is, from 0.
     pub index: u64,
-    /// How many chunks the device has heard at it.
+    /// How many chunks the device has received at it.
     pub chunks: u64,
     total_chunks: u64,
     seed: u64,

@@ -56,7 +56,7 @@ fn append(archive: &mut Builder<Vec<u8>>, kind: EntryType, name: &str, target: &
     archive.append(&header, bytes).expect("an entry");
 }
 
-/// Writes as much of `text` into a field as there is room for, and tells whether that was all.
+/// Writes as much of `text` into a field as there is room for, and returns whether that was all.
 fn fill(field: &mut [u8], text: &str) -> bool {
     let length = text.len().min(field.len());
     field[..length].copy_from_slice(&text.as_bytes()[..length]);

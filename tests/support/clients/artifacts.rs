@@ -32,7 +32,7 @@ impl Artifact {
         Self { manifest, media_type: push::MANIFEST, blobs, children: Vec::new() }
     }
 
-    /// An OCI image that runs as `config` says, such as `{"Entrypoint": ["/app.wasm"]}`.
+    /// An OCI image with this `config`, such as `{"Entrypoint": ["/app.wasm"]}`.
     pub fn image(config: &Value) -> Self {
         Self::new(IMAGE_CONFIG, &image_config(config))
     }
@@ -92,13 +92,13 @@ impl Artifact {
         annotated
     }
 
-    /// Says what kind of artifact it is.
+    /// Sets its `artifactType`.
     pub fn kind(mut self, artifact_type: &str) -> Self {
         self.manifest["artifactType"] = artifact_type.into();
         self
     }
 
-    /// Says what it is about.
+    /// Sets its `subject`.
     pub fn about(mut self, subject: &Self) -> Self {
         self.manifest["subject"] = subject.descriptor();
         self

@@ -100,7 +100,7 @@ impl Shell {
         self.folder.path().join(name)
     }
 
-    /// Whether commands have left temporary files.
+    /// Whether no temporary files of commands remain.
     pub fn is_tidy(&self) -> bool {
         std::fs::read_dir(self.path("tmp")).expect("the folder for temporary files").next().is_none()
     }
@@ -175,7 +175,7 @@ impl Running {
         holds(&mut self.stdout, text).await;
     }
 
-    /// Waits until it says something on standard error that holds `text`.
+    /// Waits until a line on standard error holds `text`.
     pub async fn says(&mut self, text: &str) {
         holds(self.child.stderr.as_mut().expect("its standard error"), text).await;
     }
@@ -189,7 +189,7 @@ impl Running {
         ended.unwrap_or_else(|_| panic!("it goes on after {name}")).expect("its exit status")
     }
 
-    /// Returns what it has said that was not read.
+    /// Returns the rest of its standard error.
     pub async fn rest(mut self) -> String {
         let mut rest = String::new();
         let stderr = self.child.stderr.as_mut().expect("its standard error");

@@ -1,4 +1,4 @@
-//! A plain MQTT client: publishes anything, and keeps every message that it hears.
+//! A plain MQTT client: publishes anything, and keeps every message that it receives.
 
 use std::{
     process::id,
@@ -21,7 +21,7 @@ use crate::support::servers::mosquitto::Mosquitto;
 pub const EVERYTHING: &str = "m/+/c/+/#";
 /// Where devices are answered, in both layouts.
 pub const ANSWERS: [&str; 2] = ["m/+/c/+/messages/registry/server", "m/+/c/+/registry/server"];
-/// Where the proxy tells what becomes of requests, in both layouts.
+/// The status topics, in both layouts.
 pub const STATUSES: [&str; 2] = ["m/+/c/+/messages/registry/status", "m/+/c/+/registry/status"];
 /// Where proxies show that they are there, in both layouts.
 pub const PRESENCES: [&str; 2] = ["m/+/c/+/messages/registry/proxy/+", "m/+/c/+/registry/proxy/+"];
@@ -34,17 +34,17 @@ const MAX_PACKET: usize = 10 << 20;
 /// Messages on their way to the broker; older mosquittos lose some where there are more.
 const WINDOW: u16 = 20;
 
-/// Returns the topic on which devices of `channel` ask in the plain layout.
+/// Returns the request topic of `channel` in the plain layout.
 pub fn request_topic(channel: &str) -> String {
     format!("m/{DOMAIN}/c/{channel}/registry/proplet")
 }
 
-/// Returns what a device sends to ask for a module.
+/// Returns the payload of a request for a module.
 pub fn request(app_name: &str) -> Bytes {
     json!({ "app_name": app_name }).to_string().into()
 }
 
-/// A message as it was heard.
+/// A message as it was received.
 #[derive(Clone)]
 pub struct Message {
     pub topic: String,
@@ -146,20 +146,20 @@ impl Client {
         }
     }
 
-    /// Asks for modules on `channel`, in the plain layout.
-    pub async fn ask(&self, channel: &str, app_names: impl IntoIterator<Item = &str>) {
+    /// Requests modules on `channel`, in the plain layout.
+    pub async fn request(&self, channel: &str, app_names: impl IntoIterator<Item = &str>) {
         self.publish_all(&request_topic(channel), app_names.into_iter().map(request)).await;
     }
 
-    /// Returns when everything is heard that the broker had before this call.
-    pub async fn settled(&self) {
+    /// Returns when everything is received that the broker had before this call.
+    pub async fn received_all(&self) {
         let before = self.heard.borrow().markers;
         let options = PublishOptions::new(QoS::ExactlyOnce);
         self.publisher.publish(&self.marker, "", options).await.expect("an open client");
         self.waits("its own message", |heard| (heard.markers > before).then_some(())).await;
     }
 
-    /// Waits until `find` finds something in what was heard so far.
+    /// Waits until `find` finds something in the messages received so far.
     pub async fn finds<T>(&self, what: &str, find: impl Fn(&[Message]) -> Option<T>) -> T {
         self.waits(what, |heard| find(&heard.messages)).await
     }
@@ -178,19 +178,19 @@ impl Client {
         found.unwrap_or_else(|| panic!("{what} was not heard, but\n{}", self.lines()))
     }
 
-    /// Returns what was heard so far, the oldest first.
+    /// Returns the messages received so far, the oldest first.
     pub fn messages(&self) -> Vec<Message> {
         self.heard.borrow().messages.clone()
     }
 
-    /// Returns the chunks of an app that were heard so far, repeated ones included.
+    /// Returns the chunks of an app that were received so far, repeated ones included.
     pub fn chunks(&self, app_name: &str) -> Vec<Message> {
         let heard = self.heard.borrow();
         heard.messages.iter().filter(|message| message.is_chunk() && message.app_name == app_name).cloned().collect()
     }
 
-    /// Waits until so many chunks of an app were heard, repeated ones included.
-    pub async fn hears_chunks(&self, app_name: &str, count: usize) {
+    /// Waits until so many chunks of an app were received, repeated ones included.
+    pub async fn receives_chunks(&self, app_name: &str, count: usize) {
         let chunks = |messages: &[Message]| {
             messages.iter().filter(|message| message.is_chunk() && message.app_name == app_name).count()
         };
@@ -198,7 +198,7 @@ impl Client {
             .await;
     }
 
-    /// Returns what was said of an app so far, the oldest first.
+    /// Returns the status messages of an app so far, the oldest first.
     pub fn statuses(&self, app_name: &str) -> Vec<Value> {
         statuses(&self.heard.borrow().messages, app_name).collect()
     }
@@ -223,7 +223,7 @@ impl Client {
         self.finds(&format!("an end of {app_name}"), |messages| statuses(messages, app_name).find(over)).await
     }
 
-    /// Returns every topic and payload that was heard so far, a line each.
+    /// Returns every topic and payload that was received so far, a line each.
     pub fn text(&self) -> String {
         let heard = self.heard.borrow();
         let lines = heard.messages.iter().map(|Message { topic, payload, .. }| {
@@ -267,7 +267,7 @@ impl Listener {
                     self.client.try_subscribe_many(filters).expect("room for the subscription");
                 }
                 Ok(Event::Incoming(Packet::SubAck(_))) => self.heard.send_modify(|heard| heard.subscribed = true),
-                Ok(Event::Incoming(Packet::Publish(publish))) => self.hear(&publish),
+                Ok(Event::Incoming(Packet::Publish(publish))) => self.receive(&publish),
                 Ok(Event::Outgoing(rumqttc::Outgoing::Disconnect)) => return,
                 Ok(_) => {}
                 Err(_) => time::sleep(RETRY).await,
@@ -275,7 +275,7 @@ impl Listener {
         }
     }
 
-    fn hear(&self, publish: &rumqttc::Publish) {
+    fn receive(&self, publish: &rumqttc::Publish) {
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         if topic == self.marker {
             return self.heard.send_modify(|heard| heard.markers += 1);

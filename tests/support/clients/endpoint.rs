@@ -1,4 +1,4 @@
-//! The daemon's HTTP endpoint, as probes and Prometheus ask it.
+//! A client of the daemon's HTTP endpoint, as probes and Prometheus are.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,7 +17,7 @@ pub async fn get(url: &str) -> (StatusCode, String) {
     (status, response.text().await.expect("all of it"))
 }
 
-/// Asks whether a daemon is ready, and returns the names of the checks that failed.
+/// Requests `/readyz`, and returns the names of the checks that failed.
 pub async fn failing(http: &str) -> BTreeSet<String> {
     let (status, body) = get(&format!("{http}/readyz")).await;
     let body: Value = serde_json::from_str(&body).expect("JSON");

@@ -42,7 +42,7 @@ impl Helper {
     }
 
     /// Returns a line for each time that it ran: its argument and its input.
-    pub fn asked(&self) -> String {
+    pub fn requests(&self) -> String {
         self.noted("asked")
     }
 

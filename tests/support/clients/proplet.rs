@@ -65,21 +65,21 @@ async fn connect_to(
     Proplet::connect(&mqtt, &channel, layout).await.expect("a proplet's connection")
 }
 
-/// Returns how many chunks a proplet has heard, stored or not.
-pub fn chunks_heard(proplet: &Proplet) -> u64 {
+/// Returns how many chunks a proplet has received, stored or not.
+pub fn chunks_received(proplet: &Proplet) -> u64 {
     let Tally { stored, repeated, other_total, .. } = proplet.tally();
     stored + repeated + other_total
 }
 
-/// Waits until a proplet has heard so many chunks, and its tasks know.
-pub async fn hears(proplet: &Proplet, chunks: u64) {
-    // It tells its tasks only, so it is asked.
+/// Waits until a proplet has received so many chunks, and its tasks know.
+pub async fn receives(proplet: &Proplet, chunks: u64) {
+    // It wakes its tasks only, so this polls.
     let heard = async {
-        while chunks_heard(proplet) < chunks {
+        while chunks_received(proplet) < chunks {
             sleep(POLL).await;
         }
         sleep(POLL).await;
     };
     let heard = timeout(DEADLINE, heard).await;
-    assert!(heard.is_ok(), "{} of {chunks} chunks were heard", chunks_heard(proplet));
+    assert!(heard.is_ok(), "{} of {chunks} chunks were heard", chunks_received(proplet));
 }

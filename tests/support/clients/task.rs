@@ -5,7 +5,7 @@ use std::sync::Arc;
 use propeller_proxy::device::Proplet;
 use tokio::{sync::watch, task::JoinSet};
 
-/// A task that has asked for a module and waits for it; given up when dropped.
+/// A task that has requested a module and waits for it; cancelled when dropped.
 pub struct Task {
     app_name: String,
     /// The chunks that are there and all of them, once the broker has the request.
@@ -28,7 +28,7 @@ impl Task {
     }
 
     /// Waits until the broker has the request.
-    pub async fn asked(&mut self) {
+    pub async fn requested(&mut self) {
         self.has(0).await;
     }
 

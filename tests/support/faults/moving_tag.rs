@@ -1,4 +1,4 @@
-//! A tag that moves from one module to the next of the same size, and all that devices can make of what they hear.
+//! A tag that moves from one module to the next of the same size, and all that devices can assemble of its chunks.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -61,7 +61,7 @@ impl MovingTag<'_> {
         }
     }
 
-    /// Lets devices that begin to listen at many points of what the client heard assemble it: one kind takes each
+    /// Lets devices that begin to listen at many points of what the client received assemble it: one kind takes each
     /// module as soon as it is complete, the other only at the end. All that they get are modules that the tag meant,
     /// at most `moves` of them; and no number of chunks stands for two modules. Returns how many modules the first
     /// device of the first kind got.

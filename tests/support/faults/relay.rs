@@ -135,7 +135,7 @@ struct Connection {
     refuse: AtomicBool,
     delay: watch::Sender<Duration>,
     stall: watch::Sender<bool>,
-    /// Tells the connections that came since the last cut of the next one.
+    /// Wakes the connections that came since the last cut at the next one.
     cuts: Mutex<watch::Sender<()>>,
 }
 

@@ -1,4 +1,4 @@
-//! What listens inside the operator's network, and must never hear from the daemon.
+//! Listeners inside the operator's network, to which the daemon must never connect.
 
 use std::{
     collections::BTreeSet,
@@ -46,7 +46,7 @@ impl Trap {
     /// Returns what came through each connection since the last call.
     pub fn caught(&self) -> Vec<String> {
         let connections = iter::from_fn(|| self.listener.accept().ok());
-        connections.map(|(connection, _)| heard(connection)).collect()
+        connections.map(|(connection, _)| received(connection)).collect()
     }
 
     fn leading_here(&self, names: impl IntoIterator<Item = String>) -> Vec<String> {
@@ -57,7 +57,7 @@ impl Trap {
     }
 }
 
-fn heard(mut connection: TcpStream) -> String {
+fn received(mut connection: TcpStream) -> String {
     let mut bytes = Vec::new();
     connection.set_nonblocking(true).expect("a connection that does not wait");
     // What has come is kept, whether or not more could.
@@ -76,7 +76,7 @@ fn names_of_loopback() -> Vec<String> {
 /// Returns this machine's address in a private network, if it is in one.
 fn private_address() -> Option<String> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    // No packet leaves: this only asks for the route.
+    // No packet leaves: this only looks up the route.
     socket.connect("192.0.2.1:9").ok()?;
     match socket.local_addr().ok()?.ip() {
         IpAddr::V4(address) if address.is_private() => Some(address.to_string()),

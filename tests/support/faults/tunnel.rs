@@ -11,7 +11,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// A proxy on 127.0.0.1 that remembers what it was asked; it closes its tunnels when dropped.
+/// A proxy on 127.0.0.1 that remembers its requests; it closes its tunnels when dropped.
 pub struct Tunnel {
     host: String,
     heads: Arc<Mutex<Vec<String>>>,

@@ -30,7 +30,7 @@ pub struct Collector {
 #[derive(Clone, Default)]
 pub struct Received {
     pub spans: Vec<Span>,
-    /// What the spans are said to come from.
+    /// The attributes of the resource.
     pub resource: HashMap<String, String>,
     /// What was shown as credentials with the last of it.
     pub authorization: Option<String>,

@@ -125,7 +125,7 @@ impl DockerRegistry {
         process::read(&log(self.directory.path()))
     }
 
-    /// Returns someone who may push here, unless the registry asks for tokens.
+    /// Returns someone who may push here, unless the registry requires tokens.
     pub fn pusher(&self) -> &Pusher {
         &self.pusher
     }

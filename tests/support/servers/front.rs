@@ -1,4 +1,4 @@
-//! What stands before a registry and hands requests on to it.
+//! A reverse proxy before a registry.
 
 use axum::{
     body::Body,

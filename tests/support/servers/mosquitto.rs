@@ -74,7 +74,7 @@ impl Mosquitto {
         process::read(&log(&self.directory))
     }
 
-    /// Waits until no more than so many clients are left, and so has handed on all that the others sent. Counts those
+    /// Waits until no more than so many clients remain, and so has handed on all that the others sent. Counts those
     /// since its first start, which a restart would confuse.
     pub async fn has_clients(&self, clients: usize) {
         let left = || {

@@ -21,7 +21,7 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct Process(Child);
 
 impl Process {
-    /// Runs `command`, appending its output to the file `log`, until the log says `ready`.
+    /// Runs `command`, appending its output to the file `log`, until the log holds `ready`.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A broker with a daemon and a proplet: enough to ask for modules and to see what becomes of each request.
+//! A broker with a daemon and a proplet: enough to request modules and to see the outcome of each request.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::support::clients::task::Task;
 use crate::support::faults::relay::Relay;
 use crate::support::servers::mosquitto::Mosquitto;
 
-/// A daemon that can be killed and started again on the same store and state. Its own proplet asks, as
+/// A daemon that can be killed and started again on the same store and state. Its own proplet requests, as
 /// [`Site::delivers`] and the like, for one module at a time.
 pub struct Site {
     daemon: Daemon,
@@ -108,9 +108,9 @@ impl Site {
         Task::start(&self.proplet, app_name)
     }
 
-    /// Asks, and gets these bytes; returns when the daemon has done with the request.
+    /// Requests, and gets these bytes; returns when the daemon has done with the request.
     pub async fn delivers(&self, app_name: &str, module: &[u8]) {
-        match self.ask(app_name).await {
+        match self.request(app_name).await {
             Ok(assembled) => {
                 let size = assembled.len();
                 assert!(assembled == module, "{app_name} came as {size} other bytes\n{}", self.log());
@@ -119,18 +119,18 @@ impl Site {
         }
     }
 
-    /// Asks, and gets nothing but this code in the log.
-    pub async fn refuses(&self, app_name: &str, code: &str) {
+    /// Requests, and gets nothing but this code in the log.
+    pub async fn rejects(&self, app_name: &str, code: &str) {
         let heard = self.proplet.tally();
-        let Err(failure) = self.ask(app_name).await else { panic!("{app_name} was delivered\n{}", self.log()) };
+        let Err(failure) = self.request(app_name).await else { panic!("{app_name} was delivered\n{}", self.log()) };
         assert_eq!(failure["code"], code, "{app_name}: {failure}\n{}", self.log());
         // The broker's answer to this comes after everything that the daemon had published before.
         self.proplet.publish(Bytes::from_static(b"{}")).await;
         assert_eq!(self.proplet.tally(), heard, "{app_name} was answered\n{}", self.log());
     }
 
-    /// Asks, and returns what arrived or the line of the failure.
-    pub async fn ask(&self, app_name: &str) -> Result<Vec<u8>, Value> {
+    /// Requests, and returns what arrived or the line of the failure.
+    pub async fn request(&self, app_name: &str) -> Result<Vec<u8>, Value> {
         // Without that of the empty request.
         let failures =
             |log: &str| log::failures(log).filter(|failure| failure["code"] != "bad-request").collect::<Vec<_>>();

@@ -37,7 +37,7 @@ pub struct Options<'a> {
     pub password: &'a str,
     /// Gives tokens for pulling to those who show no credentials, too.
     pub anonymous_pull: bool,
-    /// How long a token is said to last; the registry itself takes it for one more minute.
+    /// `expires_in` of a token; the registry itself accepts it for one more minute.
     pub lifetime: Duration,
 }
 
@@ -56,7 +56,7 @@ impl TokenRequest {
         self.parameters.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value)
     }
 
-    /// Returns every scope that was asked for.
+    /// Returns every requested scope.
     pub fn scopes(&self) -> Vec<&str> {
         let scopes = self.parameters.iter().filter(|(key, _)| key == "scope");
         scopes.flat_map(|(_, scope)| scope.split(' ')).collect()
@@ -122,13 +122,13 @@ impl TokenRegistry {
         &self.host
     }
 
-    /// Returns how often a token was asked for, in vain or not.
+    /// Returns the number of requests for tokens, failed ones included.
     pub fn token_requests(&self) -> usize {
-        self.asked().len()
+        self.requests().len()
     }
 
     /// Returns every request for a token so far, the oldest first.
-    pub fn asked(&self) -> Vec<TokenRequest> {
+    pub fn requests(&self) -> Vec<TokenRequest> {
         self.service.requests.lock().expect("the token requests").clone()
     }
 
@@ -218,7 +218,7 @@ impl Service {
     }
 
     /// Whether the request bears a token that was revoked.
-    fn refuses(&self, headers: &HeaderMap) -> bool {
+    fn rejects(&self, headers: &HeaderMap) -> bool {
         let issued = self.issued.lock().expect("the tokens");
         let shown = header(headers).and_then(|shown| shown.strip_prefix("Bearer ").map(str::to_owned));
         issued.iter().take(self.revoked.load(Relaxed)).any(|token| Some(token) == shown.as_ref())
@@ -229,7 +229,7 @@ impl Service {
         if self.without_blobs.load(Relaxed) && request.uri().path().contains("/blobs/") {
             return (StatusCode::NOT_FOUND, errors("BLOB_UNKNOWN", "blob unknown to registry")).into_response();
         }
-        if self.refuses(request.headers()) {
+        if self.rejects(request.headers()) {
             request.headers_mut().remove(AUTHORIZATION);
         }
         self.front.forward(request).await

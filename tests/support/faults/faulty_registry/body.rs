@@ -23,7 +23,7 @@ pub(super) fn endless(start: impl Into<Bytes>, filler: u8) -> Body {
 /// `bytes`, after which the connection breaks.
 pub(super) fn cut(bytes: Bytes) -> Body {
     let error = async {
-        // The bytes before the cut leave while the server waits for more; nothing tells when the last one has.
+        // The bytes before the cut go out while the server waits for more; nothing signals when the last one has.
         time::sleep(Duration::from_millis(5)).await;
         Err(io::Error::other("cut by the tests"))
     };

@@ -12,9 +12,9 @@ pub enum Fault {
     ManifestReplaced,
     /// The manifest never ends.
     HugeManifest,
-    /// The manifest has so many bytes, and says so.
+    /// The manifest has so many bytes, as its `Content-Length` states.
     ManifestOfLength(u64),
-    /// The manifest says that its layer is to be had at these URLs, too.
+    /// The layer's descriptor has these `urls`.
     ForeignUrls(Vec<String>),
     /// Instead of a manifest, an error with this status; with 429 goes `Retry-After: 1`.
     Status(u16),
@@ -25,7 +25,7 @@ pub enum Fault {
 
     /// One byte of the blob is another.
     Tampered,
-    /// The connection is cut before the second half of the blob, of whose length `Content-Length` told the truth.
+    /// The connection is cut before the second half of the blob, though `Content-Length` was right.
     Truncated,
     /// The connection is cut before the byte of the blob at this offset, likewise.
     CutAt(usize),
@@ -35,9 +35,9 @@ pub enum Fault {
     Overlong,
     /// The blob comes at one byte a second.
     Slow,
-    /// The blob comes from its start, whatever range was asked for.
+    /// The blob comes from its start, whatever range was requested.
     WithoutRange,
-    /// The range that was asked for comes under this `Content-Range`, or none if it is empty.
+    /// The requested range comes under this `Content-Range`, or none if it is empty.
     ContentRange(String),
     /// Instead of a blob, an error with this status; with 429 goes `Retry-After: 1`.
     BlobStatus(u16),

@@ -1,4 +1,4 @@
-//! A registry that misbehaves on request and remembers what it was asked.
+//! A registry that misbehaves on request and remembers its requests.
 
 mod body;
 mod fault;
@@ -77,7 +77,7 @@ impl FaultyRegistry {
         Self::guarded(module, faults, if token { Guard::Bearer } else { Guard::Open }).await
     }
 
-    /// Starts a registry that asks for credentials.
+    /// Starts a registry that challenges for credentials.
     pub async fn guarded(module: impl Into<Bytes>, faults: impl IntoIterator<Item = Fault>, guard: Guard) -> Self {
         Self::with(module.into(), faults.into_iter().collect(), guard, None).await
     }
@@ -157,11 +157,11 @@ impl FaultyRegistry {
     }
 
     /// Returns the method and path of each request after the first `count`.
-    pub fn asked_since(&self, count: usize) -> Vec<String> {
+    pub fn requests_since(&self, count: usize) -> Vec<String> {
         self.seen().iter().skip(count).map(|seen| format!("{} {}", seen.method, seen.path)).collect()
     }
 
-    /// Returns how often a blob was asked for.
+    /// Returns the number of requests for blobs.
     pub fn fetches(&self) -> usize {
         self.seen_for("/blobs/").iter().filter(|seen| seen.method == Method::GET).count()
     }
