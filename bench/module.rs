@@ -10,8 +10,8 @@ use reqwest::{Body, header::LOCATION};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::docker_registry::DockerRegistry;
-use crate::support::push::{self, MANIFEST};
+use crate::support::clients::push::{self, MANIFEST};
+use crate::support::servers::docker_registry::DockerRegistry;
 
 /// Bytes of module in one chunk, the daemon's default.
 pub const CHUNK_SIZE: usize = 512_000;

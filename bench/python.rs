@@ -12,7 +12,8 @@ use tempfile::TempDir;
 
 use super::sample::Sample;
 use super::site::{Proxy, Site};
-use crate::support::daemon::{DOMAIN, entries};
+use crate::support::clients::daemon::DOMAIN;
+use crate::support::clients::log::events;
 use crate::support::wasm_of_size;
 
 /// Size of the module, bytes.
@@ -75,7 +76,7 @@ pub async fn measure(site: &mut Site) -> Option<Python> {
 async fn seconds(proxy: &Proxy, deliveries: usize) -> f64 {
     proxy.delivered(deliveries).await;
     let log = proxy.daemon.log();
-    let entry = entries(&log, "delivered").pop().expect("a delivery");
+    let entry = events(&log, "delivered").pop().expect("a delivery");
     entry["seconds"].as_f64().expect("how long it took")
 }
 

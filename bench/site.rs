@@ -7,9 +7,9 @@ use tokio::{sync::oneshot, time};
 
 use super::publisher::Publisher;
 use super::subscriber::Subscriber;
-use crate::support::daemon::{DOMAIN, Daemon, environment, owned};
-use crate::support::docker_registry::DockerRegistry;
-use crate::support::mosquitto::{Mosquitto, Options};
+use crate::support::clients::daemon::{DOMAIN, Daemon, environment, owned};
+use crate::support::servers::docker_registry::DockerRegistry;
+use crate::support::servers::mosquitto::{Mosquitto, Options};
 
 /// Longest wait for a module.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -115,7 +115,7 @@ impl Site {
 impl Proxy {
     /// Waits until the daemon has completed `deliveries` deliveries since its start.
     pub async fn delivered(&self, deliveries: usize) {
-        self.daemon.logged_times("\"delivered\"", deliveries).await;
+        self.daemon.nth_event("delivered", deliveries).await;
     }
 }
 

@@ -105,7 +105,7 @@ impl Endpoint {
             let _context = runtime.enter();
             TcpListener::from_std(self.listener)?
         };
-        info!(http = %self.address, "listening");
+        info!(event = "listening", http = %self.address, "listening");
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let router = Router::new()
             .route("/health", get(health))

@@ -59,6 +59,6 @@ pub(crate) fn keep_told(
 async fn tell(message: String) {
     let told = tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&message)]));
     if let Ok(Err(error)) = told.await {
-        warn!(%error, "the service manager was not told");
+        warn!(event = "service-manager-unreachable", %error, "the service manager was not told");
     }
 }

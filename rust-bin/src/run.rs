@@ -82,7 +82,7 @@ pub(crate) async fn run(options: Options) -> u8 {
     }
     match outcome {
         Ok(()) => {
-            info!("stopped");
+            info!(event = "stopped", "stopped");
             exit::SUCCESS
         }
         Err(error) => exit::fail_with(&error),

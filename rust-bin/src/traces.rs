@@ -134,7 +134,13 @@ impl SpanExporter for Exporter {
             Ok(()) if self.is_failing.swap(false, Ordering::Relaxed) => info!("traces are sent again"),
             Err(error) if !self.is_failing.swap(true, Ordering::Relaxed) => {
                 let detail = std::mem::take(&mut *lock(&self.failure));
-                warn!(spans, detail, hint = "check PROXY_OTEL_URL and the collector", "traces are lost: {error}");
+                warn!(
+                    event = "traces-lost",
+                    spans,
+                    detail,
+                    hint = "check PROXY_OTEL_URL and the collector",
+                    "traces are lost: {error}"
+                );
             }
             _ => {}
         }

@@ -385,7 +385,7 @@ impl Outgoing {
             progress.told = now;
             let (app_name, total_chunks) = (&*self.app.name, self.plan.total_chunks());
             let (acknowledged_chunks, total_chunks) = (int(progress.acknowledged), int(total_chunks));
-            info!(parent: self.span.clone(), app_name, acknowledged_chunks, total_chunks, "sending");
+            info!(parent: self.span.clone(), event = "sending", app_name, acknowledged_chunks, total_chunks, "sending");
             let digest = self.blob.digest();
             reporter.tell_progress(
                 &self.app,

@@ -58,7 +58,7 @@ impl Retries {
         let attempts = self.attempts;
         if self.logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_INTERVAL) {
             self.logged_at = Some(Instant::now());
-            warn!(broker = %address, %error, attempts, "no connection to the broker; trying again");
+            warn!(event = "connection-failed", broker = %address, %error, attempts, "no connection to the broker; trying again");
         }
         self.attempts += 1;
         self.backoff.longest.min(self.backoff.first * 2_u32.saturating_pow(attempts.min(8)))

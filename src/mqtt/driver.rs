@@ -197,7 +197,7 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
     fn come_up(&mut self) {
         let topics: Vec<_> = self.options.subscriptions.iter().map(|subscription| &subscription.filter).collect();
         if self.options.is_logged {
-            info!(broker = %self.address, ?topics, "subscribed");
+            info!(event = "subscribed", broker = %self.address, ?topics, "subscribed");
         } else {
             debug!(broker = %self.address, ?topics, "ready");
         }

@@ -49,7 +49,7 @@ pub(super) fn of_subscriptions(
         return Err(Error::BrokerRefused { object: address.to_string(), detail });
     }
     if !optional.is_empty() {
-        warn!(broker = %address, "no permission to subscribe to {}", list(&optional));
+        warn!(event = "subscription-refused", broker = %address, "no permission to subscribe to {}", list(&optional));
     }
     Ok(())
 }

@@ -71,9 +71,10 @@ fn tls_configuration(tls: &TlsOptions) -> Result<TlsConfiguration, Error> {
 /// Warns where the TLS settings have no effect, or no security.
 pub(super) fn warn_of_tls(BrokerOptions { address, tls, .. }: &BrokerOptions) {
     if !address.tls && (!tls.ca_certificates.is_empty() || tls.client_identity.is_some() || tls.skip_verify) {
-        warn!(broker = %address, "the settings PROXY_MQTT_TLS_… are without effect: the address asks for no TLS (mqtts:// or wss://)");
+        warn!(event = "tls-settings-unused", broker = %address, "the settings PROXY_MQTT_TLS_… are without effect: the address asks for no TLS (mqtts:// or wss://)");
     } else if tls.skip_verify {
         warn!(
+            event = "tls-unverified",
             broker = %address,
             "INSECURE: PROXY_MQTT_TLS_INSECURE_SKIP_VERIFY is set, and whoever is between this proxy and the broker can read and change \
              everything, the modules among it"

@@ -86,13 +86,13 @@ impl Service {
         let (app_name, channel) = (&*app.name, &*app.channel.id);
         match self.courier.request(app, id, arrived) {
             Ok(Admission::Opened(transfer)) => {
-                info!(app_name, channel, "requested");
+                info!(event = "requested", app_name, channel, "requested");
                 self.journal.note(app, What::Requested);
                 self.reporter.tell(app, status::DeliveryState::Queued);
                 deliveries.begin(transfer, app.clone(), purpose);
             }
             Ok(Admission::Joined { transfer, requests }) => {
-                info!(parent: self.span_of(transfer), app_name, channel, requests = int(requests), "joined");
+                info!(parent: self.span_of(transfer), event = "joined", app_name, channel, requests = int(requests), "joined");
                 self.journal.note(app, What::Joined { requests });
             }
             Err(error) => {

@@ -41,7 +41,7 @@ impl Service {
                 self.turn_away(&app, &Error::TooLate { app_name: app.name.to_string(), reason });
                 continue;
             }
-            info!(app_name = &*app.name, age = now.since(arrived).as_secs_f64(), "resumed");
+            info!(event = "resumed", app_name = &*app.name, age = now.since(arrived).as_secs_f64(), "resumed");
             let purpose = if begun.contains(&app) { Purpose::Resume } else { Purpose::Request };
             self.admit(id, &app, arrived, purpose, deliveries);
         }

@@ -58,6 +58,7 @@ impl Service {
         let total_chunks = plan.total_chunks();
         if total_chunks > USUAL_QUEUE {
             warn!(
+                event = "long-queue",
                 app_name = &*app.name,
                 total_chunks,
                 "more chunks than the queue of {USUAL_QUEUE} messages that many brokers keep for a slow subscriber; \

@@ -104,7 +104,11 @@ impl State {
     pub fn open(config: &StateOptions) -> Result<(Self, Left), Error> {
         match Self::open_in(&config.folder, None) {
             Err(error) if !config.named => {
-                warn!(hint = error.hint(), "the state is a temporary one and will not survive a restart: {error}");
+                warn!(
+                    event = "temporary-state",
+                    hint = error.hint(),
+                    "the state is a temporary one and will not survive a restart: {error}"
+                );
                 Self::temporary()
             }
             opened => opened,
@@ -273,7 +277,7 @@ fn open_database(path: &Path) -> io::Result<Database> {
         Err(error) => error,
     };
     let aside = path.with_extension("redb.damaged");
-    warn!(file = %path.display(), aside = %aside.display(), "the state is damaged and set aside: {failed}");
+    warn!(event = "state-set-aside", file = %path.display(), aside = %aside.display(), "the state is damaged and set aside: {failed}");
     fs::rename(path, aside)?;
     open().map_err(io::Error::other)
 }

@@ -56,14 +56,19 @@ impl Writer {
             Ok(()) => {
                 batch.clear();
                 if failed_before {
-                    info!(folder = %self.folder.display(), "the state is written again");
+                    info!(event = "state-written", folder = %self.folder.display(), "the state is written again");
                 }
             }
             Err(error) => {
                 batch.retain(|change| !matches!(change, Change::Again));
                 batch.drain(..batch.len().saturating_sub(QUEUE));
                 if !failed_before {
-                    error!(code = error.code(), hint = error.hint(), "the state was not written: {error}");
+                    error!(
+                        event = "state-not-written",
+                        code = error.code(),
+                        hint = error.hint(),
+                        "the state was not written: {error}"
+                    );
                 }
             }
         }

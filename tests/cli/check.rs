@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::support::cli::{Ran, Shell};
-use crate::support::daemon::Daemon;
-use crate::support::docker_registry::{Auth, DockerRegistry};
-use crate::support::mosquitto::{Mosquitto, Options};
-use crate::support::proplet::connect;
-use crate::support::token_service::TokenRegistry;
+use crate::support::clients::cli::{Ran, Shell};
+use crate::support::clients::daemon::Daemon;
+use crate::support::clients::proplet::connect;
+use crate::support::servers::docker_registry::{Auth, DockerRegistry};
+use crate::support::servers::mosquitto::{Mosquitto, Options};
+use crate::support::servers::token_service::TokenRegistry;
 use crate::support::{free_port, login, wasm_of_size};
 
 const USERS: &[(&str, &str)] = &[("proxy-id", "proxy-key")];
@@ -35,7 +35,7 @@ fn failed(report: &Value) -> Vec<(&str, &str)> {
 }
 
 #[tokio::test]
-async fn everything_works() {
+async fn check_reports_every_part_as_working() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let shell = Shell::of(&mosquitto, &registry);
     let ran = shell.run(&["check"]).await.ended(0);
@@ -50,7 +50,7 @@ async fn everything_works() {
 }
 
 #[tokio::test]
-async fn everything_fails_and_offline_connects_to_nothing() {
+async fn check_reports_every_failure_and_offline_opens_no_connection() {
     let listener = TcpListener::bind(("127.0.0.1", free_port())).await.expect("a port");
     let address = listener.local_addr().expect("its address").to_string();
     let shell = Shell::between(&format!("tcp://{address}"), &address).with("PROXY_STATE_DIR", "/dev/null/state");
@@ -65,7 +65,7 @@ async fn everything_fails_and_offline_connects_to_nothing() {
 }
 
 #[tokio::test]
-async fn a_bad_configuration_is_all_that_is_said() {
+async fn a_bad_configuration_is_the_only_report() {
     let shell = Shell::new().with("PROXY_MQTT_QOS", "9").with("PROXY_MQTT_TIMOUT", "3s");
     let ran = shell.run(&["check"]).await.ended(78);
     assert_snapshot!("check_configuration", ran.shown(&[]));
@@ -74,7 +74,7 @@ async fn a_bad_configuration_is_all_that_is_said() {
 }
 
 #[tokio::test]
-async fn a_configuration_file_is_named() {
+async fn the_configuration_file_is_named() {
     let shell = Shell::new();
     let text = "[proxy]\nregistry_url = \"localhost\"\ndomain_id = \"d\"\nchannel_id = \"c\"\n";
     fs::write(shell.path("proxy.toml"), text).expect("write the file");
@@ -83,7 +83,7 @@ async fn a_configuration_file_is_named() {
 }
 
 #[tokio::test]
-async fn a_broker_that_refuses_is_77() {
+async fn rejected_broker_credentials_exit_with_77() {
     let mosquitto = Mosquitto::with(Options { users: USERS, ..Options::default() }).await;
     let registry = DockerRegistry::start().await;
     for (key, status) in [("canary", 77), ("proxy-key", 0)] {
@@ -97,7 +97,7 @@ async fn a_broker_that_refuses_is_77() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_refused_is_77() {
+async fn a_rejected_subscription_exits_with_77() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address").to_string();
     let shell = Shell::between(&format!("tcp://{address}"), "127.0.0.1:1");
@@ -121,7 +121,7 @@ async fn a_subscription_that_is_refused_is_77() {
 }
 
 #[tokio::test]
-async fn a_broker_that_says_nothing_is_waited_for_no_longer_than_configured() {
+async fn a_silent_broker_times_out_as_configured() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("tcp://{}", listener.local_addr().expect("its address"));
     let shell = Shell::between(&address, "127.0.0.1:1").with("PROXY_MQTT_TIMEOUT", "300ms");
@@ -130,7 +130,7 @@ async fn a_broker_that_says_nothing_is_waited_for_no_longer_than_configured() {
 }
 
 #[tokio::test]
-async fn a_registry_that_refuses_the_credentials_is_seen() {
+async fn rejected_registry_credentials_are_reported() {
     let mosquitto = Mosquitto::start().await;
     let registry = DockerRegistry::with(Auth::Htpasswd { username: "ada", password: "secret" }, None).await;
     let check = async |credentials: &[(&str, &str)]| {
@@ -149,9 +149,9 @@ async fn a_registry_that_refuses_the_credentials_is_seen() {
     }
 }
 
-/// What a token is for is asked for each repository; who gives credentials wants to know whether they are good.
+/// Tokens are scoped to a repository; where there are credentials, the check requests a token to try them.
 #[tokio::test]
-async fn a_registry_with_tokens_is_asked_for_one_by_those_who_have_credentials() {
+async fn credentials_are_checked_with_the_token_service() {
     let (mosquitto, registry) = (Mosquitto::start().await, TokenRegistry::start("ada", "secret").await);
     for (credentials, status, said) in [
         (&[][..], 0, "wants a token for each repository"),
@@ -167,7 +167,7 @@ async fn a_registry_with_tokens_is_asked_for_one_by_those_who_have_credentials()
 
 /// The proxy that runs has the state and its sessions, and goes on.
 #[tokio::test]
-async fn a_daemon_that_runs_is_not_disturbed() {
+async fn check_does_not_disturb_a_running_daemon() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     registry.pusher().wasm("add", "latest", wasm_of_size(100)).await;
     let shell = Shell::of(&mosquitto, &registry);
@@ -175,12 +175,12 @@ async fn a_daemon_that_runs_is_not_disturbed() {
     let ran = shell.run(&["check"]).await.ended(0);
     assert!(ran.stderr.is_empty(), "{}", ran.stderr);
     assert!(connect(&mosquitto).await.request("add").await.is_some(), "{}", daemon.log());
-    assert_eq!(daemon.log().matches("\"subscribed\"").count(), 1, "{}", daemon.log());
+    assert_eq!(daemon.events("subscribed").len(), 1, "{}", daemon.log());
 }
 
 /// It tries what a replica subscribes to, and is one of no group.
 #[tokio::test]
-async fn a_share_group_is_tried_without_taking_part() {
+async fn a_share_group_is_checked_without_joining_it() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let shell =
         Shell::of(&mosquitto, &registry).with("PROXY_SHARE_GROUP", "replicas").with("PROXY_INSTANCE_ID", "proxy-1");
@@ -210,7 +210,7 @@ async fn a_share_group_is_tried_without_taking_part() {
 
 /// A state that nobody has named a folder for, and that cannot be in the usual one, would be lost.
 #[tokio::test]
-async fn what_the_service_could_not_keep_is_told() {
+async fn unusable_folders_are_reported() {
     let shell = Shell::between("tcp://127.0.0.1:1", "127.0.0.1:1");
     fs::create_dir_all(shell.path("cache/v1")).expect("make the store");
     fs::write(shell.path("cache/v1/ingest"), "").expect("write a file");
@@ -219,7 +219,7 @@ async fn what_the_service_could_not_keep_is_told() {
     assert_eq!(failed(&report), [("store", "disk"), ("state", "disk")]);
 }
 
-/// Whoever looks at the beginning only is told by the status.
+/// A reader of the first lines only still gets the exit status.
 #[tokio::test]
 async fn a_closed_pipe_does_not_hide_a_failure() {
     let shell = Shell::between("tcp://127.0.0.1:1", "127.0.0.1:1").with("PROXY_STATE_DIR", "/dev/null/state");
@@ -229,9 +229,9 @@ async fn a_closed_pipe_does_not_hide_a_failure() {
     assert_eq!(child.wait().await.expect("its end").code(), Some(1));
 }
 
-/// The state of another user, which cannot be written, is told before the proxy starts.
+/// The state of another user, which cannot be written, is reported before the proxy starts.
 #[tokio::test]
-async fn a_file_in_place_of_a_folder_is_told() {
+async fn a_file_in_place_of_a_folder_is_reported() {
     let shell = Shell::between("tcp://127.0.0.1:1", "127.0.0.1:1");
     fs::write(shell.path("cache"), "").expect("write a file");
     fs::create_dir_all(shell.path("state/state.redb")).expect("make a folder");

@@ -1,4 +1,4 @@
-//! `deliver`: through the proxies that are online, or in their place.
+//! `deliver`: through running proxies, or without one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,15 +8,15 @@ use std::sync::Arc;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::support::cli::Shell;
-use crate::support::client::{Client, EVERYTHING, Message, PRESENCES, STATUSES};
-use crate::support::daemon::Daemon;
-use crate::support::daemons::relay_before;
-use crate::support::docker_registry::DockerRegistry;
-use crate::support::mosquitto::{Mosquitto, Options};
-use crate::support::moving_tag::{CHUNK_SIZE, MovingTag};
-use crate::support::proplet::connect;
-use crate::support::task::Task;
+use crate::support::clients::cli::Shell;
+use crate::support::clients::client::{Client, EVERYTHING, Message, PRESENCES, STATUSES};
+use crate::support::clients::daemon::Daemon;
+use crate::support::clients::proplet::connect;
+use crate::support::clients::task::Task;
+use crate::support::faults::moving_tag::{CHUNK_SIZE, MovingTag};
+use crate::support::faults::relay::Relay;
+use crate::support::servers::docker_registry::DockerRegistry;
+use crate::support::servers::mosquitto::{Mosquitto, Options};
 use crate::support::{digest, wasm_of_size};
 
 const NO_REQUESTS: &str = "\
@@ -38,7 +38,7 @@ fn totals(client: &Client, app_name: &str) -> BTreeSet<u64> {
 }
 
 #[tokio::test]
-async fn modules_are_delivered_to_who_listens() {
+async fn deliver_sends_modules_to_listening_devices() {
     let (mosquitto, registry) = servers().await;
     let [small, large] = [8, 1_200_000].map(wasm_of_size);
     registry.pusher().wasm("small", "1", small.clone()).await;
@@ -62,7 +62,7 @@ async fn modules_are_delivered_to_who_listens() {
     assert!(["sent_bytes", "fetching_seconds", "sending_seconds"].iter().all(|name| report[0][name].is_number()));
     assert_eq!((&report[1]["app_name"], &report[1]["error"]["code"]), (&json!("nope:1"), &json!("unknown-image")));
 
-    client.settled().await;
+    client.received_all().await;
     let chunks = client.chunks(&by_digest);
     assert!(chunks.len() == 3 && chunks.iter().all(|chunk| chunk.topic.contains("/messages/")), "{}", client.text());
     assert!(client.messages().iter().all(|message| !message.is_presence()), "{}", client.text());
@@ -72,7 +72,7 @@ async fn modules_are_delivered_to_who_listens() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_is_online_is_asked() {
+async fn deliver_sends_requests_to_a_running_proxy() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(1_200_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -95,16 +95,17 @@ async fn a_proxy_that_is_online_is_asked() {
     assert!(client.statuses("add").iter().all(|status| status["instance"] == "proxy-1"), "{}", client.text());
     let presences = client.messages().into_iter().filter(Message::is_presence);
     assert!(presences.map(|presence| presence.json()).all(|presence| presence["online"] == true), "{}", client.text());
-    assert_eq!(daemon.log().matches("\"subscribed\"").count(), 1, "{}", daemon.log());
+    assert_eq!(daemon.events("subscribed").len(), 1, "{}", daemon.log());
 }
 
-/// A device that asked before, and one that asks while the delivery waits, are served with it by one transfer.
+/// An earlier request of a device, and one that comes while the delivery waits, are served by the same transfer.
 #[tokio::test]
-async fn a_delivery_joins_what_devices_asked_for() {
+async fn deliver_joins_the_requests_of_devices() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(5_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
-    let (_relay, address) = relay_before(&mosquitto, 1_000_000).await;
+    let relay = Relay::before(&mosquitto, 1_000_000).await;
+    let address = relay.address();
     let home = Shell::between(&address, registry.host()).with("PROXY_CHUNK_SIZE", "64000");
     let daemon = Daemon::start(&home.variables()).await;
     let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
@@ -122,7 +123,7 @@ async fn a_delivery_joins_what_devices_asked_for() {
     let (ran, ()) = tokio::join!(shell.run(&["deliver", "add", "--format", "json"]), meanwhile);
     let report = ran.ended(0).json();
     assert!(before.module().await.as_deref() == Some(&module[..]), "{}", daemon.log());
-    client.settled().await;
+    client.received_all().await;
     assert_eq!(totals(&client, "add"), BTreeSet::from([report[0]["chunks"].as_u64().expect("a number")]));
     let statuses = client.statuses("add");
     let begun = statuses.iter().filter(|status| status["state"] == "queued").count();
@@ -130,7 +131,7 @@ async fn a_delivery_joins_what_devices_asked_for() {
 }
 
 #[tokio::test]
-async fn replicas_are_asked_as_well() {
+async fn deliver_sends_requests_to_running_replicas() {
     let (mosquitto, registry) = servers().await;
     let (name, value) = CHUNK_SIZE;
     let shell = || Shell::of(&mosquitto, &registry).with("PROXY_SHARE_GROUP", "replicas").with(name, value);
@@ -146,13 +147,13 @@ async fn replicas_are_asked_as_well() {
         totals.insert(report[0]["chunks"].as_u64());
     }
     assert_eq!(totals.len(), 3, "each version in a number of chunks of its own");
-    client.settled().await;
+    client.received_all().await;
     tag.assert_unmixed(&client, 2);
 }
 
 /// What was delivered without a proxy, the next delivery and the proxy that comes then know.
 #[tokio::test]
-async fn a_tag_that_moved_is_delivered_in_another_number_of_chunks() {
+async fn a_moved_tag_is_delivered_in_another_number_of_chunks() {
     let (mosquitto, registry) = servers().await;
     let (name, value) = CHUNK_SIZE;
     let shell = Shell::of(&mosquitto, &registry).with(name, value);
@@ -167,14 +168,14 @@ async fn a_tag_that_moved_is_delivered_in_another_number_of_chunks() {
     let daemon = Daemon::start(&shell.variables()).await;
     tag.move_to(2).await;
     assert!(connect(&mosquitto).await.request("app").await == Some(MovingTag::module(2)), "{}", daemon.log());
-    client.settled().await;
+    client.received_all().await;
     assert_eq!(totals(&client, "app"), BTreeSet::from([10, 11, 12]), "{}", daemon.log());
     tag.assert_unmixed(&client, 2);
 }
 
 /// Who does not know what the proxies of the channel sent takes care not to be mixed with it.
 #[tokio::test]
-async fn a_state_of_ones_own_knows_nothing_of_others() {
+async fn a_separate_state_knows_no_transfers_of_the_proxy() {
     let (mosquitto, registry) = servers().await;
     let (name, value) = CHUNK_SIZE;
     let shell = || Shell::of(&mosquitto, &registry).with(name, value);
@@ -189,18 +190,19 @@ async fn a_state_of_ones_own_knows_nothing_of_others() {
     tag.move_to(1).await;
     let report = shell().run(&["deliver", "app", "--format", "json"]).await.ended(0).json();
     assert!(report[0]["chunks"].as_u64() > Some(11), "{report}");
-    client.settled().await;
+    client.received_all().await;
     tag.assert_unmixed(&client, 1);
 }
 
 /// The requests of devices, the session and the identifier are the proxy's.
 #[tokio::test]
-async fn what_the_proxy_left_open_is_left_to_it() {
+async fn deliver_keeps_the_open_requests_of_the_proxy() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(5_000_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
     registry.pusher().wasm("other", "latest", wasm_of_size(8)).await;
-    let (_relay, address) = relay_before(&mosquitto, 1_000_000).await;
+    let relay = Relay::before(&mosquitto, 1_000_000).await;
+    let address = relay.address();
     let shell = Shell::of(&mosquitto, &registry);
     let mut daemon = Daemon::start(&shell.variables_at(&address)).await;
     let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
@@ -213,22 +215,22 @@ async fn what_the_proxy_left_open_is_left_to_it() {
     client.finds("two wills", |told| (told.iter().filter(|one| is_gone(one)).count() >= 2).then_some(())).await;
     // It waits for the proxy in the session.
     let mut kept = Task::start(&waiting, "other");
-    kept.asked().await;
+    kept.requested().await;
 
     let before = client.chunks("add").len();
     shell.run(&["deliver", "other", "-q"]).await.ended(0);
-    client.settled().await;
+    client.received_all().await;
     assert_eq!(client.chunks("add").len(), before, "{}", client.text());
     let _ = kept.module().await;
 
     let daemon = Daemon::start(&shell.variables()).await;
     assert!(open.module().await.as_deref() == Some(&module[..]), "{}", daemon.log());
     client.state_again("other", "sent", 2).await;
-    assert!(daemon.log().contains("\"resumed\""), "{}", daemon.log());
+    assert!(!daemon.events("resumed").is_empty(), "{}", daemon.log());
 }
 
 #[tokio::test]
-async fn a_state_that_a_proxy_elsewhere_uses_is_not_shared() {
+async fn a_state_in_use_is_not_shared() {
     let ((mosquitto, registry), other) = (servers().await, Mosquitto::start().await);
     let shell = Shell::of(&mosquitto, &registry);
     let _daemon = Daemon::start(&shell.variables_at(&other.address())).await;
@@ -239,7 +241,7 @@ async fn a_state_that_a_proxy_elsewhere_uses_is_not_shared() {
 
 /// The broker drops the request in silence.
 #[tokio::test]
-async fn a_request_that_the_broker_does_not_permit_is_told() {
+async fn a_request_that_the_broker_denies_is_reported() {
     let options = Options { users: &[("proxy", "key")], acl: Some(NO_REQUESTS), ..Options::default() };
     let (mosquitto, registry) = (Mosquitto::with(options).await, DockerRegistry::start().await);
     let shell = Shell::of(&mosquitto, &registry).with("PROXY_CLIENT_ID", "proxy").with("PROXY_CLIENT_KEY", "key");

@@ -6,9 +6,9 @@ use std::process::Stdio;
 use insta::assert_snapshot;
 use tokio::process::Command;
 
-use crate::support::cli::Shell;
-use crate::support::daemon::BINARY;
-use crate::support::{cli_page, generated, path};
+use crate::support::clients::cli::Shell;
+use crate::support::clients::daemon::BINARY;
+use crate::support::{generated, pages, path};
 
 /// The commands in the order of the help text. Another one is for containers, and not shown.
 const COMMANDS: [&str; 11] =
@@ -55,11 +55,11 @@ async fn settings_are_in_the_long_help_only() {
 
 #[test]
 fn the_cli_page_is_what_the_code_says() {
-    generated("docs/cli.md", &cli_page::page());
+    generated("docs/cli.md", &pages::cli::page());
 }
 
 #[tokio::test]
-async fn what_is_mistyped_is_guessed_at() {
+async fn mistyped_words_get_suggestions() {
     let shell = Shell::new();
     let mut shown = Vec::new();
     for arguments in [
@@ -116,7 +116,7 @@ async fn manual_pages_are_for_every_command() {
 
 /// As `| head` does: the reader leaves before anything is written.
 #[tokio::test]
-async fn a_reader_that_leaves_is_no_error() {
+async fn a_closed_pipe_is_no_error() {
     let shell = Shell::new();
     for arguments in [&["man"][..], &["completions", "zsh"], &["--help"], &["check", "--offline", "--help"]] {
         let mut command = shell.command(arguments);
@@ -129,7 +129,7 @@ async fn a_reader_that_leaves_is_no_error() {
 
 /// On a terminal, which `script` pretends to be.
 #[tokio::test]
-async fn colours_are_for_terminals_that_want_them() {
+async fn only_terminals_that_permit_it_get_colours() {
     const ESCAPE: u8 = 0x1b;
     let line = format!("{BINARY} check --offline; {BINARY} inspect nowhere");
     for (no_color, coloured) in [("", true), ("1", false)] {

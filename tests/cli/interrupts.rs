@@ -5,13 +5,13 @@ use std::fs;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::support::cli::Shell;
-use crate::support::client::{Client, STATUSES};
-use crate::support::faulty_registry::{Fault, FaultyRegistry};
-use crate::support::mosquitto::Mosquitto;
+use crate::support::clients::cli::Shell;
+use crate::support::clients::client::{Client, STATUSES};
+use crate::support::faults::faulty_registry::{Fault, FaultyRegistry};
+use crate::support::servers::mosquitto::Mosquitto;
 use crate::support::{digest, wasm_of_size};
 
-/// Accepts connections and says nothing.
+/// Accepts connections and sends nothing.
 async fn silence() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("its address").to_string();
@@ -19,7 +19,7 @@ async fn silence() -> (TcpListener, String) {
 }
 
 #[tokio::test]
-async fn a_command_that_waits_is_ended_by_a_signal() {
+async fn a_signal_ends_a_waiting_command() {
     for command in [
         &["check"][..],
         &["deliver", "app"],
@@ -45,7 +45,7 @@ async fn a_command_that_waits_is_ended_by_a_signal() {
 }
 
 #[tokio::test]
-async fn watching_ends_well_by_a_signal() {
+async fn a_signal_ends_watch_with_status_0() {
     let mosquitto = Mosquitto::start().await;
     let shell = Shell::between(&mosquitto.address(), "localhost:1");
     for signal in ["INT", "TERM"] {
@@ -58,7 +58,7 @@ async fn watching_ends_well_by_a_signal() {
 
 /// What is under way when the signal comes is withdrawn, and the broker is taken leave of.
 #[tokio::test]
-async fn a_delivery_is_withdrawn() {
+async fn a_signal_withdraws_a_delivery() {
     let mosquitto = Mosquitto::start().await;
     let registry = FaultyRegistry::start(wasm_of_size(1000), [Fault::Slow]).await;
     let client = Client::listening(&mosquitto, &STATUSES).await;
@@ -74,7 +74,7 @@ async fn a_delivery_is_withdrawn() {
 
 /// A reader that does not read keeps nobody from ending.
 #[tokio::test]
-async fn a_full_pipe_does_not_hold_a_signal_up() {
+async fn a_full_pipe_does_not_delay_a_signal() {
     let mosquitto = Mosquitto::start().await;
     let shell = Shell::between(&mosquitto.address(), "localhost:1");
     let mut running = shell.start(&["watch", "--format", "json"]);

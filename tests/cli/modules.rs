@@ -5,17 +5,17 @@ use std::fs;
 use insta::assert_snapshot;
 use serde_json::json;
 
-use crate::support::artifacts::Artifact;
-use crate::support::cli::Shell;
-use crate::support::cosign::{Algorithm, Key, payload, signature_tag};
-use crate::support::docker_registry::{Auth, DockerRegistry};
-use crate::support::faulty_registry::{Fault, FaultyRegistry};
+use crate::support::clients::artifacts::Artifact;
+use crate::support::clients::cli::Shell;
+use crate::support::clients::cosign::{Algorithm, Key, payload, signature_tag};
+use crate::support::faults::faulty_registry::{Fault, FaultyRegistry};
+use crate::support::servers::docker_registry::{Auth, DockerRegistry};
 use crate::support::{digest, login, path, wasm_of_size};
 
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
 #[tokio::test]
-async fn what_is_pushed_in_any_shape_is_inspected() {
+async fn every_pushed_shape_can_be_inspected() {
     let registry = DockerRegistry::start().await;
     let shell = Shell::new();
     let module = wasm_of_size(2000);
@@ -41,7 +41,7 @@ async fn what_is_pushed_in_any_shape_is_inspected() {
 }
 
 #[tokio::test]
-async fn a_push_is_told_as_json_and_to_a_registry_with_a_password() {
+async fn push_prints_json_and_sends_credentials() {
     let registry = DockerRegistry::with(Auth::Htpasswd { username: "ada", password: "secret" }, None).await;
     let reference = format!("{}/app:1", registry.host());
     let shell = Shell::new().with("PROXY_REGISTRY_URL", registry.host());
@@ -55,7 +55,7 @@ async fn a_push_is_told_as_json_and_to_a_registry_with_a_password() {
 }
 
 #[tokio::test]
-async fn what_is_no_module_is_not_pushed() {
+async fn a_file_that_is_no_module_is_not_pushed() {
     let shell = Shell::new();
     fs::write(shell.path("text.wasm"), "text").expect("write the file");
     let shown = async |file: &str, reference: &str, status: i32| {
@@ -72,7 +72,7 @@ async fn what_is_no_module_is_not_pushed() {
 
 /// Only the first bytes of the layer are fetched, and nothing from a store that has it.
 #[tokio::test]
-async fn a_large_module_is_not_fetched_to_be_inspected() {
+async fn inspect_does_not_fetch_a_large_module() {
     for fault in [Fault::None, Fault::WithoutRange] {
         let registry = FaultyRegistry::start(wasm_of_size(50_000_000), [fault.clone()]).await;
         let shell = Shell::new();
@@ -87,7 +87,7 @@ async fn a_large_module_is_not_fetched_to_be_inspected() {
 }
 
 #[tokio::test]
-async fn what_would_not_be_delivered_is_an_error() {
+async fn inspect_fails_for_a_module_that_cannot_be_delivered() {
     let registry = DockerRegistry::start().await;
     let shell = Shell::new();
     for (name, bytes) in [("component", COMPONENT), ("text", b"#!/bin/sh")] {
@@ -102,7 +102,7 @@ async fn what_would_not_be_delivered_is_an_error() {
 }
 
 #[tokio::test]
-async fn what_an_index_leads_to_and_what_publishers_say_is_shown() {
+async fn inspect_shows_the_selected_manifest_and_its_annotations() {
     let registry = DockerRegistry::start().await;
     let shell = Shell::new();
     let wasm = Artifact::new("application/vnd.wasm.config.v0+json", "{}")
@@ -126,9 +126,9 @@ async fn what_an_index_leads_to_and_what_publishers_say_is_shown() {
     assert_snapshot!("inspect_ambiguous", ran.shown(&[(registry.host(), "REGISTRY")]));
 }
 
-/// It says what it found, and leaves the judgement to the reader.
+/// It reports the signatures, and does not judge them.
 #[tokio::test]
-async fn signatures_are_told() {
+async fn inspect_reports_signatures() {
     let registry = DockerRegistry::start().await;
     let [key, other] = [Algorithm::P256, Algorithm::P256].map(Key::new);
     let [signed, unsigned] = [100, 200].map(|size| Artifact::wasm(&wasm_of_size(size)));

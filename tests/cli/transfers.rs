@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
-use crate::support::cli::{Running, Shell};
-use crate::support::client::{Client, EVERYTHING};
-use crate::support::daemon::{BINARY, CHANNEL, Daemon};
-use crate::support::docker_registry::DockerRegistry;
-use crate::support::mosquitto::{Mosquitto, Options};
+use crate::support::clients::cli::{Running, Shell};
+use crate::support::clients::client::{Client, EVERYTHING};
+use crate::support::clients::daemon::{BINARY, CHANNEL, Daemon};
+use crate::support::servers::docker_registry::DockerRegistry;
+use crate::support::servers::mosquitto::{Mosquitto, Options};
 use crate::support::{digest, free_port, path, wasm_of_size};
 
 async fn servers() -> (Mosquitto, DockerRegistry) {
@@ -18,7 +18,7 @@ async fn servers() -> (Mosquitto, DockerRegistry) {
 }
 
 #[tokio::test]
-async fn a_channel_is_named_where_there_are_several() {
+async fn one_of_several_channels_must_be_named() {
     let (mosquitto, registry) = servers().await;
     registry.pusher().wasm("add", "latest", wasm_of_size(8)).await;
     let shell = Shell::of(&mosquitto, &registry).with("PROXY_CHANNEL_ID", "one,two");
@@ -27,13 +27,13 @@ async fn a_channel_is_named_where_there_are_several() {
     let wrong = shell.run(&["request", "add", "--channel", "three", "-o", "x"]).await.ended(2);
     assert_snapshot!("channels", [none, wrong].map(|ran| ran.shown(&[])).join("\n\n"));
     shell.run(&["deliver", "add", "--channel", "two"]).await.ended(0);
-    client.settled().await;
+    client.received_all().await;
     let chunks = client.chunks("add");
     assert!(chunks.iter().all(|chunk| chunk.topic.starts_with("m/domain/c/two/")) && chunks.len() == 1);
 }
 
 #[tokio::test]
-async fn what_is_requested_is_written_whole_or_not_at_all() {
+async fn request_writes_a_whole_module_or_nothing() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(1_200_000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
@@ -56,13 +56,13 @@ async fn what_is_requested_is_written_whole_or_not_at_all() {
 
     let ran = shell.run(&["request", "nope", "-o", "nope.wasm"]).await.ended(1);
     assert_snapshot!("request_unknown", ran.shown(&[(registry.host(), "REGISTRY")]));
-    let asked = daemon.log().matches("\"requested\"").count();
+    let asked = daemon.events("requested").len();
     std::os::unix::fs::symlink("nowhere", shell.path("dangling")).expect("make a link");
     for file in ["/dev/null/x", "missing/add.wasm", "dangling"] {
         let ran = shell.run(&["request", "add", "-o", file]).await.ended(1);
         assert!(ran.stderr.starts_with(&format!("error: {file} cannot be written: ")), "{}", ran.stderr);
     }
-    assert_eq!(daemon.log().matches("\"requested\"").count(), asked, "what cannot be written is not asked for");
+    assert_eq!(daemon.events("requested").len(), asked, "what cannot be written is not asked for");
     // A link leads to what is replaced, and a device stays what it is.
     fs::remove_file(shell.path("dangling")).expect("remove the link");
     fs::write(shell.path("target"), "old").expect("write the file");
@@ -88,7 +88,7 @@ async fn what_is_requested_is_written_whole_or_not_at_all() {
 
 /// Brokers may not permit to read the status, by which a module is known.
 #[tokio::test]
-async fn what_is_not_verified_is_told_even_in_silence() {
+async fn an_unverified_module_is_reported_even_if_quiet() {
     let (mosquitto, registry) = servers().await;
     let module = wasm_of_size(8);
     let client = Client::listening(&mosquitto, &[EVERYTHING]).await;
@@ -106,7 +106,7 @@ async fn what_is_not_verified_is_told_even_in_silence() {
 }
 
 #[tokio::test]
-async fn a_request_that_nobody_answers_ends() {
+async fn an_unanswered_request_times_out() {
     let mosquitto = Mosquitto::start().await;
     let shell = Shell::between(&mosquitto.address(), "localhost:1");
     let ran = shell.run(&["request", "add", "-o", "add.wasm", "--timeout", "100ms"]).await.ended(1);
@@ -117,7 +117,7 @@ async fn a_request_that_nobody_answers_ends() {
 }
 
 #[tokio::test]
-async fn a_broker_that_is_away_or_refuses_is_told() {
+async fn an_unreachable_or_rejecting_broker_is_reported() {
     let mosquitto = Mosquitto::with(Options { users: &[("a", "b")], ..Options::default() }).await;
     let away = format!("tcp://127.0.0.1:{}", free_port());
     for command in [&["deliver", "add"][..], &["request", "add", "-o", "x"], &["watch"]] {
@@ -131,7 +131,7 @@ async fn a_broker_that_is_away_or_refuses_is_told() {
 }
 
 #[tokio::test]
-async fn watching_is_a_line_for_each_message_and_survives_the_broker() {
+async fn watch_prints_a_line_for_each_message_and_survives_a_broker_restart() {
     let (mut mosquitto, registry) = servers().await;
     let shell = Shell::of(&mosquitto, &registry);
     let mut as_json = shell.start(&["watch", "--format", "json"]);
@@ -172,7 +172,7 @@ async fn watching_is_a_line_for_each_message_and_survives_the_broker() {
 }
 
 #[tokio::test]
-async fn a_table_is_drawn_on_a_terminal() {
+async fn watch_draws_a_table_on_a_terminal() {
     let (mosquitto, registry) = servers().await;
     registry.pusher().wasm("add", "latest", wasm_of_size(8)).await;
     let shell = Shell::of(&mosquitto, &registry);

@@ -1,37 +1,12 @@
 //! Real servers, broken servers and made-up modules for the integration tests.
 #![allow(dead_code, reason = "each test uses its own part")]
 
-pub mod archives;
-pub mod artifacts;
-pub mod cli;
-pub mod cli_page;
-pub mod client;
-pub mod collector;
-pub mod configuration_page;
-pub mod cosign;
-pub mod daemon;
-pub mod daemons;
-pub mod docker_registry;
-pub mod endpoint;
-pub mod faulty_registry;
-pub mod front;
-pub mod helper;
-pub mod mosquitto;
-pub mod moving_tag;
+pub mod clients;
+pub mod faults;
+pub mod pages;
 pub mod points;
-pub mod process;
-pub mod prometheus;
-pub mod proplet;
-pub mod push;
-pub mod referrers;
-pub mod relay;
+pub mod servers;
 pub mod shell;
-pub mod site;
-pub mod task;
-pub mod tls;
-pub mod token_service;
-pub mod trap;
-pub mod tunnel;
 
 use std::{
     fs,

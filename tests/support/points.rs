@@ -19,7 +19,7 @@ const SEED: &str = "TEST_SEED";
 pub struct Point {
     /// Which of the points of a test it is, from 0.
     pub index: u64,
-    /// How many chunks the device has heard at it.
+    /// How many chunks the device has received at it.
     pub chunks: u64,
     total_chunks: u64,
     seed: u64,
@@ -30,11 +30,6 @@ impl Point {
     pub fn pick(&self, range: RangeInclusive<u64>) -> u64 {
         let (seed, index) = (self.seed, self.index);
         range.start() + scatter(seed ^ scatter(index)) % (range.end() - range.start() + 1)
-    }
-
-    /// Whether the point is neither before the first chunk nor after the last.
-    pub fn is_inside(&self) -> bool {
-        (1..self.total_chunks).contains(&self.chunks)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::process::Command;
 
-use super::daemon::BINARY;
+use crate::support::clients::daemon::BINARY;
 
 /// A shell that may mount file systems, of which nobody else takes notice.
 pub const MOUNTING: &[&str] = &["unshare", "--map-root-user", "--mount", "sh"];

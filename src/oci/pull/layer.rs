@@ -48,7 +48,7 @@ impl Pull<'_> {
             return Err(Error::SizeMismatch { object: digest.to_string(), expected: size, actual: stored.size() });
         }
         self.permit_request(digest)?;
-        info!(reference = %self.reference, %digest, size = int(size), media_type = blob.media_type, "fetching");
+        info!(event = "fetching", reference = %self.reference, %digest, size = int(size), media_type = blob.media_type, "fetching");
         self.repository.fetch(blob, &self.scope).await
     }
 

@@ -63,7 +63,7 @@ impl Pull<'_> {
             (Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryAnswer { .. })), Some(digest))
                 if self.policy == PullPolicy::IfNotPresent =>
             {
-                warn!(tag = name, %digest, "remembered: the registry does not say what the tag means: {error}");
+                warn!(event = "tag-from-memory", tag = name, %digest, "remembered: the registry does not say what the tag means: {error}");
                 self.document(digest).await
             }
             (Err(error), _) => Err(error),

@@ -47,7 +47,7 @@ impl Store {
             Err(error) if !options.named => {
                 let temporary = file::temporary_folder()?;
                 let folder = temporary.path().to_owned();
-                warn!(folder = %folder.display(), hint = error.hint(), "the store is a temporary one: {error}");
+                warn!(event = "temporary-store", folder = %folder.display(), hint = error.hint(), "the store is a temporary one: {error}");
                 Self::open_in(&folder, options.limit, Some(temporary))
             }
             opened => opened,

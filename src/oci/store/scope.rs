@@ -105,7 +105,7 @@ impl Scope {
             self.store.hashed.insert(&path, stamp);
             return Ok(Some(blob));
         }
-        warn!(%digest, %actual, path = %path.display(), "damaged: a stored blob is not what it was; it is fetched again");
+        warn!(event = "blob-damaged", %digest, %actual, path = %path.display(), "damaged: a stored blob is not what it was; it is fetched again");
         fs::remove_file(&path).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),

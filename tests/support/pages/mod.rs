@@ -1,0 +1,4 @@
+//! Pages of the documentation that are written from the code.
+
+pub mod cli;
+pub mod configuration;
