@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 
 use crate::failure::Failure;
 use crate::job::{Job, Reply, nothing};
+use crate::own::Own;
 use crate::registry::{descriptor_dict, parse_shape};
-use crate::runtime::Own;
 
 fn setup(error: &impl ToString) -> Failure {
     Failure::Setup(error.to_string())

@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{Job, Reply};
-use crate::runtime::Own;
+use crate::own::Own;
 
 /// Events that are handed over at once.
 const MAX_BATCH: usize = 1024;

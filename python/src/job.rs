@@ -8,7 +8,9 @@ use pyo3::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
-use crate::runtime::{Own, Process, stay_if_exiting};
+use crate::interpreter::park_if_exiting;
+use crate::own::Own;
+use crate::runtime::Process;
 
 /// How often a blocking wait looks for signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
@@ -142,7 +144,7 @@ impl Job {
         loop {
             let left = deadline.map_or(SIGNAL_INTERVAL, |deadline| deadline.saturating_duration_since(Instant::now()));
             if py.detach(|| shared.wait(left.min(SIGNAL_INTERVAL))) {
-                stay_if_exiting();
+                park_if_exiting();
                 return Ok(true);
             }
             py.check_signals()?;

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::events::seconds;
 use crate::failure::Failure;
 use crate::job::{Job, Progress, Reply, nothing};
+use crate::own::Own;
 use crate::proxy::parse_layout;
-use crate::runtime::Own;
 use crate::settings::{Settings, sources};
 
 /// A proplet that is connected between `start` and `stop`, any number of times.

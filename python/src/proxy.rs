@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::events::Events;
 use crate::failure::Failure;
 use crate::job::{Job, Progress, Reply, nothing};
-use crate::runtime::{Own, Process};
+use crate::own::Own;
+use crate::runtime::Process;
 use crate::settings::{Settings, sources};
 
 /// A proxy that runs between `start` and `stop`, any number of times.

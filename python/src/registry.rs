@@ -18,7 +18,7 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::failure::Failure;
 use crate::job::{Job, Progress, Reply};
-use crate::runtime::Own;
+use crate::own::Own;
 use crate::settings::{Settings, sources};
 
 /// A client of registries, by the rules of the proxy.
