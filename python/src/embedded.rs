@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::failure::Failure;
-use crate::job::{Job, Reply, nothing};
+use crate::job::{Job, Reply, none};
 use crate::own::Own;
 use crate::registry::{descriptor_dict, parse_shape};
 
@@ -83,14 +83,14 @@ impl<T: Server> Slot<T> {
             let _ = self.port.set(server.port());
             *running = Some(server);
         }
-        Ok(nothing())
+        Ok(none())
     }
 
     async fn stop(&self) -> Result<Reply, Failure> {
         if let Some(server) = self.running.lock().await.take() {
             server.stop().await;
         }
-        Ok(nothing())
+        Ok(none())
     }
 }
 

@@ -3,6 +3,7 @@
 //! Whatever takes time is a [`job::Job`], for which Python waits as it likes. The Python files beside it make the API of
 //! this, which is the one that is documented.
 
+mod batch;
 mod callbacks;
 mod chunks;
 mod embedded;

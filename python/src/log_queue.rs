@@ -37,7 +37,7 @@ pub(crate) struct Line {
     target: String,
     message: String,
     file: Option<&'static str>,
-    line: Option<u32>,
+    number: Option<u32>,
 }
 
 impl Line {
@@ -48,7 +48,7 @@ impl Line {
             target,
             message: record.args().to_string(),
             file: record.file_static(),
-            line: record.line(),
+            number: record.line(),
         }
     }
 
@@ -59,7 +59,7 @@ impl Line {
                 .target(&self.target)
                 .args(format_args!("{}", self.message))
                 .file_static(self.file)
-                .line(self.line)
+                .line(self.number)
                 .build(),
         );
     }
@@ -105,7 +105,7 @@ impl LogQueue {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let message = format!("{dropped} lines were left out before: Python takes them too slowly");
-            let line = Line { level: Level::Warn, target: ROOT_LOGGER.into(), message, file: None, line: None };
+            let line = Line { level: Level::Warn, target: ROOT_LOGGER.into(), message, file: None, number: None };
             if self.entries.try_send(Entry::Line(line)).is_err() {
                 self.dropped.fetch_add(dropped, Ordering::Relaxed);
             }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::seconds;
 use crate::failure::Failure;
-use crate::job::{Job, Progress, Reply, nothing};
+use crate::job::{Job, Progress, Reply, none};
 use crate::own::Own;
 use crate::proxy::parse_layout;
 use crate::settings::{Settings, sources};
@@ -90,7 +90,7 @@ impl Proplet {
     /// Connects; done when it is subscribed.
     fn start(&self) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
-        Ok(Job::start(async move { inner.start().await.map(|()| nothing()) })?)
+        Ok(Job::start(async move { inner.start().await.map(|()| none()) })?)
     }
 
     /// Disconnects.
@@ -106,7 +106,7 @@ impl Proplet {
                     proplet.close().await;
                 }
             }
-            Ok(nothing())
+            Ok(none())
         })?)
     }
 
@@ -117,7 +117,7 @@ impl Proplet {
             let asked = connected.unless_closed(async {
                 // The broker may go away with the request, and comes back.
                 while connected.proplet.ask(&app_name).await == Acknowledgement::Lost {}
-                Ok(nothing())
+                Ok(none())
             });
             asked.await
         })?)
@@ -135,8 +135,8 @@ impl Proplet {
         let wish = Wish { timeout, digest, is_strict: strict };
         let (progress, name) = (Progress::default(), app_name.clone());
         let (watched, watching) = (Arc::downgrade(&connected), progress.clone());
-        let look = move || watching.or_last(watched.upgrade().map(|connected| connected.proplet.progress(&name)));
-        Ok(Job::start_with(look, async move {
+        let look = move || watching.advance(watched.upgrade().map(|connected| connected.proplet.progress(&name)));
+        Ok(Job::start_with_progress(look, async move {
             let obtained = async { connected.proplet.obtain(&app_name, &wish).await.map_err(Failure::of(&app_name)) };
             let assembled = connected.unless_closed(obtained).await?;
             progress.complete(assembled.pieces.len() as u64);

@@ -74,8 +74,8 @@ impl Registry {
         let parsed = inner.reference(reference)?;
         let (progress, download) = (Progress::default(), Arc::<Download>::default());
         let (watching, watched) = (progress.clone(), Arc::clone(&download));
-        let look = move || watching.or_last(Some(watched.bytes()));
-        Ok(Job::start_with(look, async move {
+        let look = move || watching.advance(Some(watched.bytes()));
+        Ok(Job::start_with_progress(look, async move {
             let name = parsed.to_string();
             let failed = Failure::of(&name);
             let pulled = inner.puller.pull_watched(&parsed, download).await.map_err(&failed)?;
