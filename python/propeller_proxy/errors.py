@@ -1,7 +1,7 @@
 """The errors: `ProxyError`, and a subclass for each remedy.
 
 Every subclass is a built-in exception as well, so that ``except FileNotFoundError`` or ``except ValueError`` work.
-The codes are those of docs/errors.md and of docs/python.md.
+The codes are those of docs/errors.md.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Event:
     count: int | None = None
     """Chunks that were sent; for ``joined``, the requests of the transfer."""
     seconds: float | None = None
-    """From the request to the last acknowledgement."""
+    """Of fetching and sending together."""
     error: str | None = None
     """The code of docs/errors.md."""
     message: str | None = None

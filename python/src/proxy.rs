@@ -1,4 +1,4 @@
-//! The service in this process.
+//! The proxy in this process.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,7 +23,7 @@ use crate::own::Own;
 use crate::runtime::Process;
 use crate::settings::{Settings, sources};
 
-/// A proxy that runs between `start` and `stop`, any number of times.
+/// A proxy, which runs between `start` and `stop`, any number of times.
 #[pyclass(frozen, module = "propeller_proxy._core")]
 pub(crate) struct Proxy(Own<Arc<Inner>>);
 
@@ -33,13 +33,13 @@ struct Inner {
     run: Mutex<Arc<Run>>,
 }
 
-/// What is between one start and its stop.
+/// One run of the service, from a start to its stop.
 #[derive(Default)]
 struct Run {
-    /// Gone when it has ended.
+    /// `None` before the service runs and after its end.
     service: Mutex<Option<Arc<Service>>>,
     stop: CancellationToken,
-    /// Cancelled when it has come to its end, and when it never began.
+    /// Cancelled when the run has ended; from the beginning in [`Run::none`].
     ended: CancellationToken,
 }
 
@@ -114,14 +114,15 @@ impl Run {
         self.ended.cancelled().await;
     }
 
-    /// Begins when `before` has ended; the job is done when the service is subscribed. If that is given up, it is stopped.
+    /// Starts the service when `before` has ended; the job is done when the service is subscribed. Dropping the job before
+    /// that stops the service.
     fn start(self: Arc<Self>, before: Arc<Self>, config: Config, process: &'static Process) -> Result<Job, Failure> {
         let unless_started = self.stop.clone().drop_guard();
         let (address, waited) = (config.mqtt.address.clone(), config.mqtt.timeout);
         let (started, is_started) = oneshot::channel();
         process.services.spawn_on(
             async move {
-                // Also if it panics.
+                // Cancelled also if the service panics.
                 let _ended = self.ended.clone().drop_guard();
                 before.stop().await;
                 self.serve(config, started, &process.exit).await;
@@ -138,7 +139,7 @@ impl Run {
         })
     }
 
-    /// Runs the service until it is stopped, or the interpreter exits; tells when it is subscribed, or why it is not.
+    /// Runs the service until it is stopped or the interpreter exits; sends to `started` when it is subscribed, or its error.
     async fn serve(&self, config: Config, started: oneshot::Sender<Result<(), Failure>>, exit: &CancellationToken) {
         let service = tokio::task::spawn_blocking(move || Service::new(config)).await;
         let service = match service.map_err(|error| Failure::Setup(error.to_string())).and_then(|made| Ok(made?)) {
@@ -154,13 +155,13 @@ impl Run {
                 end = &mut running => {
                     if let Err(error) = end {
                         log::error!(target: "propeller_proxy", "the proxy has ended: {error}");
-                        // If nobody waits for it any more, the log has to do.
+                        // If the receiver is dropped, the line in the log remains.
                         let _ = started.take().map(|started| started.send(Err(error.into())));
                     }
                     return;
                 }
                 Ok(_) = ready.wait_for(|ready| *ready), if started.is_some() => {
-                    // If nobody waits for it any more, it is being stopped.
+                    // If the receiver is dropped, the service is being stopped.
                     let _ = started.take().map(|started| started.send(Ok(())));
                 }
                 () = exit.cancelled(), if !self.stop.is_cancelled() => self.stop.cancel(),
@@ -177,20 +178,20 @@ impl Drop for Inner {
 
 #[pymethods]
 impl Proxy {
-    /// Reads and checks the settings; connects to nothing.
+    /// Checks the settings, without a connection.
     #[new]
     fn new(settings: Settings) -> PyResult<Self> {
         let config = Config::load(&sources(settings)).map_err(Failure::from)?;
         Ok(Self(Own::new(Arc::new(Inner { config, run: Mutex::new(Run::none()) }))))
     }
 
-    /// The id of the proxy, once it is started.
+    /// The identifier of the proxy while it runs.
     #[getter]
     fn instance_id(&self) -> PyResult<Option<String>> {
         Ok(self.0.get()?.service().ok().map(|service| service.instance_id().to_owned()))
     }
 
-    /// Starts it anew; done when it is subscribed.
+    /// Starts a new run; done when the service is subscribed.
     fn start(&self) -> PyResult<Job> {
         let inner = self.0.get()?;
         let (run, process) = (Arc::<Run>::default(), Process::current()?);
@@ -201,7 +202,7 @@ impl Proxy {
         Ok(run.start(before, inner.config.clone(), process)?)
     }
 
-    /// Stops it; done when it has left the broker and its folders.
+    /// Stops the run; done when the connection and the folders are closed.
     fn stop(&self) -> PyResult<Job> {
         let run = self.0.get()?.run();
         Ok(Job::start(async move {
@@ -257,13 +258,13 @@ impl Proxy {
         })?)
     }
 
-    /// What happens from now on.
+    /// The events from now on.
     fn events(&self) -> PyResult<Events> {
         let inner = self.0.get()?;
         Ok(Events::new(inner.service()?.journal().watch(), inner.run().ended.clone()))
     }
 
-    /// How often things happened, and how it is doing.
+    /// Counters since the start, and the present state.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let service = self.0.get()?.service()?;
         let Stats {
