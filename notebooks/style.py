@@ -1,4 +1,4 @@
-"""How the notebooks draw: a palette that colour-blind people can tell apart, labels at the lines, a sentence below."""
+"""The style of the plots: a palette for colour-blind readers, labels at the lines, a caption below."""
 
 from collections.abc import Iterable, Mapping
 
@@ -47,13 +47,13 @@ def use() -> None:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes in words: "512 kB"."""
+    """Return a number of bytes with its unit: "512 kB"."""
     unit, name = next((unit for unit in UNITS if count >= unit[0]), UNITS[-1])
     return f"{count / unit:.3g} {name}"
 
 
 def percent(share: float) -> str:
-    """Return a share in words: "12 %", and below a tenth with one more digit."""
+    """Return a share from 0 to 1 as "12 %", with one more digit below a tenth."""
     return f"{100 * share:.{0 if share >= 0.0995 or share == 0 else 1}f} %"
 
 
@@ -65,13 +65,13 @@ def byte_axis(axis: Axis, ticks: Iterable[float]) -> None:
 
 
 def label(axes: Axes, text: str, at: tuple[float, float], colour: str = INK, by: tuple[float, float] = (6, 0)) -> None:
-    """Write `text` beside the point `at`, `by` so many points off it."""
+    """Write `text` beside the point `at`, at the offset `by` in points."""
     away = "left" if by[0] > 0 else "right" if by[0] < 0 else "center"
     axes.annotate(text, at, xytext=by, textcoords="offset points", color=colour, ha=away, va="center", fontsize=9)
 
 
 def show(figure: Figure, sentence: str) -> None:
-    """Show a plot and, below it, what is to be seen in it."""
+    """Show a plot and its caption."""
     figure.tight_layout()
     display(figure)
     plt.close(figure)
@@ -84,7 +84,7 @@ def say(text: str) -> None:
 
 
 def table(rows: Iterable[Mapping[str, object]]) -> None:
-    """Show rows that have the same columns as a table."""
+    """Show rows with the same columns as a table."""
     rows = list(rows)
     lines = [list(rows[0]), ["---" for _ in rows[0]], *([str(value) for value in row.values()] for row in rows)]
     say("\n".join(f"| {' | '.join(line)} |" for line in lines))

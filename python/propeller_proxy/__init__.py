@@ -1,8 +1,8 @@
 """Deliver WebAssembly modules from OCI registries to edge devices over MQTT.
 
-`Proxy` serves the devices of a channel, `Registry` fetches and pushes modules, `chunk` cuts them as the proxy does,
-`Proplet` is a device, and `deliver_many` sends many modules at once. Calls that wait have a twin for asyncio, with
-``_async`` at the end of the name. What goes wrong is a `ProxyError`.
+`Proxy` serves the devices of a channel, `Registry` fetches and pushes modules, `chunk` cuts them into chunks as the
+proxy does, `Proplet` is a device, and `deliver_many` delivers many modules at once. Calls that wait have a twin for
+asyncio, with ``_async`` at the end of the name. Errors are `ProxyError`.
 """
 
 from propeller_proxy._core import Reference, __version__

@@ -8,7 +8,7 @@ from propeller_proxy import _core
 
 def main() -> int:
     """Run the command line of this process and return its exit status."""
-    # The interpreter's own handler sets a flag that nobody reads while native code runs.
+    # The interpreter's own handler sets a flag that is not read while native code runs.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     return _core.main(sys.argv)
 

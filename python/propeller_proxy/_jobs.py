@@ -1,48 +1,28 @@
-"""Waiting for work of the core, in a thread or in an event loop."""
+"""Waiting for jobs of the core, in a thread or in an event loop."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from propeller_proxy.errors import ProxyError, _error
 
 if TYPE_CHECKING:
+    from propeller_proxy._core import Job
     from propeller_proxy.progress import Bar
 
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
-_LOOK = 0.1
-_LONG = 3600.0
-
-
-class Work(Protocol[T_co]):
-    """What can be waited for: `_core.Job`, and what is made of several."""
-
-    def wait(self, timeout: float) -> bool:
-        """Return whether it is done, after `timeout` seconds at most."""
-
-    def result(self) -> T_co:
-        """Return or raise what came out; it must be done."""
-
-    def on_done(self, callback: Callable[[], object]) -> None:
-        """Call `callback` once when it is done, from any thread."""
-
-    def cancel(self) -> None:
-        """Stop it; it is done soon after."""
-
-    def progress(self) -> tuple[int, int]:
-        """Return what is done, and of how much; 0 while that is not known."""
+_UPDATE_INTERVAL = 0.1
+"""Seconds between two updates of a progress bar."""
+_LONGEST_PAUSE = 3600.0
+"""Seconds between two checks if there is no progress bar."""
 
 
 class _Watch:
-    """Looks at work now and then; stops it if the wait is broken off, by Ctrl-C or anything else, or too long."""
+    """Updates the progress bar of a job; cancels the job if the wait is interrupted or times out."""
 
-    def __init__(self, job: Work[object], bar: Bar | None, timeout: float | None, reference: str | None) -> None:
+    def __init__(self, job: Job, bar: Bar | None, timeout: float | None, reference: str | None) -> None:
         self._job = job
         self._bar = bar
         self._timeout = timeout
@@ -63,36 +43,34 @@ class _Watch:
                 self._bar.close()
 
     def pause(self) -> float:
-        """Return in how many seconds to look again."""
+        """Update the bar and return the seconds until the next call; raises `DeliveryTimeoutError` when time is up."""
         if self._bar is not None:
             self._bar.update(*self._job.progress())
-        pause = _LONG if self._bar is None else _LOOK
+        pause = _LONGEST_PAUSE if self._bar is None else _UPDATE_INTERVAL
         if self._timeout is None:
             return pause
-        left = self._begin + self._timeout - time.monotonic()
-        if left <= 0:
-            raise too_long(self._timeout, self._reference)
-        return min(pause, left)
+        remaining = self._begin + self._timeout - time.monotonic()
+        if remaining <= 0:
+            raise timeout_error(self._timeout, self._reference)
+        return min(pause, remaining)
 
 
-def too_long(timeout: float, reference: str | None) -> ProxyError:
-    """Return the error of work that took longer than `timeout` seconds."""
+def timeout_error(timeout: float, reference: str | None) -> ProxyError:
+    """Return the error of a call that took longer than `timeout` seconds."""
     message = f"{reference or 'it'} was not done within {timeout:g} s"
     return _error(code="timeout", message=message, reference=reference, retryable=True)
 
 
-def wait(job: Work[T], bar: Bar | None = None, timeout: float | None = None, reference: str | None = None) -> T:
-    """Return what `job` gives; raises `DeliveryTimeoutError` after `timeout` seconds."""
+def wait(job: Job, bar: Bar | None = None, timeout: float | None = None, reference: str | None = None) -> Any:
+    """Return the result of `job`, or raise its error; raises `DeliveryTimeoutError` after `timeout` seconds."""
     with _Watch(job, bar, timeout, reference) as watch:
         while not job.wait(watch.pause()):
             pass
     return job.result()
 
 
-async def awaited(
-    job: Work[T], bar: Bar | None = None, timeout: float | None = None, reference: str | None = None
-) -> T:
-    """Return what `job` gives, as `wait` does, while the event loop runs on."""
+async def awaited(job: Job, bar: Bar | None = None, timeout: float | None = None, reference: str | None = None) -> Any:
+    """Return the result of `job`, as `wait` does, while the event loop runs on."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -102,13 +80,13 @@ async def awaited(
         if not done.done():
             done.set_result(None)
 
-    def ended() -> None:
-        # The loop may be closed by now; then nobody waits any more.
+    def on_done() -> None:
+        # The loop may be closed by now; then nothing waits any more.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(wake)
 
     with _Watch(job, bar, timeout, reference) as watch:
-        job.on_done(ended)
+        job.on_done(on_done)
         while not done.done():
             await asyncio.wait([done], timeout=watch.pause())
     return job.result()

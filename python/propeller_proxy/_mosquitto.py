@@ -1,4 +1,4 @@
-"""A mosquitto for tests: on a port of its own, ready when it says so, ended by its own process id."""
+"""A mosquitto for tests: on a port of its own, ready when its log says so, ended by its process id."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from random import SystemRandom
 
 HOST = "127.0.0.1"
 DEADLINE = 30.0
-"""Longest wait for mosquitto to be ready, and for its own port to become free again, seconds."""
+"""Longest wait for mosquitto to be ready, and for its port to become free again, seconds."""
 POLL = 0.01
 PORTS = range(10_000, 32_000)
-"""Ports to choose from. Connections get theirs above, so none of them takes a broker's while it is down."""
+"""Ports to choose from: below the ephemeral ports, so that no connection takes the port of a stopped broker."""
 
 
 def find() -> str | None:
     """Return the path of mosquitto in a folder of `PATH` or in the `sbin` beside one, or None if there is none."""
-    # Debian and Homebrew keep servers in sbin, which is not in every user's PATH.
+    # Debian and Homebrew install servers in sbin, which is not in every user's PATH.
     folders = [folder for folder in os.get_exec_path() if folder]
     beside = [str(Path(folder).parent / "sbin") for folder in folders]
     return shutil.which("mosquitto", path=os.pathsep.join(folders + beside))
 
 
 class Mosquitto:
-    """A mosquitto that admits anybody on 127.0.0.1. It keeps its port when it is stopped and started again."""
+    """A mosquitto without authentication on 127.0.0.1. It keeps its port over `stop` and `start`."""
 
     def __init__(self, program: str, folder: Path) -> None:
         """Prepare to run `program`, with its configuration and log in `folder`."""
@@ -50,66 +50,66 @@ class Mosquitto:
 
     @property
     def url(self) -> str:
-        """The address that clients are given."""
+        """The address for clients."""
         return f"tcp://{self.host}:{self.port}"
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._child is not None and self._child.poll() is None
 
     @property
     def log(self) -> str:
-        """What it printed so far, over all its starts."""
+        """Its output so far, over all its starts."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def start(self) -> None:
-        """Run it until it is ready; nothing happens if it runs. RuntimeError with its log if it does not start."""
+        """Start it and wait until it is ready; no effect if it runs. RuntimeError with its log if it does not start."""
         if self.is_running:
             return
         deadline = time.monotonic() + DEADLINE
         while True:
             port = self._port or SystemRandom().choice(PORTS)
-            told = self._run(port)
+            output = self._run(port)
             if self.is_running:
                 self._port = port
                 return
-            # Somebody else has the port: there are others, unless clients know this one already.
-            if "Address already in use" not in told or time.monotonic() > deadline:
-                raise RuntimeError(f"{self._program} did not start on {HOST}:{port}; it said:\n{told}")
+            # Another process has the port: choose another one, unless clients know this one already.
+            if "Address already in use" not in output or time.monotonic() > deadline:
+                raise RuntimeError(f"{self._program} did not start on {HOST}:{port}; it said:\n{output}")
             if self._port is not None:
                 time.sleep(0.1)
 
     def stop(self) -> None:
-        """Kill it, as a crash does: what it has not passed on is lost. Nothing happens if it does not run."""
+        """Kill it, as a crash does: messages that it has not sent are lost. No effect if it does not run."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
             self._child = None
 
     def _run(self, port: int) -> str:
-        # Returns what it said, when it is ready, or has ended, or was ended because it took too long.
+        # Returns its output when it is ready, has ended, or was killed because it was not ready in time.
         lines = [
             f"listener {port} {HOST}",
             "allow_anonymous true",
-            # A device on a busy machine may be far behind; by default mosquitto drops what is beyond 1,000 messages.
+            # A device on a busy machine may lag; by default mosquitto drops messages beyond 1,000 per client.
             "max_queued_messages 0",
             # Started by root, mosquitto would become a user who may not read this file.
             "user root",
         ]
         self._config.write_text("\n".join(lines) + "\n")
         begin, deadline = len(self.log), time.monotonic() + DEADLINE
-        with self._log.open("ab") as output:
+        with self._log.open("ab") as log:
             self._child = subprocess.Popen(
-                [self._program, "-c", self._config], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+                [self._program, "-c", self._config], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         while True:
-            over = not self.is_running
-            late = time.monotonic() > deadline
-            told = self.log[begin:]
-            if over or late or " running\n" in told:
+            has_ended = not self.is_running
+            is_late = time.monotonic() > deadline
+            output = self.log[begin:]
+            if has_ended or is_late or " running\n" in output:
                 break
             time.sleep(POLL)
-        if over or late:
+        if has_ended or is_late:
             self.stop()
-        return told
+        return output

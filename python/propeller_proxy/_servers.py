@@ -1,4 +1,4 @@
-"""The servers of the pytest plugin: its own, or those that an option names."""
+"""The servers of the pytest plugin: its own, or those that options name."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ BROKER, REGISTRY = "--propeller-broker", "--propeller-registry"
 
 
 class Server(Protocol):
-    """What can be started and stopped."""
+    """A server that can be started and stopped."""
 
     @property
     def url(self) -> str:
-        """The address that clients are given."""
+        """The address for clients."""
 
     def start(self) -> object:
-        """Run it, if it does not run."""
+        """Start it; no effect if it runs."""
 
     def stop(self) -> object:
-        """End it, if it runs."""
+        """Stop it; no effect if it does not run."""
 
 
 class Broker:
-    """An MQTT broker that admits anybody, or the one that ``--propeller-broker`` names."""
+    """An MQTT broker without authentication, or the one that ``--propeller-broker`` names."""
 
     def __init__(self, kind: Literal["external", "mosquitto", "embedded"], server: Server | str) -> None:
-        """Wrap `server`, or the address of a broker that is not the plugin's."""
+        """Take the plugin's own `server`, or the address of another broker."""
         self.kind: Literal["external", "mosquitto", "embedded"] = kind
         self._server = server
 
     @property
     def url(self) -> str:
-        """The address, such as ``tcp://127.0.0.1:1883``; it stays the same over `restart()`."""
+        """The address, such as ``tcp://127.0.0.1:1883``; `restart()` keeps it."""
         return self._server if isinstance(self._server, str) else self._server.url
 
     @property
@@ -50,11 +50,11 @@ class Broker:
         return urlsplit(self.url).port or (1883 if urlsplit(self.url).scheme in ("tcp", "mqtt") else 8883)
 
     def start(self) -> None:
-        """Start it again after `stop()`, on its port; nothing happens if it runs."""
+        """Start it again after `stop()`, on its port; no effect if it runs."""
         self._own().start()
 
     def stop(self) -> None:
-        """End it as a crash does: sessions and messages are lost."""
+        """Stop it as a crash does: sessions and messages are lost."""
         self._own().stop()
 
     def restart(self) -> None:
@@ -71,15 +71,15 @@ class Broker:
         return self._server
 
     def __repr__(self) -> str:
-        """Name kind and address."""
+        """Return the kind and the address."""
         return f"Broker({self.kind}, {self.url})"
 
 
 class Registry:
-    """An OCI registry that takes and serves everything, or the one that ``--propeller-registry`` names."""
+    """An OCI registry without authentication, or the one that ``--propeller-registry`` names."""
 
     def __init__(self, server: embedded.Registry | str) -> None:
-        """Wrap `server`, or the address of a registry that is not the plugin's."""
+        """Take the plugin's own `server`, or the address of another registry."""
         self.kind: Literal["external", "embedded"] = "external" if isinstance(server, str) else "embedded"
         self._server = server
 
@@ -89,7 +89,7 @@ class Registry:
         return self._server if isinstance(self._server, str) else self._server.url
 
     def reference(self, name: str, tag: str = "latest") -> str:
-        """Return the reference of what was pushed as `name` and `tag`: ``127.0.0.1:5000/name:tag``."""
+        """Return the reference of the artifact `name` and `tag`: ``127.0.0.1:5000/name:tag``."""
         return f"{self.url.rpartition('://')[2].rstrip('/')}/{name}:{tag}"
 
     def push(self, name: str, wasm: Source, tag: str = "latest", shape: str = "wasm-to-oci") -> Descriptor:
@@ -108,7 +108,7 @@ class Registry:
             return Client(self._server, cache_dir=cache).push(self.reference(name, tag), wasm, shape=shape)
 
     def fail_next(self, status: int, times: int = 1) -> None:
-        """Let the next `times` HTTP requests be answered with `status`, at most until the test ends."""
+        """Answer the next `times` HTTP requests with `status`, at most until the test ends."""
         self._own().fail_next(status, times=times)
 
     def tamper(self, digest: str) -> None:
@@ -117,7 +117,7 @@ class Registry:
 
     @property
     def requests(self) -> list[str]:
-        """The HTTP requests as they came, such as ``GET /v2/add/manifests/1.0``."""
+        """The HTTP requests in order of arrival, such as ``GET /v2/add/manifests/1.0``."""
         return list(self._own().requests)
 
     def _own(self) -> embedded.Registry:
@@ -129,5 +129,5 @@ class Registry:
         return self._server
 
     def __repr__(self) -> str:
-        """Name kind and address."""
+        """Return the kind and the address."""
         return f"Registry({self.kind}, {self.url})"

@@ -1,4 +1,4 @@
-"""What is started and stopped, by a ``with`` block or by hand."""
+"""Objects that are started and stopped, by a ``with`` block or by calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Startable(Protocol):
-    """What the core has of it."""
+    """Its object of the core."""
 
     def start(self) -> Job:
         """Begin to start."""
@@ -30,12 +30,12 @@ CoreT = TypeVar("CoreT", bound=Startable)
 
 
 class Service(Generic[CoreT]):
-    """Something that is started and stopped, any number of times.
+    """An object that can be started and stopped any number of times.
 
-    ``with`` and ``async with`` start it and stop it. To start what runs, and to stop what does not, does nothing.
+    ``with`` and ``async with`` start and stop it. `start` has no effect while it runs, nor `stop` while it does not.
     """
 
-    # Also while it is being made: what fails then is shown.
+    # Of the class, so that `repr` works if `__init__` fails.
     _state = "not started"
 
     def __init__(self, core: CoreT) -> None:
@@ -54,7 +54,7 @@ class Service(Generic[CoreT]):
                 await awaited(job)
 
     def stop(self) -> None:
-        """Stop, and return when it has ended. If the wait is broken off, it can be repeated."""
+        """Stop, and return when it has ended; an interrupted call can be repeated."""
         if self._state != "not started":
             self._state = "stopped"
             wait(self._core.stop())
@@ -95,16 +95,16 @@ class Service(Generic[CoreT]):
         except BaseException:
             self._state = "stopped"
             with suppress(ProxyError):
-                # It may be there already. Kept, because a job that nobody has is cancelled.
+                # It may have started. The job is kept, because dropping it would cancel it.
                 self._ending = self._core.stop()
             raise
         if self._state != "starting":
-            # Somebody has stopped it meanwhile.
+            # Another call has stopped it meanwhile.
             raise self._closed(self._state)
         self._state = "running"
 
     def _running(self) -> CoreT:
-        """Return what runs; raises `ClosedError` if nothing does."""
+        """Return the object of the core; raises `ClosedError` if it does not run."""
         if self._state != "running":
             raise self._closed(self._state)
         return self._core

@@ -1,4 +1,4 @@
-"""Tables: of text, in HTML, and for pandas."""
+"""Tables: as text, as HTML, and for pandas."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table with bars between the columns; what looks like a number is set to the right."""
+    """Return a table with bars between the columns; numbers are aligned to the right."""
     lines = [list(head), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
@@ -23,7 +23,7 @@ def text_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def html_table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
-    """Return an HTML table without colours of its own, so that it suits light and dark pages."""
+    """Return an HTML table without colours, for light and dark pages."""
     from html import escape
 
     def line(cells: Sequence[object], tag: str) -> str:
@@ -35,7 +35,7 @@ def html_table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> st
 
 
 def data_frame(columns: Mapping[str, Sequence[object]]) -> Any:
-    """Return a pandas DataFrame; raises `ImportError` that names what to install."""
+    """Return a pandas DataFrame; raises `ImportError` with the command that installs pandas."""
     try:
         import pandas
     except ImportError as error:

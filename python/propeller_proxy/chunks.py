@@ -1,4 +1,4 @@
-"""Chunks: how a module is cut, and what the messages with its parts are."""
+"""Chunks: how a module is cut, and the MQTT messages that carry it."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ _MOST_BARS = 400
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Chunk:
-    """A part of a module. Its bytes are not copied."""
+    """A part of a module; a view of its bytes."""
 
     index: int
     """Counted from 0."""
     offset: int
-    """Where it begins, in bytes."""
+    """Its begin in the module, bytes."""
     size: int
-    """Bytes, before they are encoded."""
+    """Bytes, before the encoding."""
     data: memoryview
     """A read-only view of the module's bytes."""
     _digest: list[str] = field(default_factory=list, init=False, compare=False)
 
     @property
     def digest(self) -> str:
-        """Return ``sha256:`` and 64 hexadecimal digits; computed when first asked for."""
+        """Return ``sha256:`` and 64 hexadecimal digits; computed on the first access."""
         if not self._digest:
             self._digest.append(_core.digest(cast(bytes, self.data.obj), self.offset, self.offset + self.size))
         return self._digest[0]
@@ -51,12 +51,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How much of a module a device has already that has the chunks of another."""
+    """How much of a module a device has already that has the chunks of another one."""
 
     shared_chunks: int
-    """Chunks of the other plan whose digests this plan has, too."""
+    """Chunks of the other plan whose digests are in this plan."""
     shared_bytes: int
-    """Bytes of them."""
+    """Bytes of these chunks."""
     total_bytes: int
     """Bytes of the other plan."""
 
@@ -75,7 +75,7 @@ class ChunkPlan(Sequence[Chunk]):
     """Bytes of a chunk: of all but the last with the method ``fixed``, the average with ``content-defined``."""
     method: str
     app_name: str
-    """Under what name devices ask for the module; every message holds it."""
+    """The name under which devices request the module; every message has it."""
 
     @property
     def total_chunks(self) -> int:
@@ -105,8 +105,8 @@ class ChunkPlan(Sequence[Chunk]):
     def encode(self, chunk: Chunk | int, app_name: str | None = None) -> bytes:
         """Return the MQTT message of one chunk, in JSON (wire protocol 1).
 
-        `app_name` is the plan's if not given. Raises `IndexError` if there is no such chunk, and `ValueError` if it
-        is a chunk of another plan.
+        `app_name` is by default the plan's. Raises `IndexError` if there is no such chunk, and `ValueError` for a
+        chunk of another plan.
         """
         part = self.chunks[chunk.index if isinstance(chunk, Chunk) else chunk]
         if isinstance(chunk, Chunk) and part != chunk:
@@ -116,7 +116,7 @@ class ChunkPlan(Sequence[Chunk]):
         return _core.encode(name, part.index, self.total_chunks, data, part.offset, part.offset + part.size)
 
     def compare(self, other: ChunkPlan) -> Comparison:
-        """Tell which chunks of `other` this plan has already, by their digests, wherever they are."""
+        """Return how much of `other` is in this plan already; chunks are compared by digest, not by position."""
         known = set(self.digests)
         shared = [part.size for part in other if part.digest in known]
         return Comparison(len(shared), sum(shared), other.size)
@@ -124,7 +124,7 @@ class ChunkPlan(Sequence[Chunk]):
     def to_pandas(self) -> Any:
         """Return a DataFrame, a row for each chunk: index, offset, size, digest, wire_bytes.
 
-        Raises `ImportError` if pandas is not there.
+        Raises `ImportError` without pandas.
         """
         return data_frame(
             {
@@ -174,9 +174,9 @@ def chunk(module: Source, size: int = 512_000, method: str = "fixed", app_name: 
     """Cut a module into chunks, as the proxy does before it sends them.
 
     `module` is a `Module`, its bytes, or the path of a file. With the method ``fixed`` every chunk but the last has
-    `size` bytes. With ``content-defined`` the cuts depend on the bytes around them and chunks have `size` bytes on
-    average, so that a small change leaves most chunks as they are. `app_name` is the module's reference if not given,
-    and ``module`` if there is none. Raises `ValueError` for a size or method that is not accepted, and `OSError`.
+    `size` bytes. With ``content-defined`` (FastCDC) the cuts depend on the bytes around them and chunks have `size`
+    bytes on average, so that a small change keeps most chunks the same. `app_name` is by default the module's
+    reference, and ``module`` if there is none. Raises `ValueError` for a wrong size or method, and `OSError`.
     """
     data = read(module)
     view = memoryview(data)

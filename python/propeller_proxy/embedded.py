@@ -1,4 +1,4 @@
-"""A broker and a registry inside this process, on free loopback ports: for tests, and for trying things out."""
+"""A broker and a registry in this process, on free loopback ports, for tests and experiments."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ ADD = _core.ADD
 
 
 def noise(size: int, seed: int = 0) -> bytes:
-    """Return a valid module of `size` bytes, at least 15, that cannot be compressed; the same for the same seed."""
+    """Return a valid, incompressible module of `size` bytes, at least 15; equal seeds give equal modules."""
     return _core.noise(size, seed)
 
 
 class Broker(Service[_core.Broker]):
-    """An MQTT 3.1.1 broker. It keeps its port over stop and start, and nothing else."""
+    """An MQTT 3.1.1 broker. It keeps its port over `stop` and `start`, but neither sessions nor messages."""
 
     def __init__(self, users: Mapping[str, str] | None = None) -> None:
-        """Take passwords by user names; anybody is admitted if there are none."""
+        """Take passwords by user names; without any, there is no authentication."""
         super().__init__(_core.Broker(users or {}))
 
     @property
     def url(self) -> str:
-        """Return ``tcp://127.0.0.1:port``; it must have been started."""
+        """Return ``tcp://127.0.0.1:port``; raises `ClosedError` before the first start."""
         return self._core.url
 
     @property
@@ -43,7 +43,7 @@ class Broker(Service[_core.Broker]):
         return int(_host_and_port(self.url)[1])
 
     def restart(self) -> None:
-        """Stop and start: connections break, and sessions and retained messages are forgotten."""
+        """Stop and start: connections, sessions and retained messages are lost."""
         self.stop()
         self.start()
 
@@ -53,56 +53,56 @@ class Broker(Service[_core.Broker]):
         await self.start_async()
 
     def __repr__(self) -> str:
-        """Return where it is, or that it does not run."""
+        """Return the address, or the state if it does not run."""
         return f"Broker({_where(self)})"
 
 
 class Registry(Service[_core.EmbeddedRegistry]):
-    """An OCI registry (OCI Distribution Specification 1.1). It keeps what was pushed in a temporary folder."""
+    """An OCI registry (OCI Distribution Specification 1.1). Its artifacts are in a temporary folder."""
 
     def __init__(self) -> None:
-        """Make an empty one."""
+        """Make an empty registry."""
         super().__init__(_core.EmbeddedRegistry())
 
     @property
     def url(self) -> str:
-        """Return ``http://127.0.0.1:port``; it must have been started."""
+        """Return ``http://127.0.0.1:port``; raises `ClosedError` before the first start."""
         return self._core.url
 
     def reference(self, name: str, tag: str = "latest") -> str:
-        """Return what a device asks for, such as ``127.0.0.1:1234/add:1.0``."""
+        """Return the reference for requests, such as ``127.0.0.1:1234/add:1.0``."""
         return f"{':'.join(_host_and_port(self.url))}/{name}:{tag}"
 
     def push(self, name: str, wasm: Source, tag: str = "latest", shape: str = "wasm-to-oci") -> Descriptor:
-        """Put a module there, and return the descriptor of its manifest, with the digest of the layer.
+        """Push a module, and return the descriptor of its manifest, with the digest of the layer.
 
         `wasm` is the module, its bytes, or the path of a file; `shape` as for `propeller_proxy.Registry.push`.
         """
         return Descriptor(**self._running().push(name, tag, read(wasm), shape))
 
     async def push_async(self, name: str, wasm: Source, tag: str = "latest", shape: str = "wasm-to-oci") -> Descriptor:
-        """Put a module there, as `push` does."""
+        """Push a module, as `push` does."""
         from asyncio import to_thread
 
         return await to_thread(self.push, name, wasm, tag, shape)
 
     def fail_next(self, status: int, times: int = 1) -> None:
-        """Answer the next requests with this HTTP status."""
+        """Answer the next `times` requests with this HTTP status; raises `ValueError` if it is none."""
         if not 100 <= status <= 599:
             raise ValueError(f"{status} is no HTTP status")
         self._running().fail_next(status, times)
 
     def tamper(self, digest: str) -> None:
-        """Serve this blob with a flipped bit from now on."""
+        """Serve this blob with a flipped bit from now on; raises `NotFoundError` if there is no such blob."""
         self._running().tamper(digest)
 
     @property
     def requests(self) -> list[str]:
-        """Return the HTTP requests as they came, such as ``GET /v2/add/manifests/1.0``."""
+        """Return the HTTP requests in order of arrival, such as ``GET /v2/add/manifests/1.0``."""
         return self._core.requests()
 
     def __repr__(self) -> str:
-        """Return where it is, or that it does not run."""
+        """Return the address, or the state if it does not run."""
         return f"Registry({_where(self)})"
 
 
@@ -112,7 +112,7 @@ def _where(part: Broker | Registry) -> str:
     try:
         return part.url
     except ProxyError as error:
-        # It was made before a fork.
+        # The object was made before a fork.
         return error.code
 
 

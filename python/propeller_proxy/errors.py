@@ -1,7 +1,7 @@
-"""The errors: `ProxyError`, and a leaf for each thing that a caller may do about one.
+"""The errors: `ProxyError`, and a subclass for each remedy.
 
-Every leaf is a built-in exception as well, so that ``except FileNotFoundError`` or ``except ValueError`` work.
-The codes are those of docs/errors.md, and of the calls of this package.
+Every subclass is a built-in exception as well, so that ``except FileNotFoundError`` or ``except ValueError`` work.
+The codes are those of docs/errors.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class ProxyError(Exception):
-    """Something that the proxy, a registry, a broker or a device could not do.
+    """An error of the proxy, a registry, a broker or a device.
 
     Its text is the message, and on a second line the hint, if there is one.
     """
@@ -41,79 +41,79 @@ class ProxyError(Exception):
         retryable: bool = False,
         hint: str | None = None,
     ) -> None:
-        """Make an error of this very class, whatever its `code`."""
+        """Make an error of this class, whatever its `code`."""
         super().__init__(message)
         self.message = message
-        """What went wrong, in one sentence."""
+        """One sentence."""
         self.code = code
         """One word of docs/errors.md, such as ``"unknown-image"``."""
         self.stage = stage
-        """What was under way, such as ``"fetch"``; `None` if that is not known."""
+        """The stage of the delivery, such as ``"fetch"``; `None` if unknown."""
         self.side = side
-        """Whose fault it is: request, proxy, registry or broker; `None` if that is not known."""
+        """The side that caused it: request, proxy, registry or broker; `None` if unknown."""
         self.reference = reference
-        """The reference that was asked for, if it is about one."""
+        """The requested reference, if the error concerns one."""
         self.retryable = retryable
-        """Whether asking again later, with nothing changed, may succeed."""
+        """Whether a retry, with nothing changed, may succeed."""
         self.hint = hint
-        """What to do about it, if there is something."""
+        """The remedy, if there is one."""
 
     def __str__(self) -> str:
         """Return the message, and the hint on a line of its own."""
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle all that is known, which the built-in exceptions would not."""
+        """Pickle all fields, which the built-in exceptions would not."""
         known = (self.message, self.code, self.stage, self.side, self.reference, self.retryable, self.hint)
         return type(self), known, self.__dict__
 
 
 class ConfigurationError(ProxyError, ValueError):
-    """Settings are missing or wrong; the message lists all of them."""
+    """Settings or arguments are missing or wrong; the message lists all of them."""
 
 
 class BadReferenceError(ProxyError, ValueError):
-    """That is not an OCI reference, or not something that can be asked for there."""
+    """The text is no OCI reference, or the proxy does not serve such a request."""
 
 
 class DeniedError(ProxyError, PermissionError):
-    """It is not permitted: by the settings, by the registry, or for want of a signature."""
+    """The settings or the registry do not permit it, or a signature is missing or wrong."""
 
 
 class NotFoundError(ProxyError, FileNotFoundError):
-    """There is no such repository, tag or digest, or the store does not have it."""
+    """The registry has no such repository, tag or digest, or the store does not have it."""
 
 
 class UnreachableError(ProxyError, ConnectionError):
-    """The registry or the broker cannot be reached, or does not take part."""
+    """The registry or the broker is unreachable or refuses the connection, or no proxy answers."""
 
 
 class DeliveryTimeoutError(ProxyError, TimeoutError):
-    """It took too long."""
+    """The timeout has passed."""
 
 
 class BadModuleError(ProxyError, ValueError):
-    """What the registry has is damaged, too large, ambiguous or no WebAssembly module."""
+    """The artifact is damaged, too large, ambiguous or no WebAssembly module."""
 
 
 class BusyError(ProxyError, RuntimeError):
-    """The proxy has too much to do; asking again later may succeed."""
+    """The proxy is overloaded, or may not send the module now; a retry later may succeed."""
 
 
 class DeliveryError(ProxyError, ValueError):
-    """A strict proplet saw chunks that a delivery without trouble does not have."""
+    """A strict proplet received chunks that are repeated, inconsistent or out of order."""
 
 
 class DiskError(ProxyError, OSError):
-    """The store or the state could not be written or read."""
+    """The store or the state cannot be written or read."""
 
 
 class ClosedError(ProxyError, RuntimeError):
-    """The object was not started, is stopped, or was made before a fork; or the call was cancelled."""
+    """The object was not started, is stopped, or was made before a fork; or the request was cancelled."""
 
 
 class SetupError(ProxyError, RuntimeError):
-    """TLS, the HTTP client, an HTTP proxy or the MQTT client could not be set up."""
+    """TLS, the HTTP client, an HTTP proxy or the MQTT client cannot be set up."""
 
 
 _CODES: dict[type[ProxyError], str] = {
@@ -143,5 +143,5 @@ def _error(
     retryable: bool = False,
     hint: str | None = None,
 ) -> ProxyError:
-    """Return the error of the class that goes with `code`; a code that is not known gives a plain `ProxyError`."""
+    """Return an error of the class for `code`, which is `ProxyError` for an unknown code."""
     return _CLASSES.get(code, ProxyError)(message, code, stage, side, reference, retryable, hint)

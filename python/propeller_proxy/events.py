@@ -1,4 +1,4 @@
-"""What happens in a proxy, as it happens."""
+"""Events of a proxy, as they happen."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Event", "Events"]
 
-# How long a wait that was broken off may take to tell what it has, seconds: it takes microseconds.
-_END = 0.1
+_END_TIMEOUT = 0.1
+"""Seconds that a cancelled wait may take to end; it takes microseconds."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Event:
-    """Something that happened in a proxy. What does not apply is `None`."""
+    """An event of a proxy. Fields that do not apply are `None`."""
 
     kind: str
     """``requested``, ``joined``, ``fetching``, ``fetched``, ``verified``, ``published``, ``acknowledged``, ``sent``,
@@ -32,39 +32,39 @@ class Event:
     time: float
     """Seconds since the epoch."""
     app_name: str | None = None
-    """The reference, as it was asked for."""
+    """The reference, as in the request."""
     domain: str | None = None
     channel: str | None = None
     digest: str | None = None
     """Of the module."""
     size: int | None = None
-    """Bytes: of the message if it is published or acknowledged, of the module else."""
+    """Bytes: of the message for ``published`` and ``acknowledged``, else of the module."""
     total_chunks: int | None = None
     index: int | None = None
     """Of the chunk, counted from 0."""
     count: int | None = None
-    """Chunks that were sent."""
+    """Chunks that were sent; for ``joined``, the requests of the transfer."""
     seconds: float | None = None
-    """How long it took."""
+    """Of fetching and sending together."""
     error: str | None = None
     """The code of docs/errors.md."""
     message: str | None = None
 
     def __repr__(self) -> str:
-        """Return what applies."""
+        """Return the fields that apply."""
         known = ((field.name, getattr(self, field.name)) for field in fields(self)[2:])
         return f"Event({', '.join([self.kind, *(f'{name}={value!r}' for name, value in known if value is not None)])})"
 
 
 class Events:
-    """The events of a proxy from the call of `Proxy.events` on: an iterator, and an asynchronous one.
+    """The events of a proxy since the call of `Proxy.events`: an iterator, and an asynchronous iterator.
 
     It ends when the proxy stops, at the end of a ``with`` block, or by `close` from any thread. One reader at a time;
-    an event that is not read for long is dropped, and counted in `missed`.
+    the buffer is bounded, and events that it drops are counted in `missed`.
     """
 
     def __init__(self, core: _core.Events) -> None:
-        """Take those of the core."""
+        """Take the events of the core."""
         self._core = core
         self._read: deque[Event] = deque()
         self._job: _core.Job | None = None
@@ -72,12 +72,12 @@ class Events:
 
     @property
     def missed(self) -> int:
-        """Return how many events were dropped because they were not read in time."""
+        """Return the number of events that were dropped because they were not read in time."""
         return self._core.missed
 
     def drain(self) -> list[Event]:
-        """Return the events that are there, without waiting."""
-        self._keep(self._core.drain())
+        """Return the events in the buffer, without waiting."""
+        self._append(self._core.drain())
         events = list(self._read)
         self._read.clear()
         return events
@@ -104,7 +104,7 @@ class Events:
         """Wait for an event and return it."""
         if not self._read:
             with self._reading() as job:
-                self._keep(wait(job))
+                self._append(wait(job))
         if self._closed:
             raise StopIteration
         return self._read.popleft()
@@ -117,7 +117,7 @@ class Events:
         """Wait for an event and return it."""
         if not self._read:
             with self._reading() as job:
-                self._keep(await awaited(job))
+                self._append(await awaited(job))
         if self._closed:
             raise StopAsyncIteration
         return self._read.popleft()
@@ -125,21 +125,21 @@ class Events:
     @contextmanager
     def _reading(self) -> Iterator[_core.Job]:
         self._job = job = self._core.next()
-        # Only now, or close() in another thread would see no job to cancel.
+        # After the job is set, or close() in another thread would find no job to cancel.
         if self._closed:
             job.cancel()
         try:
             yield job
             self._closed = self._closed or not self._read
         except BaseException as error:
-            # What came while the wait was broken off is for the next one.
-            if job.wait(_END):
+            # Events that came while the wait was interrupted are for the next call.
+            if job.wait(_END_TIMEOUT):
                 with suppress(ProxyError):
-                    self._keep(job.result())
+                    self._append(job.result())
             if not (self._closed and isinstance(error, ProxyError)):
                 raise
         finally:
             self._job = None
 
-    def _keep(self, events: list[dict[str, Any]]) -> None:
+    def _append(self, events: list[dict[str, Any]]) -> None:
         self._read.extend(Event(**event) for event in events)

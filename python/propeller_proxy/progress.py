@@ -1,4 +1,4 @@
-"""How far something is: a bar, lines, or a function of yours."""
+"""Progress of a call: a bar, lines of text, or a function of the caller."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ __all__ = ["Progress", "Reporting"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far something is."""
+    """The progress of a call."""
 
     label: str
-    """What it is about, such as the reference."""
+    """The reference, or ``deliveries``."""
     done: int
     total: int
-    """0 while it is not known."""
+    """0 while it is unknown."""
     unit: str
-    """What is counted: bytes, chunks or modules."""
+    """The unit of both: bytes, chunks or modules."""
 
 
 Reporting: TypeAlias = bool | Callable[[Progress], object] | None
-"""`True` for a bar or lines on standard error, a function that is called with `Progress`, or neither."""
+"""`True` for a bar or lines on standard error, a function to call with each `Progress`, or neither."""
 
 
 class Bar(Protocol):
-    """What shows how far something is."""
+    """Shows progress."""
 
     def update(self, done: int, total: int) -> None:
-        """Show this; called about ten times a second, and at the end if it went well."""
+        """Show this progress; called about ten times a second, and at the end of a call that succeeded."""
 
     def close(self) -> None:
-        """Show nothing more."""
+        """End the display."""
 
 
 def bar(progress: Reporting, label: str, unit: str) -> Bar | None:
-    """Return what shows the progress of one thing; with ``PROXY_NO_PROGRESS=1``, functions only are told."""
+    """Return the display of one call's progress, or `None`; ``PROXY_NO_PROGRESS=1`` disables all but functions."""
     if callable(progress):
         return _Function(progress, label, unit)
     if not progress or os.environ.get("PROXY_NO_PROGRESS", "0") not in ("", "0"):
@@ -53,7 +53,7 @@ def bar(progress: Reporting, label: str, unit: str) -> Bar | None:
 
 
 class _Function:
-    """Calls a function whenever something changed."""
+    """Calls a function for each change."""
 
     def __init__(self, function: Callable[[Progress], object], label: str, unit: str) -> None:
         self._function = function
@@ -72,20 +72,20 @@ class _Function:
 class _Tqdm:
     """Draws a bar, on a terminal or in a notebook."""
 
-    def __init__(self, drawn: Any) -> None:
-        self._drawn = drawn
+    def __init__(self, tqdm: Any) -> None:
+        self._tqdm = tqdm
 
     def update(self, done: int, total: int) -> None:
-        if self._drawn.total != (total or None):
-            self._drawn.reset(total or None)
-        self._drawn.update(done - self._drawn.n)
+        if self._tqdm.total != (total or None):
+            self._tqdm.reset(total or None)
+        self._tqdm.update(done - self._tqdm.n)
 
     def close(self) -> None:
-        self._drawn.close()
+        self._tqdm.close()
 
 
 class _Lines:
-    """Writes a line to standard error, at most one a second, and the last."""
+    """Writes lines to standard error: at most one a second, and the last one."""
 
     def __init__(self, label: str, unit: str) -> None:
         self._label = label

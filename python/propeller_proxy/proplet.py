@@ -1,4 +1,4 @@
-"""A device that asks for modules, for tests and for trying things out."""
+"""A device that requests modules, for tests and experiments."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Proplet", "SeenChunk"]
 
 @dataclass(frozen=True, slots=True)
 class SeenChunk:
-    """A chunk that a proplet heard."""
+    """A chunk that a proplet received."""
 
     app_name: str
     index: int
@@ -30,13 +30,13 @@ class SeenChunk:
     size: int
     """Bytes of the module in it."""
     outcome: str
-    """``stored``, ``repeated``, or ``other-total`` where the number of chunks is not that of the first one."""
+    """``stored``; ``repeated`` for a copy; ``other-total`` for another `total_chunks` than that of the first chunk."""
     time: float
     """Seconds since the epoch."""
 
 
 class Proplet(Service[_core.Proplet]):
-    """A device: it asks over MQTT and puts the chunks together by the rules of stock proplets.
+    """A device, which requests modules over MQTT and assembles their chunks by the rules of stock proplets.
 
     ``with Proplet(...) as proplet`` and ``async with`` start and stop it.
     """
@@ -52,8 +52,8 @@ class Proplet(Service[_core.Proplet]):
     ) -> None:
         """Take a broker and a channel, by default those of the environment; nothing is connected yet.
 
-        `layout` is that of the topics, ``plain`` or ``messages``. A `strict` one raises `DeliveryError` in `request`
-        when a chunk comes twice, tells another number of chunks, or leaves a gap. Of the settings, `mqtt_timeout`,
+        `layout` is that of the topics, ``plain`` or ``messages``. With `strict`, `request` raises `DeliveryError` when
+        a chunk is repeated, has another number of chunks, or comes out of order. Of the settings, `mqtt_timeout`,
         `mqtt_qos`, `mqtt_tls_…`, `client_id` and `client_key` have an effect. Raises `ConfigurationError`.
         """
         given: Settings = {"mqtt_address": broker_url, "domain_id": domain, "channel_id": channel}
@@ -73,11 +73,11 @@ class Proplet(Service[_core.Proplet]):
         digest: str | None = None,
         progress: Reporting = None,
     ) -> Module:
-        """Ask for a module, put its chunks together, verify it, and return it.
+        """Request a module, assemble its chunks, verify it, and return it.
 
-        It must have the preamble of WebAssembly, and the digest that the proxy tells on the status topic, or `digest`
-        if given. Raises `DeliveryTimeoutError` after `timeout` seconds, `BadModuleError` for other bytes, what the
-        proxy tells to have failed, and `ClosedError` if the proplet does not run.
+        It must have the preamble of WebAssembly, and the digest of the status message, or `digest` if given. Raises
+        `DeliveryTimeoutError` after `timeout` seconds, `BadModuleError` for other bytes, the error of the status
+        message if the proxy fails, and `ClosedError` if the proplet does not run.
         """
         job = self._running().request(str(reference), timeout, digest, self._strict)
         return Module(**wait(job, bar(progress, str(reference), "chunks")))
@@ -89,23 +89,23 @@ class Proplet(Service[_core.Proplet]):
         digest: str | None = None,
         progress: Reporting = None,
     ) -> Module:
-        """Ask for a module, as `request` does."""
+        """Request a module, as `request` does."""
         job = self._running().request(str(reference), timeout, digest, self._strict)
         return Module(**await awaited(job, bar(progress, str(reference), "chunks")))
 
     def ask(self, reference: str | _core.Reference) -> None:
-        """Ask for a module, and return when the broker has the request."""
+        """Publish a request, and return when the broker has acknowledged it."""
         wait(self._running().ask(str(reference)))
 
     async def ask_async(self, reference: str | _core.Reference) -> None:
-        """Ask for a module, as `ask` does."""
+        """Publish a request, as `ask` does."""
         await awaited(self._running().ask(str(reference)))
 
     @property
     def chunks(self) -> list[SeenChunk]:
-        """Return what was heard since it was last started, in the order it came."""
+        """Return the chunks since the last start, in the order of arrival."""
         return [SeenChunk(**chunk) for chunk in self._core.chunks()]
 
     def __repr__(self) -> str:
-        """Return the domain, the channel, the broker and whether it runs."""
+        """Return the domain, the channel, the broker and the state."""
         return f"Proplet({self._name}, {self._state})"

@@ -1,4 +1,4 @@
-"""The proxy."""
+"""The proxy in this process, and its counters."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ __all__ = ["Proxy", "Stats"]
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a proxy has counted since it was started, and how it is now."""
+    """Counters of a proxy since its last start, and its present state."""
 
     requests: int
-    """Requests, those that joined a delivery included."""
+    """Requests, including those that joined a transfer."""
     joined: int
+    """Requests that joined a transfer under way."""
     delivered: int
     failed: int
     repeated: int
     published_chunks: int
     published_bytes: int
-    """Bytes of messages."""
+    """Bytes of the messages' payloads."""
     acknowledged_chunks: int
     open_transfers: int
-    """Now under way."""
+    """Transfers under way now."""
     connections: int
-    """Times that it connected to the broker."""
+    """Connections to the broker."""
     is_ready: bool
-    """Whether it is connected and subscribed now."""
+    """Whether the proxy is connected and subscribed now."""
 
 
 class Proxy(Service[_core.Proxy]):
-    """A proxy in this process: it serves the devices on its channels while it runs.
+    """A proxy in this process, which serves the devices on its channels while it runs.
 
     ``with Proxy(...) as proxy`` and ``async with`` start and stop it.
     """
@@ -53,7 +54,7 @@ class Proxy(Service[_core.Proxy]):
         """Check the settings; nothing is connected yet.
 
         `registry_url`, `domain_id` and `channel_id` are required, here or in the environment. Raises
-        `ConfigurationError` that lists all that is missing or wrong, and `TypeError` for an unknown keyword.
+        `ConfigurationError`, which lists all missing and wrong settings, and `TypeError` for an unknown keyword.
         """
         merged = environment(settings)
         self._settings = MappingProxyType(readable(merged))
@@ -61,17 +62,17 @@ class Proxy(Service[_core.Proxy]):
 
     @classmethod
     def from_env(cls) -> Self:
-        """Return a proxy with the settings of the environment only."""
+        """Return a proxy whose settings are those of the environment."""
         return cls()
 
     @property
     def settings(self) -> Mapping[str, str]:
-        """Return the settings that have a value, defaults included; secrets are ``"***"``."""
+        """Return the settings that have a value, including defaults; secrets are ``"***"``."""
         return self._settings
 
     @property
     def instance_id(self) -> str | None:
-        """Return the name of this proxy; `None` while it does not run."""
+        """Return the identifier of this proxy; `None` while it does not run."""
         return self._core.instance_id
 
     def deliver(
@@ -84,11 +85,11 @@ class Proxy(Service[_core.Proxy]):
         timeout: float | None = None,
         progress: Reporting = None,
     ) -> Report:
-        """Send a module to a channel, as if a device there had asked for it, and return when the broker has it all.
+        """Deliver a module as for a device's request; return the report when the broker has acknowledged every chunk.
 
-        `channel` and `domain` need not be given where the settings name one. `layout` is that of the topics, ``plain``
-        or ``messages``. Raises `DeliveryTimeoutError` after `timeout` seconds, `ClosedError` if the proxy does not
-        run, and other `ProxyError`.
+        `channel` and `domain` are optional where the settings name one of each. `layout` is that of the topics,
+        ``plain`` or ``messages``. Raises `DeliveryTimeoutError` after `timeout` seconds, `ClosedError` if the proxy
+        does not run, and other `ProxyError`.
         """
         job = self._delivery(reference, channel, domain, layout)
         return Report(**wait(job, bar(progress, str(reference), "chunks"), timeout, str(reference)))
@@ -103,12 +104,12 @@ class Proxy(Service[_core.Proxy]):
         timeout: float | None = None,
         progress: Reporting = None,
     ) -> Report:
-        """Send a module to a channel, as `deliver` does."""
+        """Deliver a module, as `deliver` does."""
         job = self._delivery(reference, channel, domain, layout)
         return Report(**await awaited(job, bar(progress, str(reference), "chunks"), timeout, str(reference)))
 
     def events(self) -> Events:
-        """Return what happens from now on; raises `ClosedError` if the proxy does not run."""
+        """Return the events from now on; raises `ClosedError` if the proxy does not run."""
         return Events(self._running().events())
 
     def stats(self) -> Stats:
@@ -116,7 +117,7 @@ class Proxy(Service[_core.Proxy]):
         return Stats(**self._running().stats())
 
     def __repr__(self) -> str:
-        """Return the domain, the channel, the broker and whether it runs."""
+        """Return the domain, the channel, the broker and the state."""
         domain, channel, broker = (self._settings.get(name) for name in ("domain_id", "channel_id", "mqtt_address"))
         return f"Proxy(domain {domain!r}, channel {channel!r}, {broker}, {self._state})"
 

@@ -1,6 +1,6 @@
 """Fixtures for tests that deliver modules: an MQTT broker, an OCI registry, proxies and devices.
 
-pytest loads this module wherever the package is installed. It starts nothing before a test asks for a fixture.
+pytest loads this module wherever the package is installed. It starts no server before a test uses a fixture.
 ``docs/testing.md`` is the guide.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OWN_BROKERS = ("mosquitto", "embedded")
 CONNECT_TIMEOUT = 5.0
-"""Longest wait for the broker of `--propeller-broker` to take a connection, seconds."""
+"""Longest wait for the broker of `--propeller-broker` to accept a connection, seconds."""
 FIXTURES = {
     "propeller_broker",
     "propeller_broker_factory",
@@ -45,7 +45,7 @@ class BrokerFactory(Protocol):
     """The type of `propeller_broker_factory`."""
 
     def __call__(self, kind: Literal["mosquitto", "embedded"] | None = None) -> Broker:
-        """Return a new broker, running; without `kind`, of the kind that `propeller_broker` would be."""
+        """Return a new broker, running; without `kind`, of the kind of `propeller_broker`."""
 
 
 class RegistryFactory(Protocol):
@@ -59,7 +59,7 @@ class ProxyFactory(Protocol):
     """The type of `propeller_proxy_factory`."""
 
     def __call__(self, **settings: Unpack[Settings]) -> Proxy:
-        """Return a new proxy, started; `settings` win over those of the marker."""
+        """Return a new proxy, started; `settings` override those of the marker."""
 
 
 class PropletFactory(Protocol):
@@ -96,7 +96,7 @@ def propeller_registry(pytestconfig: pytest.Config) -> Iterator[Registry]:
     """Provide an OCI registry: .url .push(name, wasm) .reference(name) .fail_next(status) .tamper(digest) .requests.
 
     It is the one that --propeller-registry names, or else an embedded one. It serves all tests, with pytest-xdist those
-    of one worker. What is left of fail_next() after a test is taken back.
+    of one worker. The effect of fail_next() ends with the test.
     """
     option: str | None = pytestconfig.getoption(REGISTRY)
     if option is not None:
@@ -141,7 +141,7 @@ def propeller_proxy_factory(
     """Start further proxies, one a call, which takes settings such as chunk_size=1000; they end with the test.
 
     Each has a domain, a channel, a store and a state of its own, unless they are given, and uses propeller_broker and
-    propeller_registry. Settings come from @pytest.mark.propeller(...) and from the call, which wins.
+    propeller_registry. Settings come from @pytest.mark.propeller(...) and from the call, which takes precedence.
     """
     import uuid
 
@@ -161,7 +161,7 @@ def propeller_proxy_factory(
                 "channel_id": str(uuid.uuid4()),
                 "cache_dir": folder / "cache",
                 "state_dir": folder / "state",
-                # Those of the developer's own proxy would make several of one.
+                # Not those of the environment, which all proxies of the test would share.
                 "instance_id": "",
                 "share_group": "",
             }
@@ -184,7 +184,7 @@ def propeller_proxy(propeller_proxy_factory: ProxyFactory) -> Proxy:
 def proplet_factory(request: pytest.FixtureRequest) -> Iterator[PropletFactory]:
     """Start further devices, one a call; they end with the test.
 
-    The call takes the proxy on whose channel the device is, or else that is propeller_proxy, and what Proplet takes,
+    The call takes the proxy whose channel the device uses, by default propeller_proxy, and the arguments of Proplet,
     such as strict=True.
     """
     from propeller_proxy import Proplet
@@ -215,7 +215,7 @@ def proplet(propeller_proxy: Proxy, proplet_factory: PropletFactory) -> Proplet:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what names servers that run already."""
+    """Add the options for servers that run already."""
     group = parser.getgroup("propeller", "propeller_proxy")
     group.addoption(
         BROKER,
@@ -251,11 +251,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
-    """Repair what the test has left, and end the watch when everything else has ended."""
+    """Repair the session's servers, and end the watch after everything else."""
     try:
         return (yield)
     finally:
-        # All of it, whatever fails.
+        # Every step runs, whichever fails.
         with ExitStack() as last:
             if (watch := item.stash.get(_WATCH, None)) is not None:
                 last.callback(watch.close)
@@ -265,7 +265,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Add log and events to the report of what failed, and forget the watch after the last."""
+    """Add log and events to the report of a failure, and drop the watch after the last report."""
     report = yield
     watch = item.stash.get(_WATCH, None)
     if watch is not None:
@@ -277,7 +277,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def _broker(kind: str | None, folders: pytest.TempPathFactory, stack: ExitStack) -> Broker:
-    # A broker that runs until `stack` is left.
+    # A broker that runs until `stack` is closed.
     from propeller_proxy import _mosquitto, embedded
 
     program = None if kind == "embedded" else _mosquitto.find()
@@ -293,7 +293,7 @@ def _broker(kind: str | None, folders: pytest.TempPathFactory, stack: ExitStack)
 
 
 def _registry(stack: ExitStack) -> Registry:
-    # An embedded registry that runs until `stack` is left.
+    # An embedded registry that runs until `stack` is closed.
     from propeller_proxy import embedded
 
     return Registry(stack.enter_context(embedded.Registry()))
@@ -301,7 +301,7 @@ def _registry(stack: ExitStack) -> Registry:
 
 @contextmanager
 def _repaired_after_each_test(config: pytest.Config, repair: Callable[[], object]) -> Iterator[None]:
-    # A session's servers serve the next test as well.
+    # A session's servers are used by the next test as well.
     repairs = config.stash.setdefault(_REPAIRS, [])
     repairs.append(repair)
     try:
@@ -311,7 +311,7 @@ def _repaired_after_each_test(config: pytest.Config, repair: Callable[[], object
 
 
 def _watch(item: pytest.Item) -> Watch:
-    # The watch of a test that runs; a fixture may be asked for that `fixturenames` does not tell.
+    # The watch of a running test. `fixturenames` does not list fixtures of getfixturevalue().
     from propeller_proxy._watch import Watch
 
     watch = item.stash.get(_WATCH, None)
@@ -321,15 +321,15 @@ def _watch(item: pytest.Item) -> Watch:
 
 
 def _marked(item: pytest.Item) -> dict[str, Any]:
-    # The settings of the markers: those of the function win over those of its class and module.
+    # The settings of the markers: those of the function override those of its class and module.
     settings: dict[str, Any] = {}
     for marker in reversed(list(item.iter_markers("propeller"))):
         if marker.args:
-            _refuse("settings have names, such as chunk_size=1000")
+            _fail("settings have names, such as chunk_size=1000")
         given = dict(marker.kwargs)
         if "qos" in given:
             if "mqtt_qos" in given:
-                _refuse("qos and mqtt_qos are the same; give one of them")
+                _fail("qos and mqtt_qos are the same; give one of them")
             given["mqtt_qos"] = given.pop("qos")
         settings.update(given)
     if not settings:
@@ -339,9 +339,9 @@ def _marked(item: pytest.Item) -> dict[str, Any]:
     try:
         environment(settings)
     except TypeError as error:
-        _refuse(str(error))
+        _fail(str(error))
     return settings
 
 
-def _refuse(why: str) -> None:
-    pytest.fail(f"@pytest.mark.propeller: {why}", pytrace=False)
+def _fail(reason: str) -> None:
+    pytest.fail(f"@pytest.mark.propeller: {reason}", pytrace=False)

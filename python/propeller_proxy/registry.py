@@ -1,4 +1,4 @@
-"""Registries: what they hold, by its name."""
+"""Registries: resolve, fetch and push."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """An OCI registry (OCI Distribution Specification 1.1), by the rules that the proxy fetches by."""
+    """A client of OCI registries (OCI Distribution Specification 1.1), with the rules of the proxy."""
 
     def __init__(
         self,
@@ -30,11 +30,11 @@ class Registry:
         allow: str | Sequence[str] | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        """Take the registry at `url`, or else at ``PROXY_REGISTRY_URL``; nothing is asked yet.
+        """Take the registry at `url`, or else at ``PROXY_REGISTRY_URL``; nothing is connected yet.
 
         `auth` is a pair of user name and password, or a bearer token, and turns on `authenticate`. `ca_cert` is a file
-        of certificate authorities in PEM; `allow` lists what references may name beside this registry. They stand for
-        the settings `registry_url`, `registry_ca_cert`, `registry_allow` and so on; settings that are not about
+        of certificate authorities in PEM; `allow` lists the other registries that references may name. They stand for
+        the settings `registry_url`, `registry_ca_cert`, `registry_allow` and so on; settings that do not concern
         registries have no effect. Raises `ConfigurationError`, and `DiskError` if the store cannot be opened.
         """
         given: Settings = {"registry_url": url, "registry_ca_cert": ca_cert, "registry_allow": allow}
@@ -43,7 +43,7 @@ class Registry:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The address."""
         return self._url
 
     def resolve(self, reference: str | _core.Reference) -> Descriptor:
@@ -87,7 +87,7 @@ class Registry:
         return Descriptor(**await awaited(self._core.push(str(reference), await to_thread(read, wasm), shape)))
 
     def __repr__(self) -> str:
-        """Return where it is."""
+        """Return the address."""
         return f"Registry({self.url!r})"
 
 
@@ -96,7 +96,7 @@ def _given(settings: Settings) -> dict[str, object]:
 
 
 def _credentials(auth: tuple[str, str] | str | None) -> Settings:
-    """Return the settings for `auth`; those of another kind in the environment are emptied, or they would win."""
+    """Return the settings for `auth`; those of other kinds are emptied, or the environment's would win."""
     if auth is None:
         return {}
     if not isinstance(auth, str) and len(auth) != 2:

@@ -1,4 +1,4 @@
-"""What became of deliveries."""
+"""Reports of deliveries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HEAD = ("module", "size", "chunks", "seconds", "MB/s", "result")
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Report:
-    """What became of one delivery. Where it failed, `error` tells why, and what is not known is 0 or `None`."""
+    """The outcome of one delivery. If it failed, `error` has the reason, and unknown fields are 0 or `None`."""
 
     reference: str
     digest: str | None = None
@@ -27,11 +27,11 @@ class Report:
     """Bytes of the module in one chunk."""
     total_chunks: int = 0
     sent_chunks: int = 0
-    """Chunks that the broker has; more than `total_chunks` if some were sent again."""
+    """Chunks that the broker acknowledged; more than `total_chunks` if some were repeated."""
     requests: int = 0
-    """Requests that this delivery answered."""
+    """Requests that this transfer covered."""
     wire_bytes: int = 0
-    """Bytes of the messages."""
+    """Bytes of the messages' payloads."""
     fetch_seconds: float = 0.0
     send_seconds: float = 0.0
     seconds: float = 0.0
@@ -45,11 +45,11 @@ class Report:
 
     @property
     def megabytes_per_second(self) -> float:
-        """Return the megabytes (1,000,000 bytes) of the module in a second, from request to end."""
+        """Return the size in megabytes (1,000,000 bytes) divided by `seconds`."""
         return self.size / self.seconds / 1e6 if self.seconds else 0.0
 
     def __repr__(self) -> str:
-        """Return the reference and how it went."""
+        """Return the reference and the outcome."""
         if self.error is not None:
             return f"Report({self.reference!r}, failed: {self.error.code})"
         return (
@@ -80,18 +80,18 @@ class Reports(tuple[Report, ...]):
 
     @property
     def delivered(self) -> list[Report]:
-        """Return the reports of what was delivered."""
+        """Return the reports without an error."""
         return [report for report in self if report.ok]
 
     @property
     def failed(self) -> list[Report]:
-        """Return the reports of what was not."""
+        """Return the reports with an error."""
         return [report for report in self if not report.ok]
 
     def raise_for_failures(self) -> None:
-        """Raise the error if one delivery failed, and one that lists them if several did.
+        """Raise the error of the delivery that failed; if several failed, a `ProxyError` that lists them.
 
-        That has their code if it is the same, and else ``several``.
+        Its code is theirs if they have the same, else ``several``.
         """
         errors = [report.error for report in self if report.error is not None]
         if len(errors) == 1:
@@ -112,7 +112,7 @@ class Reports(tuple[Report, ...]):
         return Reports(super().__getitem__(index)) if isinstance(index, slice) else super().__getitem__(index)
 
     def to_pandas(self) -> Any:
-        """Return a DataFrame, a row for each report; `error` is its code. Raises `ImportError` without pandas."""
+        """Return a DataFrame with a row for each report; `error` is the code. Raises `ImportError` without pandas."""
         columns = {field.name: [getattr(report, field.name) for report in self] for field in fields(Report)}
         return data_frame({**columns, "error": [report.error and report.error.code for report in self]})
 
@@ -121,7 +121,7 @@ class Reports(tuple[Report, ...]):
         return text_table(_HEAD, map(_row, self))
 
     def __repr__(self) -> str:
-        """Return how many were delivered and failed."""
+        """Return the numbers of delivered and failed modules."""
         return f"Reports({len(self.delivered)} delivered, {len(self.failed)} failed)"
 
     def _repr_html_(self) -> str:

@@ -1,4 +1,4 @@
-"""What registries hold: descriptors and modules."""
+"""Descriptors and modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Descriptor", "Module"]
 
 
 def short(digest: str | None) -> str:
-    """Return the beginning of a digest, enough to tell it from others."""
+    """Return the first digits of a digest, for people."""
     if digest is None:
         return "no digest"
     return f"{digest[:11]}…" if len(digest) > 11 else digest
@@ -22,10 +22,10 @@ def short(digest: str | None) -> str:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Descriptor:
-    """What a registry says of a manifest or index (OCI Image Specification 1.1, descriptor.md)."""
+    """The descriptor of a manifest or index (OCI Image Specification 1.1, descriptor.md)."""
 
     reference: str
-    """What it was asked by or pushed as, with host and tag."""
+    """The reference of the call, with host and tag."""
     media_type: str
     digest: str
     """``sha256:`` and 64 hexadecimal digits."""
@@ -33,33 +33,33 @@ class Descriptor:
     """Bytes of the manifest or index, not of the module."""
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     layer: str | None = None
-    """Digest of the layer with the module, where an embedded registry was pushed to."""
+    """Digest of the layer with the module; set by `embedded.Registry.push`."""
 
     def __repr__(self) -> str:
-        """Return the reference and the digest's beginning."""
+        """Return the reference, the media type, the size and the first digits of the digest."""
         return f"Descriptor({self.reference!r}, {self.media_type}, {self.size} bytes, {short(self.digest)})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Module:
-    """A WebAssembly module: its bytes and where they came from."""
+    """A WebAssembly module: its bytes and their origin."""
 
     data: bytes = field(hash=False)
     reference: str
-    """What it was asked by: from a registry with host and tag, from a device as it asked."""
+    """From a registry: the reference with host and tag; from a device: as in its request."""
     digest: str
     """Of the bytes: ``sha256:`` and 64 hexadecimal digits."""
     size: int
     """Bytes."""
     media_type: str | None = None
-    """Of the layer, as the registry tells; `None` if it came over MQTT, like what follows."""
+    """Of the layer in the manifest; `None` if the module came over MQTT, as the next two."""
     annotations: Mapping[str, str] = field(default_factory=dict, hash=False)
     shape: str | None = None
-    """The kind of artifact it was taken from, such as ``"wasm-to-oci"``."""
+    """The kind of artifact, such as ``"wasm-to-oci"``; `None` over MQTT."""
     root: str | None = None
-    """Digest of the manifest or index that the reference names."""
+    """Digest of the manifest or index that the reference names; `None` over MQTT."""
     verified: bool = False
-    """Whether the bytes were compared with a digest that somebody else told."""
+    """Whether the bytes match a digest from the manifest, a status message or the caller."""
 
     def __bytes__(self) -> bytes:
         """Return the bytes of the module."""
@@ -70,12 +70,12 @@ class Module:
         return len(self.data)
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write the bytes to a file; one that is there is replaced. Raises `OSError`."""
+        """Write the bytes to a file, which is replaced if it exists. Raises `OSError`."""
         with open(path, "wb") as file:
             file.write(self.data)
 
     def __repr__(self) -> str:
-        """Return the reference, the size and the digest's beginning."""
+        """Return the reference, the size and the first digits of the digest."""
         return f"Module({self.reference!r}, {self.size} bytes, {short(self.digest)})"
 
     def _repr_html_(self) -> str:
@@ -93,11 +93,11 @@ class Module:
 
 
 Source: TypeAlias = Module | bytes | bytearray | memoryview | str | PathLike[str]
-"""Where the bytes of a module come from: the module, its bytes, or the path of a file with them."""
+"""A module, its bytes, or the path of a file with them."""
 
 
 def read(source: Source) -> bytes:
-    """Return the bytes; raises `OSError` if it is the path of a file that cannot be read."""
+    """Return the bytes of a module; raises `OSError` if the file cannot be read."""
     if isinstance(source, bytes):
         return source
     if isinstance(source, Module):

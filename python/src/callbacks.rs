@@ -1,30 +1,32 @@
-//! Calls into Python from a thread of its own, so that no work of the core waits for the interpreter's lock.
+//! Calls into Python from a thread of its own, so that no task of the core waits for the interpreter's lock.
 
 use std::io;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use crate::runtime::{FLUSH_TIMEOUT, is_exiting};
+use crate::interpreter::is_exiting;
 
-/// Calls back when jobs are done. As many calls wait as there are jobs that somebody awaits.
-pub(crate) struct Callbacks(mpsc::Sender<Call>);
+/// The queue of callbacks of finished jobs. Its length is bounded by the number of jobs that are awaited.
+pub(crate) struct Callbacks(mpsc::Sender<Entry>);
 
-enum Call {
-    Back(Py<PyAny>),
+enum Entry {
+    Callback(Py<PyAny>),
+    /// Dropped by the thread when it gets there.
     Flush(mpsc::Sender<()>),
 }
 
 impl Callbacks {
     pub(crate) fn start() -> io::Result<Self> {
-        let (sender, waiting) = mpsc::channel();
+        let (sender, entries) = mpsc::channel();
         thread::Builder::new().name("propeller-callbacks".into()).spawn(move || {
-            for call in waiting {
-                match call {
-                    // Nobody is to go on, and soon there is no interpreter that could drop it.
-                    Call::Back(callback) if is_exiting() => std::mem::forget(callback),
-                    Call::Back(callback) => {
+            for entry in entries {
+                match entry {
+                    // No event loop goes on, and soon there is no interpreter that could drop the callback.
+                    Entry::Callback(callback) if is_exiting() => std::mem::forget(callback),
+                    Entry::Callback(callback) => {
                         Python::try_attach(move |py| {
                             let callback = callback.into_bound(py);
                             if let Err(error) = callback.call0() {
@@ -32,24 +34,24 @@ impl Callbacks {
                             }
                         });
                     }
-                    Call::Flush(done) => drop(done),
+                    Entry::Flush(done) => drop(done),
                 }
             }
         })?;
         Ok(Self(sender))
     }
 
+    /// Queues a call of `callback` without arguments.
     pub(crate) fn call(&self, callback: Py<PyAny>) {
         // The thread ends with the process only.
-        let _ = self.0.send(Call::Back(callback));
+        let _ = self.0.send(Entry::Callback(callback));
     }
 
-    /// Waits until no call is under way.
-    pub(crate) fn flush(&self) {
+    /// Waits until the calls that are queued now have returned, for `timeout` at most.
+    pub(crate) fn flush(&self, timeout: Duration) {
         let (done, flushed) = mpsc::channel();
-        if self.0.send(Call::Flush(done)).is_ok() {
-            // Its end is dropped when it is reached.
-            let _ = flushed.recv_timeout(FLUSH_TIMEOUT);
+        if self.0.send(Entry::Flush(done)).is_ok() {
+            let _ = flushed.recv_timeout(timeout);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Cutting and encoding, to explore.
+//! Cutting modules into chunks, and encoding them.
 
 use std::num::NonZeroU32;
 
@@ -10,10 +10,10 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-/// How much smaller and larger than the average a content-defined chunk may be, as its authors propose.
+/// Ratio of the average size of a content-defined chunk to the smallest, and of the largest to the average.
 const SPREAD: usize = 4;
 
-/// Where the chunks of `data` end: at multiples of `size` bytes, or where the content says (`FastCDC`, average `size`).
+/// The ends of the chunks of `data`, in bytes: at multiples of `size`, or content-defined (`FastCDC`, average `size`).
 #[pyfunction]
 pub(crate) fn cut(py: Python<'_>, data: &[u8], size: usize, method: &str) -> PyResult<Vec<u64>> {
     match method {
@@ -35,8 +35,8 @@ pub(crate) fn cut(py: Python<'_>, data: &[u8], size: usize, method: &str) -> PyR
             Err(PyValueError::new_err(message))
         }
         "content-defined" => Ok(py.detach(|| {
-            let (least, most) = ((size / SPREAD).max(MINIMUM_MIN), (size * SPREAD).min(MAXIMUM_MAX));
-            FastCDC::new(data, least, size, most).map(|chunk| (chunk.offset + chunk.length) as u64).collect()
+            let (smallest, largest) = ((size / SPREAD).max(MINIMUM_MIN), (size * SPREAD).min(MAXIMUM_MAX));
+            FastCDC::new(data, smallest, size, largest).map(|chunk| (chunk.offset + chunk.length) as u64).collect()
         })),
         _ => Err(PyValueError::new_err(format!("{method:?} is no method; give fixed or content-defined"))),
     }
@@ -46,14 +46,14 @@ fn part(data: &[u8], begin: usize, end: usize) -> PyResult<&[u8]> {
     data.get(begin..end).ok_or_else(|| PyValueError::new_err("no such part of the module"))
 }
 
-/// The digest of a part of `data`.
+/// The digest of the bytes from `begin` to `end`.
 #[pyfunction]
 pub(crate) fn digest(py: Python<'_>, data: &[u8], begin: usize, end: usize) -> PyResult<String> {
     let part = part(data, begin, end)?;
     Ok(py.detach(|| Digest::of(part)).to_string())
 }
 
-/// The message of a chunk (wire protocol 1).
+/// The MQTT message of the chunk from `begin` to `end` (wire protocol 1).
 #[pyfunction]
 pub(crate) fn encode<'py>(
     py: Python<'py>,

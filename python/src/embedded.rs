@@ -1,4 +1,4 @@
-//! A broker and a registry inside this process.
+//! A broker and a registry in this process.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,11 +14,11 @@ use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 use crate::failure::Failure;
-use crate::job::{Job, Reply, nothing};
+use crate::job::{Job, Reply, none};
+use crate::own::Own;
 use crate::registry::{descriptor_dict, parse_shape};
-use crate::runtime::Own;
 
-fn setup(error: &impl ToString) -> Failure {
+fn setup_failure(error: &impl ToString) -> Failure {
     Failure::Setup(error.to_string())
 }
 
@@ -26,7 +26,7 @@ fn bad_name(name: &str, reason: &str) -> Failure {
     Error::BadReference { app_name: name.into(), reason: reason.into() }.into()
 }
 
-/// A server in this process that is started and stopped, any number of times, on one port.
+/// A server that can be started and stopped any number of times, on one port.
 struct Slot<T> {
     port: OnceLock<u16>,
     running: Mutex<Option<T>>,
@@ -38,7 +38,6 @@ impl<T> Default for Slot<T> {
     }
 }
 
-/// What such a server can do.
 trait Server: Sized + Send + 'static {
     fn port(&self) -> u16;
     fn stop(self) -> impl Future<Output = ()> + Send;
@@ -65,32 +64,33 @@ impl Server for registry::Registry {
 }
 
 impl<T: Server> Slot<T> {
-    /// Where it listens, `127.0.0.1:port`, once it was started.
+    /// `127.0.0.1:port`, after the first start.
     fn address(&self) -> Result<String, Failure> {
         let port = self.port.get().ok_or_else(|| Failure::Closed("it was not started yet".into()))?;
         Ok(format!("127.0.0.1:{port}"))
     }
 
-    /// Starts it on its port, or any at first, unless it runs.
+    /// Starts the server unless it runs: on any free port, and on the same from the second time on.
     async fn start<F>(&self, start_on: impl FnOnce(u16) -> F + Send) -> Result<Reply, Failure>
     where
         F: Future<Output = io::Result<T>> + Send,
     {
         let mut running = self.running.lock().await;
         if running.is_none() {
-            let server = start_on(self.port.get().copied().unwrap_or(0)).await.map_err(|error| setup(&error))?;
-            // It is the same from the second time on.
+            let server =
+                start_on(self.port.get().copied().unwrap_or(0)).await.map_err(|error| setup_failure(&error))?;
+            // Set once: later starts are on the same port.
             let _ = self.port.set(server.port());
             *running = Some(server);
         }
-        Ok(nothing())
+        Ok(none())
     }
 
     async fn stop(&self) -> Result<Reply, Failure> {
         if let Some(server) = self.running.lock().await.take() {
             server.stop().await;
         }
-        Ok(nothing())
+        Ok(none())
     }
 }
 
@@ -105,7 +105,7 @@ struct BrokerInner {
 
 #[pymethods]
 impl Broker {
-    /// A broker for these users and their passwords, or for anybody.
+    /// A broker for these users and their passwords; without any, there is no authentication.
     #[new]
     fn new(users: HashMap<String, String>) -> Self {
         Self(Own::new(Arc::new(BrokerInner { users, slot: Slot::default() })))
@@ -132,7 +132,7 @@ impl Broker {
     }
 }
 
-/// An OCI registry on a loopback port, with what is pushed in a temporary folder.
+/// An OCI registry on a loopback port, with its artifacts in a temporary folder.
 #[pyclass(frozen, module = "propeller_proxy._core")]
 pub(crate) struct EmbeddedRegistry(Own<Arc<RegistryInner>>);
 
@@ -143,8 +143,8 @@ struct RegistryInner {
 }
 
 impl RegistryInner {
-    /// Does something with the registry while it runs.
-    fn running<T>(&self, py: Python<'_>, work: impl FnOnce(&registry::Registry) -> T + Send) -> Result<T, Failure>
+    /// Calls `work` with the running registry.
+    fn with_running<T>(&self, py: Python<'_>, work: impl FnOnce(&registry::Registry) -> T + Send) -> Result<T, Failure>
     where
         T: Send,
     {
@@ -157,8 +157,8 @@ impl RegistryInner {
 impl EmbeddedRegistry {
     #[new]
     fn new() -> PyResult<Self> {
-        let folder = tempfile::tempdir().map_err(|error| setup(&error))?;
-        let layout = Layout::create(folder.path()).map_err(|error| setup(&error))?;
+        let folder = tempfile::tempdir().map_err(|error| setup_failure(&error))?;
+        let layout = Layout::create(folder.path()).map_err(|error| setup_failure(&error))?;
         Ok(Self(Own::new(Arc::new(RegistryInner { folder, layout, slot: Slot::default() }))))
     }
 
@@ -179,7 +179,7 @@ impl EmbeddedRegistry {
         Ok(Job::start(async move { inner.slot.stop().await })?)
     }
 
-    /// Makes `repository:tag` this module.
+    /// Pushes a module as `repository:tag`.
     fn push<'py>(
         &self,
         py: Python<'py>,
@@ -194,7 +194,7 @@ impl EmbeddedRegistry {
         let pushed = py.detach(|| inner.layout.push(repository, tag, wasm, shape));
         let pushed = pushed.map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput => bad_name(&name, "it is not made of a repository and a tag"),
-            _ => setup(&error),
+            _ => setup_failure(&error),
         })?;
         let fields = descriptor_dict(py, &name, pushed.media_type, &pushed.manifest, pushed.size)?;
         fields.set_item("layer", pushed.layer)?;
@@ -203,23 +203,23 @@ impl EmbeddedRegistry {
 
     /// Answers the next `times` requests with `status`.
     fn fail_next(&self, py: Python<'_>, status: u16, times: u32) -> PyResult<()> {
-        Ok(self.0.get()?.running(py, |registry| registry.fail_next(status, times))?)
+        Ok(self.0.get()?.with_running(py, |registry| registry.fail_next(status, times))?)
     }
 
     /// Serves a blob with a flipped bit from now on.
     fn tamper(&self, py: Python<'_>, digest: &str) -> PyResult<()> {
-        let tampered = self.0.get()?.running(py, |registry| registry.tamper(digest))?;
+        let tampered = self.0.get()?.with_running(py, |registry| registry.tamper(digest))?;
         Ok(tampered.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 Error::UnknownImage { reference: digest.into(), detail: Detail::new("there is no such blob") }.into()
             }
             io::ErrorKind::InvalidInput => bad_name(digest, "it is not the digest of a blob with at least one byte"),
-            _ => setup(&error),
+            _ => setup_failure(&error),
         })?)
     }
 
-    /// The requests so far.
+    /// The HTTP requests so far, in order of arrival.
     fn requests(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        Ok(self.0.get()?.running(py, registry::Registry::requests)?)
+        Ok(self.0.get()?.with_running(py, registry::Registry::requests)?)
     }
 }

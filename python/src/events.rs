@@ -1,4 +1,4 @@
-//! What happens to deliveries, as it happens.
+//! Events of a proxy, as they happen.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,30 +13,30 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio_util::sync::CancellationToken;
 
 use crate::job::{Job, Reply};
-use crate::runtime::Own;
+use crate::own::Own;
 
-/// Events that are handed over at once.
+/// Events that Python gets at once.
 const MAX_BATCH: usize = 1024;
 
-/// A watcher of a proxy.
+/// A subscription to the events of a proxy.
 #[pyclass(frozen, module = "propeller_proxy._core")]
-pub(crate) struct Events(Own<Arc<Watcher>>);
+pub(crate) struct Events(Own<Arc<Subscription>>);
 
-struct Watcher {
+struct Subscription {
     events: Mutex<Receiver<Event>>,
     missed: AtomicU64,
-    /// Cancelled when nothing more will happen.
+    /// Cancelled when the proxy has stopped.
     ended: CancellationToken,
 }
 
 impl Events {
     pub(crate) fn new(events: Receiver<Event>, ended: CancellationToken) -> Self {
-        Self(Own::new(Arc::new(Watcher { events: Mutex::new(events), missed: AtomicU64::new(0), ended })))
+        Self(Own::new(Arc::new(Subscription { events: Mutex::new(events), missed: AtomicU64::new(0), ended })))
     }
 }
 
-impl Watcher {
-    /// What is there, after waiting for the first; nothing at the end.
+impl Subscription {
+    /// Waits for an event and returns it with those behind it in the buffer; none when the proxy has stopped.
     async fn batch(&self) -> Vec<Event> {
         let mut events = self.events.lock().await;
         let mut batch = Vec::new();
@@ -52,12 +52,12 @@ impl Watcher {
                 Err(RecvError::Closed) => break,
             }
         }
-        self.gather(&mut events, &mut batch);
+        self.drain(&mut events, &mut batch);
         batch
     }
 
-    /// Takes what is there without waiting, as far as it fits.
-    fn gather(&self, events: &mut Receiver<Event>, batch: &mut Vec<Event>) {
+    /// Moves events from the buffer to `batch`, up to its bound, without waiting.
+    fn drain(&self, events: &mut Receiver<Event>, batch: &mut Vec<Event>) {
         while batch.len() < MAX_BATCH {
             match events.try_recv() {
                 Ok(event) => batch.push(event),
@@ -76,21 +76,21 @@ impl Watcher {
 impl Events {
     /// The next events, at least one; none when the proxy has stopped.
     fn next(&self) -> PyResult<Job> {
-        let watcher = Arc::clone(self.0.get()?);
+        let subscription = Arc::clone(self.0.get()?);
         Ok(Job::start(async move {
-            let batch = watcher.batch().await;
+            let batch = subscription.batch().await;
             Ok(Box::new(move |py: Python<'_>| list(py, &batch)) as Reply)
         })?)
     }
 
-    /// The events that are there. While somebody waits for the next ones, those are theirs.
+    /// The events in the buffer; none while a job waits for the next ones.
     fn drain(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        let watcher = self.0.get()?;
+        let subscription = self.0.get()?;
         let mut all = Vec::new();
-        if let Ok(mut events) = watcher.events.try_lock() {
+        if let Ok(mut events) = subscription.events.try_lock() {
             loop {
                 let mut batch = Vec::new();
-                watcher.gather(&mut events, &mut batch);
+                subscription.drain(&mut events, &mut batch);
                 if batch.is_empty() {
                     break;
                 }
@@ -100,7 +100,7 @@ impl Events {
         list(py, &all)
     }
 
-    /// Events that were dropped because they were not read in time.
+    /// The number of events that were dropped because they were not read in time.
     #[getter]
     fn missed(&self) -> PyResult<u64> {
         Ok(self.0.get()?.missed.load(Ordering::Relaxed))
@@ -117,7 +117,7 @@ pub(crate) fn seconds(time: SystemTime) -> f64 {
     time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// The fields of an event that apply to it.
+/// The fields that apply to an event.
 fn dict<'py>(py: Python<'py>, Event { time, app, what }: &Event) -> PyResult<Bound<'py, PyDict>> {
     let fields = PyDict::new(py);
     fields.set_item("time", seconds(*time))?;

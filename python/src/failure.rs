@@ -1,4 +1,4 @@
-//! What goes wrong, as Python's exceptions.
+//! Failures of calls, and the exceptions of Python that they become.
 
 use propeller_proxy::config::ConfigError;
 use propeller_proxy::error::Error;
@@ -6,21 +6,22 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
-/// Why a call failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The core says why; and about which reference, if it was about one.
+    /// An error of the core, and the reference that it concerns, if there is one.
     Core(Error, Option<String>),
-    /// The settings are not right.
+    /// A setting or an argument is missing or wrong.
     Configuration(String),
-    /// What is needed cannot be had.
+    /// A resource of the process, such as a thread or a file, is not available.
     Setup(String),
-    /// It is not started, or was stopped.
+    /// The object was not started, or is stopped.
     Closed(String),
     /// The process was forked from one that has a runtime.
     Forked,
-    /// The caller has cancelled it.
+    /// The caller has cancelled the job.
     Cancelled,
+    /// An exception that Python raised.
+    Raised(PyErr),
 }
 
 impl From<Error> for Failure {
@@ -35,8 +36,14 @@ impl From<ConfigError> for Failure {
     }
 }
 
+impl From<PyErr> for Failure {
+    fn from(error: PyErr) -> Self {
+        Self::Raised(error)
+    }
+}
+
 impl Failure {
-    /// A failure that is about this reference.
+    /// Makes failures that concern `reference`.
     pub(crate) fn of(reference: &str) -> impl Fn(Error) -> Self {
         move |error| Self::Core(error, Some(reference.to_owned()))
     }
@@ -48,7 +55,7 @@ impl From<Failure> for PyErr {
     }
 }
 
-/// The exception, which the Python layer makes.
+/// The exception that `propeller_proxy.errors` makes of a failure.
 fn exception(py: Python<'_>, failure: Failure) -> PyResult<PyErr> {
     static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let fields = PyDict::new(py);
@@ -75,6 +82,7 @@ fn exception(py: Python<'_>, failure: Failure) -> PyResult<PyErr> {
             hint = Some("start processes by the method \"spawn\", or fork before the first call");
         }
         Failure::Cancelled => set("cancelled", None, None, true, "it was cancelled".into())?,
+        Failure::Raised(error) => return Ok(error),
     }
     fields.set_item("reference", reference)?;
     fields.set_item("hint", hint)?;

@@ -1,4 +1,4 @@
-//! Work under way in the core, as Python waits for it: blocking or with a callback, and cancelled in the same way.
+//! Work of the core as a handle for Python, which waits for it, blocking or with a callback, and cancels it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,50 +8,53 @@ use pyo3::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
-use crate::runtime::{Own, Process, stay_if_exiting};
+use crate::interpreter::park_if_exiting;
+use crate::own::Own;
+use crate::runtime::Process;
 
-/// How often a blocking wait looks for signals.
+/// How often a blocking wait checks for signals.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What Python gets when the work is done: made when somebody who holds the interpreter's lock wants it.
+/// Makes the result for Python: called once, by [`Job::result`], which holds the interpreter's lock.
 pub(crate) type Reply = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
 
 type Outcome = Result<Reply, Failure>;
-type Look = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
+/// Returns (done, total); the total is 0 while it is unknown.
+type ReadProgress = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
 
-/// How far something is that cannot be looked at any more when it is done.
+/// The last progress of work whose source of progress goes away when it is done.
 #[derive(Clone, Default)]
 pub(crate) struct Progress(Arc<Mutex<(u64, u64)>>);
 
 impl Progress {
-    /// What is seen now; what was seen last, if nothing is, or less: then it is something else already.
-    pub(crate) fn or_last(&self, seen: Option<(u64, u64)>) -> (u64, u64) {
+    /// Replaces the last progress by `current`, unless that is unknown or smaller, and so of another transfer; returns the
+    /// last one.
+    pub(crate) fn advance(&self, current: Option<(u64, u64)>) -> (u64, u64) {
         let mut last = lock(&self.0);
-        if let Some(seen) = seen.filter(|(done, total)| *total > 0 && *done >= last.0) {
-            *last = seen;
+        if let Some(current) = current.filter(|(done, total)| *total > 0 && *done >= last.0) {
+            *last = current;
         }
         *last
     }
 
-    /// It is done.
     pub(crate) fn complete(&self, total: u64) {
         *lock(&self.0) = (total, total);
     }
 }
 
-/// No value.
-pub(crate) fn nothing() -> Reply {
+/// The result `None`.
+pub(crate) fn none() -> Reply {
     Box::new(|py| Ok(py.None()))
 }
 
-/// Work under way. Dropped, it is cancelled.
+/// Work of the core. Dropping the handle cancels it.
 #[pyclass(frozen, module = "propeller_proxy._core")]
 pub(crate) struct Job(Own<Work>);
 
 struct Work {
     shared: Arc<Shared>,
     cancel: CancellationToken,
-    look: Look,
+    progress: ReadProgress,
 }
 
 #[derive(Default)]
@@ -89,14 +92,14 @@ impl Shared {
         }
     }
 
-    /// Waits for the end; returns whether it has come.
+    /// Returns whether the work is done, after `timeout` at most.
     fn wait(&self, timeout: Duration) -> bool {
         let waited = self.done.wait_timeout_while(self.state(), timeout, |state| !state.is_done);
         waited.unwrap_or_else(PoisonError::into_inner).0.is_done
     }
 }
 
-/// Sees to it that a job ends even if the runtime drops its work, or that panics.
+/// Finishes a job even if the runtime drops its work, or the work panics.
 struct Finisher(Arc<Shared>);
 
 impl Drop for Finisher {
@@ -106,14 +109,14 @@ impl Drop for Finisher {
 }
 
 impl Job {
-    /// Starts work that tells no progress.
+    /// Starts work without progress.
     pub(crate) fn start(work: impl Future<Output = Outcome> + Send + 'static) -> Result<Self, Failure> {
-        Self::start_with(|| (0, 0), work)
+        Self::start_with_progress(|| (0, 0), work)
     }
 
-    /// Starts work, and knows how to look at its progress.
-    pub(crate) fn start_with(
-        look: impl Fn() -> (u64, u64) + Send + Sync + 'static,
+    /// Starts work whose progress, (done, total), `progress` returns.
+    pub(crate) fn start_with_progress(
+        progress: impl Fn() -> (u64, u64) + Send + Sync + 'static,
         work: impl Future<Output = Outcome> + Send + 'static,
     ) -> Result<Self, Failure> {
         let (shared, cancel) = (Arc::<Shared>::default(), CancellationToken::new());
@@ -126,40 +129,41 @@ impl Job {
             };
             finisher.0.finish(outcome);
         });
-        Ok(Self(Own::new(Work { shared, cancel, look: Box::new(look) })))
+        Ok(Self(Own::new(Work { shared, cancel, progress: Box::new(progress) })))
     }
 }
 
 #[pymethods]
 impl Job {
-    /// Waits up to `timeout` seconds, without the interpreter's lock; returns whether it is done. A signal's handler runs
-    /// meanwhile, and what it raises is raised.
+    /// Waits up to `timeout` seconds, without the interpreter's lock; returns whether the work is done. Handlers of signals
+    /// run meanwhile, and their exceptions are raised.
     fn wait(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
         let Work { shared, .. } = self.0.get()?;
-        // Neither less than nothing nor no number; what is too long for a deadline has none.
+        // Negative numbers and NaN count as 0; a timeout that is too long for a deadline has none.
         let timeout = Duration::try_from_secs_f64(timeout.max(0.0));
         let deadline = timeout.ok().and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
-            let left = deadline.map_or(SIGNAL_INTERVAL, |deadline| deadline.saturating_duration_since(Instant::now()));
-            if py.detach(|| shared.wait(left.min(SIGNAL_INTERVAL))) {
-                stay_if_exiting();
+            let remaining =
+                deadline.map_or(SIGNAL_INTERVAL, |deadline| deadline.saturating_duration_since(Instant::now()));
+            if py.detach(|| shared.wait(remaining.min(SIGNAL_INTERVAL))) {
+                park_if_exiting();
                 return Ok(true);
             }
             py.check_signals()?;
-            if left.is_zero() {
+            if remaining.is_zero() {
                 return Ok(false);
             }
         }
     }
 
-    /// What came of it, once.
+    /// Returns the result or raises the error, once.
     fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let outcome = self.0.get()?.shared.state().outcome.take();
         let missing = || Failure::Closed("it is not done, or its result was taken".into());
         outcome.ok_or_else(missing)??(py)
     }
 
-    /// Has `callback` called without arguments when it is done.
+    /// Calls `callback` without arguments when the work is done: from another thread, or at once if it is done already.
     fn on_done(&self, py: Python<'_>, callback: Py<PyAny>) -> PyResult<()> {
         {
             let mut state = self.0.get()?.shared.state();
@@ -171,15 +175,15 @@ impl Job {
         callback.call0(py).map(drop)
     }
 
-    /// Stops the work.
+    /// Cancels the work.
     fn cancel(&self) -> PyResult<()> {
         self.0.get()?.cancel.cancel();
         Ok(())
     }
 
-    /// What is done of it, and all there is to do; 0 while that is unknown.
+    /// Returns (done, total); the total is 0 while it is unknown.
     fn progress(&self) -> PyResult<(u64, u64)> {
-        Ok((self.0.get()?.look)())
+        Ok((self.0.get()?.progress)())
     }
 }
 

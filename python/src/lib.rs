@@ -1,15 +1,23 @@
-//! The extension module `propeller_proxy._core`: it converts, calls the core, and decides nothing.
+//! The extension module `propeller_proxy._core`: it converts arguments, calls the core, and converts results.
 //!
-//! Whatever takes time is a [`job::Job`], for which Python waits as it likes. The Python files beside it make the API of
-//! this, which is the one that is documented.
+//! It knows the core's API and Python's, and must never know a rule of delivery. A call that takes time returns a
+//! [`job::Job`], for which the package `propeller_proxy` waits, blocking or in an event loop. The documented API is that of
+//! the package.
+//!
+//! Imports run one way: `failure`, `interpreter` ← `own`, `callbacks`, `log_queue` ← `runtime` ← `logs`, `job` ← `batch`,
+//! `events` ← the classes.
 
+mod batch;
 mod callbacks;
 mod chunks;
 mod embedded;
 mod events;
 mod failure;
+mod interpreter;
 mod job;
+mod log_queue;
 mod logs;
+mod own;
 mod proplet;
 mod proxy;
 mod reference;
@@ -61,19 +69,19 @@ mod _core {
         module.add("ADD", PyBytes::new(py, &sample::ADD))?;
         crate::settings::add_to(module)?;
         crate::logs::install();
-        // Before the interpreter takes its modules apart.
+        // atexit calls it before the interpreter finalises its modules.
         let exit = pyo3::wrap_pyfunction!(crate::runtime::exit, module)?;
         py.import("atexit")?.call_method1("register", (exit,))?;
         Ok(())
     }
 
-    /// Runs the command line `args`, the first of which is the program's name; returns the exit status.
+    /// Runs the command line `args`, which begins with the program's name; returns the exit status.
     #[pyfunction]
     fn main(py: Python<'_>, args: Vec<OsString>) -> u8 {
         py.detach(|| propeller_proxy_daemon::main(args))
     }
 
-    /// A valid core module of `size` bytes, at least 15, that cannot be compressed.
+    /// A valid, incompressible core module of `size` bytes, at least 15.
     #[pyfunction]
     fn noise(py: Python<'_>, size: usize, seed: u64) -> Bound<'_, PyBytes> {
         PyBytes::new(py, &py.detach(|| sample::noise(size, seed)))

@@ -1,4 +1,4 @@
-//! A device's side.
+//! A device.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::seconds;
 use crate::failure::Failure;
-use crate::job::{Job, Progress, Reply, nothing};
+use crate::job::{Job, Progress, Reply, none};
+use crate::own::Own;
 use crate::proxy::parse_layout;
-use crate::runtime::Own;
 use crate::settings::{Settings, sources};
 
-/// A proplet that is connected between `start` and `stop`, any number of times.
+/// A proplet, which is connected between `start` and `stop`, any number of times.
 #[pyclass(frozen, module = "propeller_proxy._core")]
 pub(crate) struct Proplet(Own<Arc<Inner>>);
 
@@ -30,11 +30,11 @@ struct Inner {
     channel: Channel,
     layout: Layout,
     connected: Mutex<Option<Arc<Connected>>>,
-    /// What was heard before the last stop.
+    /// The chunks that were received before the last stop.
     seen: Mutex<Vec<SeenChunk>>,
 }
 
-/// What is between one start and its stop.
+/// The connection from one start to its stop.
 struct Connected {
     proplet: device::Proplet,
     closed: CancellationToken,
@@ -57,7 +57,7 @@ impl Inner {
 }
 
 impl Connected {
-    /// Does something until it is stopped.
+    /// Waits for `work`; fails if the proplet is stopped.
     async fn unless_closed<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
         tokio::select! {
             result = work => result,
@@ -68,11 +68,11 @@ impl Connected {
 
 #[pymethods]
 impl Proplet {
-    /// Reads and checks the settings; connects to nothing.
+    /// Checks the settings, without a connection.
     #[new]
     fn new(settings: Settings, domain: String, channel: String, layout: &str) -> PyResult<Self> {
         let mqtt = config::load(&sources(settings)).map_err(Failure::from)?;
-        let wrong = |what: &str| Failure::Configuration(what.into());
+        let wrong = |message: &str| Failure::Configuration(message.into());
         if !is_topic_level(&domain) || !is_topic_level(&channel) {
             return Err(wrong("domain and channel are ids without / + # and control characters").into());
         }
@@ -87,10 +87,10 @@ impl Proplet {
         }))))
     }
 
-    /// Connects; done when it is subscribed.
+    /// Connects; done when the broker has acknowledged the subscription.
     fn start(&self) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
-        Ok(Job::start(async move { inner.start().await.map(|()| nothing()) })?)
+        Ok(Job::start(async move { inner.start().await.map(|()| none()) })?)
     }
 
     /// Disconnects.
@@ -101,29 +101,29 @@ impl Proplet {
             if let Some(connected) = connected {
                 connected.closed.cancel();
                 *lock(&inner.seen) = connected.proplet.seen();
-                // If a request still has it, the connection ends with that.
+                // If a request still holds the connection, it closes with that.
                 if let Some(Connected { proplet, .. }) = Arc::into_inner(connected) {
                     proplet.close().await;
                 }
             }
-            Ok(nothing())
+            Ok(none())
         })?)
     }
 
-    /// Asks for a module; done when the broker has the request.
+    /// Publishes a request; done when the broker has acknowledged it.
     fn ask(&self, app_name: String) -> PyResult<Job> {
         let connected = self.0.get()?.connected()?;
         Ok(Job::start(async move {
-            let asked = connected.unless_closed(async {
-                // The broker may go away with the request, and comes back.
+            let published = connected.unless_closed(async {
+                // Published again if the session ended before the acknowledgement.
                 while connected.proplet.ask(&app_name).await == Acknowledgement::Lost {}
-                Ok(nothing())
+                Ok(none())
             });
-            asked.await
+            published.await
         })?)
     }
 
-    /// Asks for a module, and assembles and checks it.
+    /// Requests a module, assembles and verifies it; the result is its fields. The progress counts chunks.
     fn request(&self, app_name: String, timeout: f64, digest: Option<String>, strict: bool) -> PyResult<Job> {
         let connected = self.0.get()?.connected()?;
         let digest: Option<Digest> = digest
@@ -134,9 +134,9 @@ impl Proplet {
             .map_err(|_| Failure::Configuration("timeout is a finite number of seconds, 0 or more".into()))?;
         let wish = RequestOptions { timeout, digest, is_strict: strict };
         let (progress, name) = (Progress::default(), app_name.clone());
-        let (watched, watching) = (Arc::downgrade(&connected), progress.clone());
-        let look = move || watching.or_last(watched.upgrade().map(|connected| connected.proplet.progress(&name)));
-        Ok(Job::start_with(look, async move {
+        let (weak, last) = (Arc::downgrade(&connected), progress.clone());
+        let current = move || weak.upgrade().map(|connected| connected.proplet.progress(&name));
+        Ok(Job::start_with_progress(move || last.advance(current()), async move {
             let obtained = async { connected.proplet.obtain(&app_name, &wish).await.map_err(Failure::of(&app_name)) };
             let assembled = connected.unless_closed(obtained).await?;
             progress.complete(assembled.pieces.len() as u64);
@@ -144,7 +144,7 @@ impl Proplet {
         })?)
     }
 
-    /// The chunks that were heard.
+    /// The chunks since the last start, in order of arrival.
     fn chunks(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         let inner = self.0.get()?;
         let seen = match inner.connected() {

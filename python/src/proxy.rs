@@ -1,7 +1,8 @@
-//! The service in this process.
+//! The proxy in this process.
 
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use propeller_proxy::config::{self, Config, LogLevel};
 use propeller_proxy::error::Error;
@@ -10,19 +11,21 @@ use propeller_proxy::service::Service;
 use propeller_proxy::telemetry::events::{Report, Stats};
 use propeller_proxy::util::sync::lock;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyList};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::batch;
 use crate::events::Events;
 use crate::failure::Failure;
-use crate::job::{Job, Progress, Reply, nothing};
-use crate::runtime::{Own, Process};
+use crate::job::{Job, Progress, Reply, none};
+use crate::own::Own;
+use crate::runtime::Process;
 use crate::settings::{Settings, sources};
 
-/// A proxy that runs between `start` and `stop`, any number of times.
+/// A proxy, which runs between `start` and `stop`, any number of times.
 #[pyclass(frozen, module = "propeller_proxy._core")]
-pub(crate) struct Proxy(Own<Inner>);
+pub(crate) struct Proxy(Own<Arc<Inner>>);
 
 struct Inner {
     config: Config,
@@ -30,13 +33,13 @@ struct Inner {
     run: Mutex<Arc<Run>>,
 }
 
-/// What is between one start and its stop.
+/// One run of the service, from a start to its stop.
 #[derive(Default)]
 struct Run {
-    /// Gone when it has ended.
+    /// `None` before the service runs and after its end.
     service: Mutex<Option<Arc<Service>>>,
     stop: CancellationToken,
-    /// Cancelled when it has come to its end, and when it never began.
+    /// Cancelled when the run has ended; from the beginning in [`Run::none`].
     ended: CancellationToken,
 }
 
@@ -50,16 +53,27 @@ impl Inner {
         service.ok_or_else(|| Failure::Closed("the proxy does not run".into()))
     }
 
-    /// The app on the channel that is named, or on the only one there is.
-    fn app(
-        service: &Service,
-        name: &str,
-        domain: Option<String>,
-        channel: Option<String>,
-        layout: &str,
-    ) -> Result<App, Failure> {
+    /// Delivers a module; makes a report for Python.
+    async fn deliver(&self, app_name: String, target: &Target) -> Result<Reply, Failure> {
+        let service = self.service()?;
+        let app = target.app(&service, &app_name)?;
+        let report = service.ask(app).await.map_err(Failure::of(&app_name))?;
+        Ok(Box::new(move |py| report_dict(py, &app_name, &report)))
+    }
+}
+
+/// Where a module is delivered to, as the caller names it.
+struct Target {
+    domain: Option<String>,
+    channel: Option<String>,
+    layout: String,
+}
+
+impl Target {
+    /// The app on the named channel, or on the only channel that the proxy serves.
+    fn app(&self, service: &Service, name: &str) -> Result<App, Failure> {
         let named: Vec<_> = service.channels().named().collect();
-        let channel = match (domain, channel, named.as_slice()) {
+        let channel = match (self.domain.clone(), self.channel.clone(), named.as_slice()) {
             (None, None, [only]) => only.clone(),
             (None, Some(id), _) if !named.is_empty() => Channel { domain: service.channels().domain.clone(), id },
             (Some(domain), None, [only]) => Channel { domain, id: only.id.clone() },
@@ -69,13 +83,13 @@ impl Inner {
                 return Err(Failure::Configuration(message.into()));
             }
         };
-        let layout = parse_layout(layout)
-            .ok_or_else(|| Failure::Configuration(format!("{layout:?} is no layout; give plain or messages")))?;
+        let layout = parse_layout(&self.layout)
+            .ok_or_else(|| Failure::Configuration(format!("{:?} is no layout; give plain or messages", self.layout)))?;
         Ok(App { channel: channel.into(), layout, name: name.into() })
     }
 }
 
-/// Reads the name of a layout of topics.
+/// Parses the name of a layout of topics.
 pub(crate) fn parse_layout(name: &str) -> Option<Layout> {
     match name {
         "plain" => Some(Layout::Plain),
@@ -100,14 +114,15 @@ impl Run {
         self.ended.cancelled().await;
     }
 
-    /// Begins when `before` has ended; the job is done when the service is subscribed. If that is given up, it is stopped.
+    /// Starts the service when `before` has ended; the job is done when the service is subscribed. Dropping the job before
+    /// that stops the service.
     fn start(self: Arc<Self>, before: Arc<Self>, config: Config, process: &'static Process) -> Result<Job, Failure> {
         let unless_started = self.stop.clone().drop_guard();
         let (address, waited) = (config.mqtt.address.clone(), config.mqtt.timeout);
         let (started, is_started) = oneshot::channel();
         process.services.spawn_on(
             async move {
-                // Also if it panics.
+                // Cancelled also if the service panics.
                 let _ended = self.ended.clone().drop_guard();
                 before.stop().await;
                 self.serve(config, started, &process.exit).await;
@@ -120,11 +135,11 @@ impl Run {
             let started = tokio::time::timeout(waited, is_started).await.map_err(unreachable)?;
             started.unwrap_or_else(|_| Err(Failure::Closed("it was stopped while it started".into())))?;
             unless_started.disarm();
-            Ok(nothing())
+            Ok(none())
         })
     }
 
-    /// Runs the service until it is stopped, or the interpreter exits; tells when it is subscribed, or why it is not.
+    /// Runs the service until it is stopped or the interpreter exits; sends to `started` when it is subscribed, or its error.
     async fn serve(&self, config: Config, started: oneshot::Sender<Result<(), Failure>>, exit: &CancellationToken) {
         let service = tokio::task::spawn_blocking(move || Service::new(config)).await;
         let service = match service.map_err(|error| Failure::Setup(error.to_string())).and_then(|made| Ok(made?)) {
@@ -140,13 +155,13 @@ impl Run {
                 end = &mut running => {
                     if let Err(error) = end {
                         log::error!(target: "propeller_proxy", "the proxy has ended: {error}");
-                        // If nobody waits for it any more, the log has to do.
+                        // If the receiver is dropped, the line in the log remains.
                         let _ = started.take().map(|started| started.send(Err(error.into())));
                     }
                     return;
                 }
                 Ok(_) = ready.wait_for(|ready| *ready), if started.is_some() => {
-                    // If nobody waits for it any more, it is being stopped.
+                    // If the receiver is dropped, the service is being stopped.
                     let _ = started.take().map(|started| started.send(Ok(())));
                 }
                 () = exit.cancelled(), if !self.stop.is_cancelled() => self.stop.cancel(),
@@ -163,21 +178,21 @@ impl Drop for Inner {
 
 #[pymethods]
 impl Proxy {
-    /// Reads and checks the settings; connects to nothing.
+    /// Checks the settings, without a connection.
     #[new]
     fn new(settings: Settings) -> PyResult<Self> {
         // The log is Python's, but the environment may be that of a daemon, so its level is a setting like any other.
         let (config, _): (Config, LogLevel) = config::load(&sources(settings)).map_err(Failure::from)?;
-        Ok(Self(Own::new(Inner { config, run: Mutex::new(Run::none()) })))
+        Ok(Self(Own::new(Arc::new(Inner { config, run: Mutex::new(Run::none()) }))))
     }
 
-    /// The id of the proxy, once it is started.
+    /// The identifier of the proxy while it runs.
     #[getter]
     fn instance_id(&self) -> PyResult<Option<String>> {
         Ok(self.0.get()?.service().ok().map(|service| service.instance_id().to_owned()))
     }
 
-    /// Starts it anew; done when it is subscribed.
+    /// Starts a new run; done when the service is subscribed.
     fn start(&self) -> PyResult<Job> {
         let inner = self.0.get()?;
         let (run, process) = (Arc::<Run>::default(), Process::current()?);
@@ -188,46 +203,69 @@ impl Proxy {
         Ok(run.start(before, inner.config.clone(), process)?)
     }
 
-    /// Stops it; done when it has left the broker and its folders.
+    /// Stops the run; done when the connection and the folders are closed.
     fn stop(&self) -> PyResult<Job> {
         let run = self.0.get()?.run();
         Ok(Job::start(async move {
             run.stop().await;
-            Ok(nothing())
+            Ok(none())
         })?)
     }
 
-    /// Delivers a module without being asked by a device.
+    /// Delivers a module without a device's request; the result is the fields of the report. The progress counts
+    /// acknowledged chunks.
     fn deliver(
         &self,
         app_name: String,
         domain: Option<String>,
         channel: Option<String>,
-        layout: &str,
+        layout: String,
     ) -> PyResult<Job> {
         let service = self.0.get()?.service()?;
-        let app = Inner::app(&service, &app_name, domain, channel, layout)?;
-        let (progress, asked) = (Progress::default(), app.clone());
-        let (watched, watching) = (Arc::downgrade(&service), progress.clone());
-        // Who joins a transfer needs as many chunks from there on.
+        let app = Target { domain, channel, layout }.app(&service, &app_name)?;
+        let (progress, requested) = (Progress::default(), app.clone());
+        let (weak, last) = (Arc::downgrade(&service), progress.clone());
+        // A request that joins a transfer is covered by as many chunks from there on.
         let before = service.progress(&app).map_or(0, |(acknowledged, _)| acknowledged);
         let since = move |(acknowledged, total): (u64, u64)| (acknowledged.saturating_sub(before).min(total), total);
-        let seen = move || watched.upgrade().and_then(|service| service.progress(&app)).map(since);
-        let look = move || watching.or_last(seen());
-        Ok(Job::start_with(look, async move {
-            let report = service.ask(asked).await.map_err(Failure::of(&app_name))?;
+        let current = move || weak.upgrade().and_then(|service| service.progress(&app)).map(since);
+        Ok(Job::start_with_progress(move || last.advance(current()), async move {
+            let report = service.ask(requested).await.map_err(Failure::of(&app_name))?;
             progress.complete(report.plan.total_chunks());
             Ok(Box::new(move |py: Python<'_>| report_dict(py, &app_name, &report)) as Reply)
         })?)
     }
 
-    /// What happens from now on.
+    /// Delivers modules without a device's request, `concurrency` at once, at least 1; each may take `timeout` seconds.
+    ///
+    /// The result is a list in the order of the names: the fields of the report, the exception, or `None` after the
+    /// timeout. The progress counts deliveries that have ended.
+    fn deliver_many(
+        &self,
+        app_names: &Bound<'_, PyList>,
+        domain: Option<String>,
+        channel: Option<String>,
+        layout: String,
+        concurrency: usize,
+        timeout: Option<f64>,
+    ) -> PyResult<Job> {
+        let (inner, target) = (Arc::clone(self.0.get()?), Arc::new(Target { domain, channel, layout }));
+        // A name with a lone surrogate fails alone.
+        let app_names = app_names.iter().map(|name| Ok(name.extract()?)).collect();
+        let timeout = timeout.and_then(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).ok());
+        Ok(batch::start(app_names, concurrency, timeout, move |app_name| {
+            let (inner, target) = (Arc::clone(&inner), Arc::clone(&target));
+            async move { inner.deliver(app_name, &target).await }
+        })?)
+    }
+
+    /// The events from now on.
     fn events(&self) -> PyResult<Events> {
         let inner = self.0.get()?;
         Ok(Events::new(inner.service()?.journal().watch(), inner.run().ended.clone()))
     }
 
-    /// How often things happened, and how it is doing.
+    /// Counters since the start, and the present state.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let service = self.0.get()?.service()?;
         let Stats {

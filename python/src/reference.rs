@@ -1,4 +1,4 @@
-//! References.
+//! References of modules.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -8,14 +8,14 @@ use pyo3::prelude::*;
 
 use crate::failure::Failure;
 
-/// Which module is meant: registry, repository, and tag or digest; and which of several modules.
+/// The reference of a module: registry, repository, and tag or digest; and a selector among several modules.
 #[pyclass(frozen, eq, module = "propeller_proxy._core")]
 #[derive(PartialEq)]
 pub(crate) struct Reference(reference::Reference);
 
 #[pymethods]
 impl Reference {
-    /// Reads `[oci://][host[:port]/]repository[:tag][@digest][#selector]`; names without a host are looked up at
+    /// Parses `[oci://][host[:port]/]repository[:tag][@digest][#selector]`; names without a host resolve against
     /// `registry_url`.
     #[staticmethod]
     #[pyo3(signature = (text, registry_url = "docker.io"))]

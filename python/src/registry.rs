@@ -1,4 +1,4 @@
-//! Registries: what a reference means, its module, and pushing one.
+//! Registries: resolve, fetch and push.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -20,10 +20,10 @@ use pyo3::types::{PyBytes, PyDict};
 
 use crate::failure::Failure;
 use crate::job::{Job, Progress, Reply};
-use crate::runtime::Own;
+use crate::own::Own;
 use crate::settings::{Settings, sources};
 
-/// A client of registries, by the rules of the proxy.
+/// A client of registries, with the rules of the proxy.
 #[pyclass(frozen, module = "propeller_proxy._core")]
 pub(crate) struct Registry(Own<Arc<Inner>>);
 
@@ -40,7 +40,7 @@ impl Inner {
 
 #[pymethods]
 impl Registry {
-    /// Reads and checks the settings, and opens the store; connects to nothing.
+    /// Checks the settings and opens the store, without a connection.
     #[new]
     fn new(py: Python<'_>, settings: Settings) -> PyResult<Self> {
         let (registry, store): (RegistryOptions, StoreOptions) =
@@ -55,7 +55,7 @@ impl Registry {
         Ok(format!("{}://{url}", url.scheme))
     }
 
-    /// Asks what a reference means.
+    /// Resolves a reference; the result is the fields of the descriptor.
     fn resolve(&self, reference: &str) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
         let parsed = inner.reference(reference)?;
@@ -71,14 +71,13 @@ impl Registry {
         })?)
     }
 
-    /// Fetches the module, verified.
+    /// Fetches and verifies a module; the result is its fields. The progress counts bytes.
     fn fetch(&self, reference: &str) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
         let parsed = inner.reference(reference)?;
         let (progress, download) = (Progress::default(), Arc::<Download>::default());
-        let (watching, watched) = (progress.clone(), Arc::clone(&download));
-        let look = move || watching.or_last(Some(watched.bytes()));
-        Ok(Job::start_with(look, async move {
+        let (last, current) = (progress.clone(), Arc::clone(&download));
+        Ok(Job::start_with_progress(move || last.advance(Some(current.bytes())), async move {
             let name = parsed.to_string();
             let failed = Failure::of(&name);
             let pulled = inner.puller.pull_watched(&parsed, download).await.map_err(&failed)?;
@@ -95,7 +94,7 @@ impl Registry {
         })?)
     }
 
-    /// Packs and uploads a module.
+    /// Packs and pushes a module; the result is the fields of the descriptor.
     fn push(&self, reference: &str, wasm: &[u8], shape: &str) -> PyResult<Job> {
         let inner = Arc::clone(self.0.get()?);
         let parsed = inner.reference(reference)?;
@@ -115,7 +114,7 @@ impl Registry {
     }
 }
 
-/// Reads the name of a shape.
+/// Parses the name of a shape.
 pub(crate) fn parse_shape(name: &str) -> PyResult<Shape> {
     Shape::from_str(name).map_err(|()| {
         let names = Shape::ALL.map(Shape::name).join(", ");

@@ -1,16 +1,14 @@
-//! The async runtime of this process, with what has to end before the interpreter does.
+//! The async runtime of this process, and its shutdown before the interpreter exits.
 //!
-//! A fork copies neither threads nor what they were about to do. Libraries below us keep lists of waiting threads for the
-//! whole process, which are of no use then. So a process that was forked from one with a runtime gets no other one, and
-//! what it has inherited is neither used nor dropped.
+//! A fork copies neither threads nor the work that they had begun, and libraries below keep process-wide lists of waiting
+//! threads, which are invalid in the child. So a process that was forked from one with a runtime gets no other one, and
+//! neither uses nor drops what it has inherited.
 
 use std::io;
-use std::mem::ManuallyDrop;
 use std::process;
 use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Mutex, OnceLock};
-use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use propeller_proxy::util::sync::lock;
@@ -21,47 +19,46 @@ use tokio_util::task::TaskTracker;
 
 use crate::callbacks::Callbacks;
 use crate::failure::Failure;
-use crate::logs::Logs;
+use crate::interpreter;
+use crate::log_queue::LogQueue;
 
-/// How long services and links may take to leave when the interpreter exits.
+/// How long services and connections may take to end when the interpreter exits.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long it may take to hand over to Python what waits: a handler may wait for whoever flushes.
+/// How long a flush of log lines or callbacks may take: a handler may itself wait for the thread that flushes.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());
-/// The thread in which the interpreter exits, once it does.
-static EXITING: OnceLock<ThreadId> = OnceLock::new();
 
-/// What belongs to one process. It is never freed, so that whoever found it may go on using it.
+/// The resources of one process. They are never freed, so that references to them stay valid.
 pub(crate) struct Process {
     pid: u32,
     pub(crate) handle: Handle,
     runtime: Mutex<Option<Runtime>>,
     /// Cancelled when the interpreter exits.
     pub(crate) exit: CancellationToken,
-    /// What has to come to its end then.
+    /// Tasks for which the exit waits.
     pub(crate) services: TaskTracker,
     pub(crate) callbacks: Callbacks,
-    pub(crate) logs: Logs,
+    pub(crate) logs: LogQueue,
 }
 
 impl Process {
-    /// That of this process, or of the one it was forked from. Takes no lock: a forked process would wait for ever for
-    /// one that another thread held.
+    /// The resources of this process, or of the one it was forked from. Takes no lock: a forked process would wait for
+    /// ever for one that another thread held.
     #[allow(unsafe_code, reason = "the pointer is null or of a leaked box")]
     fn inherited() -> Option<&'static Self> {
         unsafe { CURRENT.load(Ordering::Acquire).as_ref() }
     }
 
-    /// That of this process, if it has one yet.
+    /// The resources of this process, if it has any yet.
     pub(crate) fn existing() -> Option<&'static Self> {
         Self::inherited().filter(|process| process.pid == process::id())
     }
 
-    /// That of this process.
+    /// The resources of this process, made on the first call.
     pub(crate) fn current() -> Result<&'static Self, Failure> {
-        stay_if_exiting();
+        interpreter::park_if_exiting();
         if Self::inherited().is_some() {
             return Self::existing().ok_or(Failure::Forked);
         }
@@ -83,7 +80,7 @@ impl Process {
             exit: CancellationToken::new(),
             services: TaskTracker::new(),
             callbacks: Callbacks::start()?,
-            logs: Logs::start()?,
+            logs: LogQueue::start()?,
         })
     }
 
@@ -95,65 +92,20 @@ impl Process {
     }
 }
 
-/// Whether the interpreter exits.
-pub(crate) fn is_exiting() -> bool {
-    EXITING.get().is_some()
-}
-
-/// Lets a daemon thread stay here while the interpreter exits: it has nobody to report to.
-pub(crate) fn stay_if_exiting() {
-    if EXITING.get().is_some_and(|exiting| *exiting != thread::current().id()) {
-        Python::attach(|py| {
-            py.detach(|| {
-                loop {
-                    thread::park();
-                }
-            });
-        });
-    }
-}
-
-/// Ends everything that runs, before the interpreter does.
+/// Ends every task and thread, before the interpreter exits.
 #[pyfunction]
 pub(crate) fn exit(py: Python<'_>) {
-    // Set at most once: an interpreter exits once.
-    let _ = EXITING.set(thread::current().id());
+    interpreter::set_exiting();
     let Some(process) = Process::existing() else { return };
     py.detach(|| {
         process.exit.cancel();
         process.services.close();
         process.handle.block_on(async {
-            // What takes longer is cut off: the broker sees the connection go.
+            // Services that take longer are cut off: the broker sees the connection close.
             let _ = tokio::time::timeout(EXIT_TIMEOUT, process.services.wait()).await;
         });
         process.shut_down(EXIT_TIMEOUT);
-        process.logs.close();
-        process.callbacks.flush();
+        process.logs.close(FLUSH_TIMEOUT);
+        process.callbacks.flush(FLUSH_TIMEOUT);
     });
-}
-
-/// Something that belongs to the process that made it. In a forked one it can neither be used nor dropped: threads that
-/// are not there may have held its locks.
-pub(crate) struct Own<T> {
-    pid: u32,
-    value: ManuallyDrop<T>,
-}
-
-impl<T> Own<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self { pid: process::id(), value: ManuallyDrop::new(value) }
-    }
-
-    pub(crate) fn get(&self) -> Result<&T, Failure> {
-        if self.pid == process::id() { Ok(&self.value) } else { Err(Failure::Forked) }
-    }
-}
-
-impl<T> Drop for Own<T> {
-    #[allow(unsafe_code, reason = "it is dropped once, and not used after")]
-    fn drop(&mut self) {
-        if self.pid == process::id() {
-            unsafe { ManuallyDrop::drop(&mut self.value) };
-        }
-    }
 }

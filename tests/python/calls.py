@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Call(Protocol):
-    """Makes a call in one of its forms."""
+    """Makes a call in one of the two forms."""
 
     def __call__(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns for these arguments."""
@@ -33,7 +33,7 @@ FORMS: dict[str, Call] = {"sync": blocking, "async": awaiting}
 
 
 class Startable(Protocol):
-    """What is started and stopped."""
+    """An object that can be started and stopped."""
 
     def start(self) -> None:
         """Start it."""

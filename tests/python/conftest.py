@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the settings of whoever runs the tests."""
+    """Hide the settings in the environment of the test run."""
     for name in os.environ:
         if name.startswith(("PROXY_", "PROPLET_")):
             monkeypatch.delenv(name)
@@ -24,13 +24,13 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def broker_users() -> Mapping[str, str]:
-    """Who may use the broker: anyone, where a test module does not say otherwise."""
+    """Return the broker's users and passwords; by default there is no authentication."""
     return {}
 
 
 @pytest.fixture
 def registry_users() -> Mapping[str, str]:
-    """Who may use the registry: anyone, where a test module does not say otherwise."""
+    """Return the registry's users and passwords; by default there is no authentication."""
     return {}
 
 
@@ -58,7 +58,7 @@ def native() -> Path:
 
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build and install the native binary as the README says, and return the folder it is in."""
+    """Build and install the native binary as the README says, and return its folder."""
     folder = tmp_path_factory.mktemp("bin")
     subprocess.run(["make", "all"], cwd=ROOT, check=True)
     subprocess.run(["make", "install", f"BINDIR={folder}"], cwd=ROOT, check=True)
@@ -87,7 +87,7 @@ def embedded_registry() -> Iterator[embedded.Registry]:
 
 @pytest.fixture
 def embedded_parts(tmp_path: Path, embedded_broker: embedded.Broker, embedded_registry: embedded.Registry) -> Parts:
-    """Return what runs inside this process."""
+    """Return an embedded broker and an embedded registry."""
 
     def push(name: str, tag: str, wasm: bytes) -> str:
         return embedded_registry.push(name, wasm, tag=tag).reference
@@ -110,8 +110,8 @@ def real_parts(tmp_path: Path, broker: Server, registry: Server) -> Parts:
 @pytest.fixture(params=["embedded", "real"])
 def parts(request: pytest.FixtureRequest) -> Parts:
     """Return a broker and a registry of either kind."""
-    found: Parts = request.getfixturevalue(f"{request.param}_parts")
-    return found
+    parts: Parts = request.getfixturevalue(f"{request.param}_parts")
+    return parts
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The files of deploy/ as the tests use them: linted, read, and run in other places than they were made for."""
+"""The files of deploy/ in tests: linted, read, and run in other folders and on other ports."""
 
 import os
 import re
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 COMPOSE = DEPLOY / "compose"
 DOMAIN, CHANNEL = "my-domain", "my-channel"
-"""Those of the examples."""
+"""The domain and the channel of the examples."""
 
 
 def run(*command: str | Path, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -46,14 +46,14 @@ class Broker:
     """The broker of the compose file."""
 
     def __init__(self, server: Server, secrets: Path) -> None:
-        """Know where it is, and the folder with the passwords of its users."""
+        """Take the server, and the folder with the passwords of its users."""
         self.port = server.port
         self.secrets = secrets
         self._process = server.process
 
     @property
     def log(self) -> str:
-        """What it printed so far."""
+        """Its output so far."""
         return self._process.log
 
     def wait_for(self, text: str) -> None:
@@ -61,12 +61,12 @@ class Broker:
         self._process.wait_for(text)
 
     def login(self, user: str, client: str = "") -> list[str]:
-        """Return how a mosquitto client reaches it as `user`, which is its client identifier if no other is given."""
+        """Return the arguments of a mosquitto client for `user`, which is by default its client identifier."""
         password = (self.secrets / user).read_text().rstrip("\n")
         return ["-h", "127.0.0.1", "-p", str(self.port), "-i", client or user, "-u", user, "-P", password, "-q", "1"]
 
     def publish(self, user: str, topic: str, message: str, client: str = "") -> None:
-        """Publish, and wait until the broker acknowledged it, which it does with what it drops as well."""
+        """Publish, and wait for the broker's acknowledgement, which it sends for denied messages as well."""
         command = ["mosquitto_pub", *self.login(user, client), "-t", topic, "-m", message]
         subprocess.run(command, check=True, timeout=DEADLINE)
 
@@ -75,7 +75,7 @@ class Broker:
 def broker(folder: Path, acl: str, users: tuple[str, ...] = ()) -> Iterator[Broker]:
     """Run the broker as the compose file does, with its script, configuration and secrets, but this access list.
 
-    The passwords of `users` are made by hand.
+    `users` get passwords in addition to those of the script.
     """
     compose = folder / "compose"
     shutil.copytree(COMPOSE, compose, ignore=shutil.ignore_patterns("secrets"))

@@ -1,4 +1,4 @@
-"""Forks with everything open, and tries everything on both sides: a program for test_process.py."""
+"""Forks with everything open, and uses everything in parent and child: a program for test_process.py."""
 
 import multiprocessing
 import os
@@ -14,15 +14,15 @@ from propeller_proxy import ClosedError, Events, Proplet, Proxy, Registry, chunk
 from servers import POLL
 
 LIMIT = 20.0
-"""A child that lives longer hangs, seconds."""
+"""Longest life of a child, seconds."""
 WASM = embedded.noise(100_000)
 
 
 class Everything:
-    """All that can be open, in one process."""
+    """One open object of each class, in one process."""
 
     def __init__(self, folder: Path) -> None:
-        """Open it."""
+        """Open them."""
         self.broker, self.registry = embedded.Broker(), embedded.Registry()
         self.broker.start()
         self.registry.start()
@@ -42,7 +42,7 @@ class Everything:
         self.events: Events = self.proxy.events()
 
     def works(self) -> None:
-        """Use it all."""
+        """Use all of them."""
         assert self.client.fetch(self.reference).data == WASM
         assert self.proplet.request(self.reference).data == WASM
         assert self.proxy.deliver(self.reference).ok
@@ -50,8 +50,8 @@ class Everything:
         assert next(self.events).app_name in (self.reference, None)
         assert self.events.drain()
 
-    def is_refused(self) -> None:
-        """Try to use it all, and what is new."""
+    def is_rejected(self) -> None:
+        """Use all of them, and new objects; every call must raise `ClosedError`."""
         uses: list[Callable[[], object]] = [
             lambda: self.client.fetch(self.reference),
             lambda: self.proxy.deliver(self.reference),
@@ -82,7 +82,7 @@ class Everything:
 
 
 def in_child(work: Callable[[], object]) -> None:
-    """Do something in a forked process that ends as an interpreter does, and see that it ends well."""
+    """Call `work` in a forked process, which must exit with status 0."""
     sys.stdout.flush()
     pid = os.fork()
     if pid == 0:
@@ -99,8 +99,8 @@ def in_child(work: Callable[[], object]) -> None:
 
 
 def main(folder: Path) -> None:
-    """Fork now and then."""
-    # Nothing was in use before this one.
+    """Fork before and after everything is in use."""
+    # Nothing is in use before this fork.
     in_child(lambda: Everything(folder / "early").works())
     everything = Everything(folder / "parent")
     everything.works()
@@ -109,12 +109,12 @@ def main(folder: Path) -> None:
         nonlocal everything
         del everything
 
-    in_child(everything.is_refused)
-    in_child(lambda: in_child(everything.is_refused))
+    in_child(everything.is_rejected)
+    in_child(lambda: in_child(everything.is_rejected))
     in_child(lambda: sys.exit(0))
     in_child(drop)
     context = multiprocessing.get_context("fork")
-    workers = [context.Process(target=everything.is_refused) for _ in range(3)]
+    workers = [context.Process(target=everything.is_rejected) for _ in range(3)]
     for process in workers:
         process.start()
     for process in workers:

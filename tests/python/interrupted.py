@@ -1,4 +1,4 @@
-"""Makes a call that does not end by itself, and tells when Ctrl-C has ended it: a program for test_cancellation.py."""
+"""Makes a call that does not end by itself, and prints when Ctrl-C ended it: a program for test_cancellation.py."""
 
 import sys
 import threading
@@ -11,7 +11,7 @@ from propeller_proxy import Events, Proplet, Proxy, Registry, deliver_many, embe
 
 
 def main(call: str, port: str, folder: Path) -> None:
-    """Make the call; a server that never answers is at `port`."""
+    """Make the call; `port` is that of a server that never answers."""
     silent = f"127.0.0.1:{port}"
     with embedded.Broker() as broker:
         address = f"tcp://{silent}" if call == "start" else broker.url
@@ -51,7 +51,7 @@ def main(call: str, port: str, folder: Path) -> None:
 
 
 def read(proxy: Proxy) -> Events:
-    """Read events while something happens, and when nothing does any more."""
+    """Read events during a delivery and after it."""
     events = proxy.events()
     threading.Thread(target=proxy.deliver, args=["add"], daemon=True).start()
     for _ in events:

@@ -1,4 +1,4 @@
-"""Ends with everything open: a program for test_process.py."""
+"""Exits with everything open: a program for test_process.py."""
 
 import asyncio
 import sys
@@ -12,7 +12,7 @@ from propeller_proxy import Proplet, Proxy, deliver_many
 
 
 def wait_for_ever(everything: Everything, folder: Path) -> None:
-    """Make calls in threads that do not end by themselves, and return when all are under way."""
+    """Make calls in threads that do not end by themselves, and return when all of them wait."""
     silent = Silent().__enter__()
     proxy = Proxy(
         registry_url=f"127.0.0.1:{silent.port}",
@@ -23,13 +23,13 @@ def wait_for_ever(everything: Everything, folder: Path) -> None:
         state_dir=folder / "state",
     )
     proxy.start()
-    forgotten = Proplet(everything.broker.url, DOMAIN, "nobody-there")
-    forgotten.start()
+    unserved = Proplet(everything.broker.url, DOMAIN, "unserved")
+    unserved.start()
     waits: list[Callable[[], object]] = [
         lambda: proxy.deliver("blocking"),
         lambda: asyncio.run(proxy.deliver_async("awaiting")),
         lambda: deliver_many(["many", "more"], proxy=proxy, progress=None),
-        lambda: forgotten.request("absent", timeout=600),
+        lambda: unserved.request("absent", timeout=600),
         lambda: list(proxy.events()),
     ]
     for wait in waits:
@@ -38,7 +38,7 @@ def wait_for_ever(everything: Everything, folder: Path) -> None:
 
 
 def main(folder: Path, how: str) -> None:
-    """Open everything, use it, and leave."""
+    """Open everything, use it, and exit."""
     everything = Everything(folder)
     everything.works()
     assert everything.proxy.settings["channel_id"] == CHANNEL

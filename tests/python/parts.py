@@ -1,4 +1,4 @@
-"""What a proxy needs around it, embedded or real; servers that never answer; and waiting for things to come true."""
+"""Brokers and registries for a proxy, embedded or real; servers that never answer; and waiting for conditions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Parts:
-    """A broker, a registry, and a folder for what a proxy between them keeps."""
+    """A broker, a registry, and a folder for the store and state of a proxy between them."""
 
     broker_url: str
     registry_url: str
@@ -35,7 +35,7 @@ class Parts:
 
     @property
     def settings(self) -> Settings:
-        """What a proxy has to be told."""
+        """The settings of a proxy between them."""
         return {
             "mqtt_address": self.broker_url,
             "registry_url": self.registry_url,
@@ -46,12 +46,12 @@ class Parts:
         }
 
     def proxy(self, **settings: Unpack[Settings]) -> Proxy:
-        """Return a proxy with these settings beside."""
+        """Return a proxy, not started, with these settings in addition."""
         merged: Settings = {**self.settings, **settings}
         return Proxy(**merged)
 
     def proplet(self, *, strict: bool = False, layout: str = "plain", **settings: Unpack[Settings]) -> Proplet:
-        """Return a device on the proxy's channel."""
+        """Return a device, not started, on the proxy's channel."""
         return Proplet(self.broker_url, DOMAIN, CHANNEL, layout=layout, strict=strict, **settings)
 
     def push(self, name: str = "add", wasm: bytes = ADD, tag: str = "1.0") -> str:
@@ -60,24 +60,24 @@ class Parts:
 
 
 class Silent:
-    """A server that takes connections and all that comes on them, and never says a word."""
+    """A server that accepts connections, reads from them, and never answers."""
 
     def __init__(self) -> None:
         """Listen on a free port of 127.0.0.1."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.heard = threading.Event()
-        """Set when somebody said something."""
-        self.left = threading.Event()
-        """Set when somebody who said something has closed the connection."""
+        self.received = threading.Event()
+        """Set when a connection has sent data."""
+        self.closed = threading.Event()
+        """Set when a connection is closed after data was received."""
 
     def __enter__(self) -> Silent:
-        """Take connections."""
+        """Accept connections."""
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Take no more."""
+        """Accept no further connections."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -90,20 +90,20 @@ class Silent:
     def _listen(self, connection: socket.socket) -> None:
         with connection, suppress(OSError):
             while connection.recv(1 << 16):
-                self.heard.set()
-        if self.heard.is_set():
-            self.left.set()
+                self.received.set()
+        if self.received.is_set():
+            self.closed.set()
 
 
 def eventually(condition: Callable[[], T]) -> T:
-    """Wait until `condition` returns something true, and return that."""
+    """Wait until the value of `condition` is true, and return the value."""
     deadline = time.monotonic() + DEADLINE
     while not (value := condition()):
-        assert time.monotonic() < deadline, "it has not come true"
+        assert time.monotonic() < deadline, "the condition is still false"
         time.sleep(POLL)
     return value
 
 
 def is_prompt(attempt: Callable[[], float], limit: float) -> bool:
-    """Return whether one of three attempts takes less than `limit` seconds; machines are busy now and then."""
+    """Return whether one of three attempts takes less than `limit` seconds; a busy machine may delay some."""
     return any(attempt() < limit for _ in range(3))

@@ -1,4 +1,4 @@
-"""Programs that tests start: known to be ready by what they say, ended by their own process ids."""
+"""Programs that tests start: ready when their output says so, ended by their process ids."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from random import SystemRandom
 from signal import Signals
 
 DEADLINE = 30.0
-"""Longest wait for a program to say something or to end, seconds."""
+"""Longest wait for a program's output or end, seconds."""
 POLL = 0.01
 
 
@@ -22,7 +22,7 @@ class Process:
     """A running program, killed at the end of its `with` block."""
 
     def __init__(self, *command: str | Path, log: Path, env: Mapping[str, str] | None = None) -> None:
-        """Start it; what it prints goes to the file `log`."""
+        """Start it; its output goes to the file `log`."""
         self._log = log
         with log.open("wb") as output:
             self._child = subprocess.Popen(
@@ -40,18 +40,18 @@ class Process:
 
     @property
     def log(self) -> str:
-        """What it printed so far."""
+        """Its output so far."""
         return self._log.read_text()
 
     def wait_for(self, text: str) -> None:
         """Wait until it has printed `text`."""
         deadline = time.monotonic() + DEADLINE
         while True:
-            over = self._child.poll() is not None or time.monotonic() > deadline
+            is_over = self._child.poll() is not None or time.monotonic() > deadline
             log = self.log
             if text in log:
                 return
-            assert not over, f"{self._child.args!r} did not print {text!r}:\n{log}"
+            assert not is_over, f"{self._child.args!r} did not print {text!r}:\n{log}"
             time.sleep(POLL)
 
     def send(self, signal: Signals) -> None:
@@ -75,7 +75,7 @@ class Server:
 
 @contextmanager
 def mosquitto(folder: Path, users: Mapping[str, str]) -> Iterator[Server]:
-    """Run an MQTT broker for `users` and their passwords, or for anyone."""
+    """Run an MQTT broker for `users` and their passwords; without any, there is no authentication."""
     port = free_port()
     lines = [
         f"listener {port} 127.0.0.1",
@@ -98,7 +98,7 @@ def mosquitto(folder: Path, users: Mapping[str, str]) -> Iterator[Server]:
 
 @contextmanager
 def docker_registry(folder: Path, users: Mapping[str, str]) -> Iterator[Server]:
-    """Run an OCI registry on plain HTTP for `users` and their passwords, or for anyone."""
+    """Run an OCI registry on plain HTTP for `users` and their passwords; without any, there is no authentication."""
     port = free_port()
     auth = {}
     if users:
@@ -125,7 +125,7 @@ def docker_registry(folder: Path, users: Mapping[str, str]) -> Iterator[Server]:
 
 def program(name: str) -> str:
     """Return the path of a program that the tests need."""
-    # Debian keeps servers outside an ordinary user's path.
+    # Debian installs servers outside an ordinary user's path.
     path = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
     assert path, f"{name} is not installed; run scripts/install-test-tools"
     return path
@@ -133,7 +133,7 @@ def program(name: str) -> str:
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listens."""
-    # Below those that connections get, so that none takes it before the server does.
+    # Below the ephemeral ports, so that no connection takes it before the server does.
     while True:
         port = SystemRandom().randrange(10_000, 32_000)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):

@@ -1,4 +1,4 @@
-"""Artifacts as third-party tools push them: skopeo images in every compression it knows, oras files of any type."""
+"""Artifacts that third-party tools push: images of skopeo in each of its compressions, files of oras of any type."""
 
 import io
 import json
@@ -22,16 +22,16 @@ Deliver = Callable[[str], bytes]
 
 
 def module(name: bytes) -> bytes:
-    """Return a Wasm module of nothing but an empty custom section."""
+    """Return a Wasm module with an empty custom section only."""
     return b"\0asm\x01\0\0\0" + bytes([0, len(name) + 1, len(name)]) + name
 
 
-MODULE, OTHER = module(b"wanted"), module(b"not wanted")
+MODULE, OTHER = module(b"requested"), module(b"other")
 
 
 @pytest.fixture
 def deliver(tmp_path: Path, native: Path, broker: Server, registry: Server) -> Iterator[Deliver]:
-    """Run a proxy, and return what asks it for a module of one chunk as a device does."""
+    """Run a proxy, and return a function that requests a module of one chunk as a device does."""
     env = {
         "PROXY_CACHE_DIR": str(tmp_path / "cache"),
         "PROXY_STATE_DIR": str(tmp_path / "state"),
@@ -48,7 +48,7 @@ def deliver(tmp_path: Path, native: Path, broker: Server, registry: Server) -> I
     with Process(native, log=tmp_path / "proxy.log", env=env) as proxy:
         proxy.wait_for('"message":"subscribed"')
 
-        def ask(app_name: str) -> bytes:
+        def request_module(app_name: str) -> bytes:
             device = next(devices)
             receive = ["mosquitto_sub", *server, "-i", device, "-t", f"{topic}/server"]
             receive += ["-F", "%p", "-C", "1", "-W", str(int(DEADLINE))]
@@ -62,7 +62,7 @@ def deliver(tmp_path: Path, native: Path, broker: Server, registry: Server) -> I
             assert answer == {"app_name": app_name, "chunk_idx": 0, "total_chunks": 1}
             return data
 
-        yield ask
+        yield request_module
 
 
 class Layout:
@@ -75,7 +75,7 @@ class Layout:
         (folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
 
     def name(self, descriptor: Descriptor) -> str:
-        """Call this `app`, and return the layout's name for skopeo."""
+        """Tag the descriptor as `app`, and return the layout's name for skopeo."""
         named = descriptor | {"annotations": {"org.opencontainers.image.ref.name": "app"}}
         (self._folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
         return f"oci:{self._folder}:app"
@@ -123,7 +123,7 @@ def archive(files: Mapping[str, bytes]) -> bytes:
 
 
 def skopeo(*arguments: str) -> str:
-    """Run skopeo, without a policy on signatures, and return what it prints."""
+    """Run skopeo, without a policy on signatures, and return its output."""
     ended = subprocess.run(
         ["skopeo", "--insecure-policy", *arguments], capture_output=True, text=True, timeout=DEADLINE, check=False
     )

@@ -1,4 +1,4 @@
-"""Brokers that are away, that refuse, and that are restarted."""
+"""Brokers that are stopped, that refuse connections, and that are restarted."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,10 +11,10 @@ from propeller_proxy import ClosedError, UnreachableError, embedded
 WASM = embedded.noise(1_000_000)
 
 
-def test_an_absent_broker_is_not_waited_for_longer_than_it_may_take(
+def test_a_start_without_a_broker_times_out(
     embedded_parts: Parts, embedded_broker: embedded.Broker, call: Call
 ) -> None:
-    """It can be tried again; the devices as well as the proxy."""
+    """For proxies and devices; it can be repeated."""
     call(embedded_broker.stop)
     proxy = embedded_parts.proxy(mqtt_timeout=0.5)
     for service in (proxy, embedded_parts.proplet(mqtt_timeout=0.5)):
@@ -29,8 +29,8 @@ def test_an_absent_broker_is_not_waited_for_longer_than_it_may_take(
         assert call(proxy.deliver, embedded_parts.push()).ok
 
 
-def test_brokers_may_refuse(embedded_parts: Parts, call: Call) -> None:
-    """By user name and password."""
+def test_refused_credentials_are_an_error(embedded_parts: Parts, call: Call) -> None:
+    """The error is not retryable, and contains no key."""
     with embedded.Broker(users={"proxy": "a key"}) as broker:
         for key in ["a key", "another"]:
             proxy = embedded_parts.proxy(mqtt_address=broker.url, client_id="proxy", client_key=key)
@@ -47,10 +47,10 @@ def test_brokers_may_refuse(embedded_parts: Parts, call: Call) -> None:
         embedded.Broker().url  # noqa: B018
 
 
-def test_a_broker_that_is_restarted_is_no_reason_to_fail(
+def test_deliveries_survive_a_restart_of_the_broker(
     embedded_parts: Parts, embedded_broker: embedded.Broker, call: Call
 ) -> None:
-    """In the middle of a delivery: the device has the whole module in the end."""
+    """In the middle of a delivery: the device receives the whole module."""
     reference = embedded_parts.push("noise", WASM)
     proxy, proplet = embedded_parts.proxy(chunk_size=10_000, publish_rate=1_000_000), embedded_parts.proplet()
     with running(call, proxy, proplet), ThreadPoolExecutor(1) as thread:
@@ -62,8 +62,8 @@ def test_a_broker_that_is_restarted_is_no_reason_to_fail(
         assert proxy.stats().connections == 2
 
 
-def test_a_broker_that_goes_away_is_missed(embedded_parts: Parts, embedded_broker: embedded.Broker, call: Call) -> None:
-    """The proxy tells, and is back with the broker; the port stays."""
+def test_readiness_follows_the_broker(embedded_parts: Parts, embedded_broker: embedded.Broker, call: Call) -> None:
+    """The proxy is ready while the broker runs; a restarted broker has the same port."""
     url, port = embedded_broker.url, embedded_broker.port
     assert (url, embedded_broker.host) == (f"tcp://127.0.0.1:{port}", "127.0.0.1")
     assert repr(embedded_broker) == f"Broker({url})"

@@ -1,4 +1,4 @@
-"""What is broken off, by Ctrl-C or the end of a task: it ends at once, and so does the work for it."""
+"""Cancelled calls, by Ctrl-C or the end of a task: they end at once, and so does their work."""
 
 import asyncio
 import socket
@@ -19,24 +19,24 @@ from propeller_proxy._service import Startable
 from servers import DEADLINE, Process
 
 LIMIT = 0.2
-"""Within so many seconds a call has to end."""
-GIVEN_UP = 5.0
-"""Within so many its work, seconds; a server that is silent is given up after 10 anyway."""
+"""Longest time until a cancelled call ends, seconds."""
+WORK_LIMIT = 5.0
+"""Longest time until its work ends, seconds; requests to a silent server time out after 10 anyway."""
 PROGRAM = Path(__file__).with_name("interrupted.py")
 
 Begin: TypeAlias = Coroutine[Any, Any, object]
 
 
 async def is_true(condition: Callable[[], object]) -> None:
-    """Wait until it is, while the loop runs on."""
+    """Wait until the value of `condition` is true, while the loop runs on."""
     deadline = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < deadline, "it has not come true"
+        assert time.monotonic() < deadline, "the condition is still false"
         await asyncio.sleep(0.01)
 
 
 async def time_to_cancel(coroutine: Begin, is_inside: Callable[[], object]) -> float:
-    """Begin a call, cancel it when it is inside, and return how long it takes to end, in seconds."""
+    """Begin a call, cancel it when `is_inside` is true, and return the seconds until it ends."""
     task = asyncio.ensure_future(coroutine)
     await is_true(lambda: is_inside() or task.done())
     if task.done():
@@ -49,8 +49,8 @@ async def time_to_cancel(coroutine: Begin, is_inside: Callable[[], object]) -> f
 
 
 @pytest.mark.parametrize("name", ["resolve", "fetch", "push"])
-def test_what_a_registry_is_asked_is_cancelled_with_the_task(tmp_path: Path, name: str) -> None:
-    """It sees the connection close."""
+def test_requests_to_a_registry_are_cancelled_with_the_task(tmp_path: Path, name: str) -> None:
+    """The registry sees the connection close."""
 
     def attempt() -> float:
         with Silent() as silent:
@@ -60,8 +60,8 @@ def test_what_a_registry_is_asked_is_cancelled_with_the_task(tmp_path: Path, nam
                 "fetch": lambda: registry.fetch_async("add"),
                 "push": lambda: registry.push_async("add", embedded.ADD),
             }
-            seconds = asyncio.run(time_to_cancel(calls[name](), silent.heard.is_set))
-            assert silent.left.wait(GIVEN_UP)
+            seconds = asyncio.run(time_to_cancel(calls[name](), silent.received.is_set))
+            assert silent.closed.wait(WORK_LIMIT)
             return seconds
 
     assert is_prompt(attempt, LIMIT)
@@ -69,7 +69,7 @@ def test_what_a_registry_is_asked_is_cancelled_with_the_task(tmp_path: Path, nam
 
 @pytest.mark.parametrize("name", ["deliver", "deliver_many"])
 def test_deliveries_are_withdrawn_with_the_task(embedded_parts: Parts, name: str) -> None:
-    """The proxy tells so, asks the registry no more, and goes on with others."""
+    """The proxy reports it, closes the connection to the registry, and serves other requests."""
     reference = embedded_parts.push()
     names = (f"{number}" for number in count())
 
@@ -78,44 +78,44 @@ def test_deliveries_are_withdrawn_with_the_task(embedded_parts: Parts, name: str
             host = f"127.0.0.1:{silent.port}"
             with embedded_parts.proxy(registry_allow=f"{host}/*") as proxy:
                 events = proxy.events()
-                wanted = [f"{host}/add:{next(names)}" for _ in range(1 if name == "deliver" else 10)]
+                references = [f"{host}/add:{next(names)}" for _ in range(1 if name == "deliver" else 10)]
                 call: Begin = (
-                    proxy.deliver_async(wanted[0])
+                    proxy.deliver_async(references[0])
                     if name == "deliver"
-                    else deliver_many_async(wanted, proxy=proxy, concurrency=5, progress=None)
+                    else deliver_many_async(references, proxy=proxy, concurrency=5, progress=None)
                 )
-                seconds = asyncio.run(time_to_cancel(call, silent.heard.is_set))
+                seconds = asyncio.run(time_to_cancel(call, silent.received.is_set))
                 eventually(lambda: proxy.stats().open_transfers == 0)
-                assert silent.left.wait(GIVEN_UP)
+                assert silent.closed.wait(WORK_LIMIT)
                 failed = [event for event in events.drain() if event.kind == "failed"]
                 assert len(failed) == (1 if name == "deliver" else 5)
                 assert {event.error for event in failed} == {"withdrawn"}
-                assert {event.app_name for event in failed} <= set(wanted)
+                assert {event.app_name for event in failed} <= set(references)
                 assert proxy.deliver(reference).ok
         return seconds
 
     assert is_prompt(attempt, LIMIT)
 
 
-def test_a_delivery_that_somebody_else_wants_goes_on(embedded_parts: Parts) -> None:
-    """Only who has left is not waited for any more."""
+def test_a_transfer_with_another_request_goes_on(embedded_parts: Parts) -> None:
+    """Only the cancelled request is withdrawn."""
     wasm = embedded.noise(500_000)
     reference = embedded_parts.push("noise", wasm)
 
     async def both() -> float:
         slow = embedded_parts.proxy(chunk_size=5_000, publish_rate=1_000_000)
         async with slow as proxy, embedded_parts.proplet() as proplet:
-            wanted = asyncio.create_task(proplet.request_async(reference))
+            requested = asyncio.create_task(proplet.request_async(reference))
             await is_true(lambda: proplet.chunks)
             seconds = await time_to_cancel(proxy.deliver_async(reference), lambda: proxy.stats().joined == 1)
-            assert (await wanted).data == wasm
+            assert (await requested).data == wasm
             return seconds
 
     assert asyncio.run(both()) < DEADLINE
 
 
 def test_requests_are_cancelled_with_the_task(embedded_parts: Parts, proxy: Proxy) -> None:
-    """The device can ask for the same again."""
+    """The device can request the same module again."""
     reference = embedded_parts.push()
     proxy.stop()
 
@@ -136,7 +136,7 @@ def test_requests_are_cancelled_with_the_task(embedded_parts: Parts, proxy: Prox
 
 @pytest.mark.parametrize("kind", ["proxy", "proplet"])
 def test_starts_are_cancelled_with_the_task(embedded_parts: Parts, kind: str, tmp_path: Path) -> None:
-    """The broker that did not answer sees the connection close, and the same object can be started again at once."""
+    """The silent broker sees the connection close, and the same object can be started again at once."""
 
     def attempt() -> float:
         with Silent() as silent:
@@ -147,10 +147,10 @@ def test_starts_are_cancelled_with_the_task(embedded_parts: Parts, kind: str, tm
                 else Proplet(address, "domain", "channel", mqtt_timeout=600)
             )
             for _ in range(2):
-                silent.heard.clear()
-                silent.left.clear()
-                seconds = asyncio.run(time_to_cancel(service.start_async(), silent.heard.is_set))
-                assert silent.left.wait(GIVEN_UP)
+                silent.received.clear()
+                silent.closed.clear()
+                seconds = asyncio.run(time_to_cancel(service.start_async(), silent.received.is_set))
+                assert silent.closed.wait(WORK_LIMIT)
                 assert "stopped" in repr(service)
         return seconds
 
@@ -160,7 +160,7 @@ def test_starts_are_cancelled_with_the_task(embedded_parts: Parts, kind: str, tm
 
 
 def test_readers_of_events_are_cancelled_with_the_task(embedded_parts: Parts, proxy: Proxy) -> None:
-    """They can go on later, and have missed nothing."""
+    """They can continue later, without a missed event."""
     reference = embedded_parts.push()
 
     def attempt() -> float:
@@ -184,7 +184,7 @@ def test_readers_of_events_are_cancelled_with_the_task(embedded_parts: Parts, pr
 
 
 def test_timeouts_of_asyncio_are_cancellations(embedded_parts: Parts) -> None:
-    """They leave nothing behind either."""
+    """They end the transfer as well."""
 
     async def timed_out() -> None:
         with Silent() as silent:
@@ -200,7 +200,7 @@ def test_timeouts_of_asyncio_are_cancellations(embedded_parts: Parts) -> None:
 
 @pytest.mark.parametrize("name", ["resolve", "fetch", "push", "deliver", "deliver_many", "request", "start", "events"])
 def test_ctrl_c_ends_every_call(tmp_path: Path, name: str) -> None:
-    """It is a `KeyboardInterrupt`, and the work ends although the process lives on."""
+    """It raises `KeyboardInterrupt`, and the work ends although the process goes on."""
     folders = (tmp_path / str(number) for number in count())
 
     def attempt() -> float:
@@ -210,13 +210,13 @@ def test_ctrl_c_ends_every_call(tmp_path: Path, name: str) -> None:
             Silent() as silent,
             Process(sys.executable, PROGRAM, name, str(silent.port), folder, log=folder / "log") as child,
         ):
-            assert silent.heard.wait(DEADLINE), child.log
+            assert silent.received.wait(DEADLINE), child.log
             begin = time.monotonic()
             child.send(SIGINT)
             child.wait_for("interrupted at")
             seconds = float(child.log.split("interrupted at")[1].split()[0]) - begin
-            # What a device has asked for is not withdrawn, nor what others do by who watches them.
-            assert name in ("request", "events") or silent.left.wait(GIVEN_UP), child.log
+            # Neither a device nor a reader of events withdraws a request of the proxy.
+            assert name in ("request", "events") or silent.closed.wait(WORK_LIMIT), child.log
             (folder / "end").touch()
             assert child.end() == 0, child.log
         return seconds
@@ -224,11 +224,11 @@ def test_ctrl_c_ends_every_call(tmp_path: Path, name: str) -> None:
     assert is_prompt(attempt, LIMIT)
 
 
-class Beginning:
-    """The core of something that is started, which keeps the job of its start."""
+class KeepingJob:
+    """An object of the core that keeps the job of its start."""
 
     def __init__(self, core: Startable) -> None:
-        """Keep what is begun by `core`."""
+        """Wrap `core`."""
         self.core = core
 
     def start(self) -> Job:
@@ -237,7 +237,7 @@ class Beginning:
         return self.job
 
     def __getattr__(self, name: str) -> object:
-        """Return what the core has."""
+        """Return the attribute of the wrapped object."""
         return getattr(self.core, name)
 
 
@@ -245,7 +245,7 @@ class Beginning:
 def test_a_start_that_is_cancelled_when_it_is_done_is_undone(
     embedded_parts: Parts, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where nobody has heard yet that it is done."""
+    """Also if the event loop does not know yet that it is done."""
     services: dict[str, Proxy | Proplet | embedded.Broker | embedded.Registry] = {
         "proxy": embedded_parts.proxy(),
         "proplet": embedded_parts.proplet(),
@@ -253,13 +253,13 @@ def test_a_start_that_is_cancelled_when_it_is_done_is_undone(
         "registry": embedded.Registry(),
     }
     service = services[kind]
-    core = Beginning(service._core)
+    core = KeepingJob(service._core)
     monkeypatch.setattr(service, "_core", core)
 
     async def cancelled() -> None:
         starting = asyncio.ensure_future(service.start_async())
         await asyncio.sleep(0)
-        # The loop is busy, and the start goes on.
+        # The loop is blocked, and the start goes on.
         assert core.job.wait(DEADLINE)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -1,4 +1,4 @@
-"""How modules are cut, and the messages with the parts."""
+"""How modules are cut into chunks, and the messages that carry them."""
 
 import json
 import random
@@ -16,7 +16,7 @@ METHODS = ["fixed", "content-defined"]
 
 
 def digest(data: bytes) -> str:
-    """Return how OCI writes the SHA-256."""
+    """Return the OCI digest."""
     return f"sha256:{sha256(data).hexdigest()}"
 
 
@@ -25,7 +25,7 @@ def digest(data: bytes) -> str:
     "wasm", [b"", b"\0", embedded.ADD, MODULE], ids=["empty", "one-byte", "smaller-than-a-chunk", "several-chunks"]
 )
 def test_chunks_are_the_module(wasm: bytes, method: str) -> None:
-    """One after the other, nothing twice and nothing left out."""
+    """Joined in order, they are the module."""
     plan = chunk(wasm, 20_000, method)
     assert b"".join(map(bytes, plan)) == wasm
     assert (plan.size, sum(plan.sizes), plan.chunk_size, plan.method) == (len(wasm), len(wasm), 20_000, method)
@@ -55,7 +55,7 @@ def test_half_a_megabyte_is_the_usual_size() -> None:
 
 
 def test_chunks_are_views_of_the_module() -> None:
-    """A large module is in memory once, and cannot be changed that way."""
+    """A large module is in memory once; the views are read-only."""
     plan = chunk(MODULE, 1000)
     for part in plan:
         assert isinstance(part.data, memoryview)
@@ -97,8 +97,8 @@ def test_messages_are_those_of_the_wire_protocol(method: str, app_name: str) -> 
     assert data == MODULE
 
 
-def test_messages_name_what_devices_ask_for() -> None:
-    """It is the module's reference, unless there is none or another one is given."""
+def test_messages_have_the_name_that_devices_request() -> None:
+    """It is by default the module's reference."""
 
     def named(plan: ChunkPlan, app_name: str | None = None) -> object:
         return json.loads(plan.encode(0, app_name))["app_name"]
@@ -110,7 +110,7 @@ def test_messages_name_what_devices_ask_for() -> None:
     assert named(chunk(MODULE)) == "module"
 
 
-def test_no_chunk_is_encoded_that_is_not_there() -> None:
+def test_only_chunks_of_the_plan_are_encoded() -> None:
     """Neither one of another plan nor one past the end."""
     plan = chunk(MODULE, 100_000)
     assert plan.encode(-1) == plan.encode(2)
@@ -120,8 +120,8 @@ def test_no_chunk_is_encoded_that_is_not_there() -> None:
         plan.encode(chunk(MODULE, 99_999)[1])
 
 
-def test_little_changes_where_content_decides() -> None:
-    """A byte more at the front moves all fixed chunks, and one of the others."""
+def test_content_defined_chunks_survive_an_insertion() -> None:
+    """A byte more at the front changes all fixed chunks, and few content-defined ones."""
     changed = MODULE[:8] + b"\0" + MODULE[8:]
     fixed, defined = (chunk(MODULE, 10_000, method).compare(chunk(changed, 10_000, method)) for method in METHODS)
     assert (fixed.shared_chunks, fixed.shared_bytes, fixed.share) == (0, 0, 0.0)
@@ -130,7 +130,7 @@ def test_little_changes_where_content_decides() -> None:
     same = chunk(MODULE, 10_000).compare(chunk(MODULE, 10_000))
     assert (same.shared_chunks, same.shared_bytes, same.share) == (30, 300_000, 1.0)
     assert chunk(MODULE).compare(chunk(b"")).share == 0.0
-    # What is there twice is shared twice.
+    # Repeated chunks are counted repeatedly.
     assert chunk(bytes(10), 10).compare(chunk(bytes(25), 10)).shared_bytes == 20
 
 
@@ -146,19 +146,19 @@ def test_content_defined_chunks_have_about_the_size() -> None:
     ("size", "method"),
     [(0, "fixed"), (2**32, "fixed"), (1, "content-defined"), (2**40, "content-defined"), (1000, "by-hand")],
 )
-def test_sizes_and_methods_that_cannot_be_are_refused(size: int, method: str) -> None:
-    """The message says what can."""
+def test_wrong_sizes_and_methods_are_rejected(size: int, method: str) -> None:
+    """The message has the accepted ones."""
     with pytest.raises(ValueError, match=r"bytes from \d+ to \d+|fixed or content-defined"):
         chunk(MODULE, size, method)
 
 
-def test_modules_are_taken_from_wherever_they_are(tmp_path: Path) -> None:
-    """Any buffer, and files."""
+def test_modules_come_from_buffers_and_files(tmp_path: Path) -> None:
+    """Other types are rejected."""
     path = tmp_path / "noise.wasm"
     path.write_bytes(MODULE)
     for source in (bytearray(MODULE), memoryview(MODULE), path, str(path)):
         assert chunk(source) == chunk(MODULE)
-    # What is changed later does not change the plan.
+    # A later change of the buffer does not change the plan.
     buffer = bytearray(MODULE)
     plan = chunk(buffer)
     buffer[:] = bytes(len(MODULE))
@@ -173,7 +173,7 @@ def test_modules_are_taken_from_wherever_they_are(tmp_path: Path) -> None:
 
 
 def test_plans_are_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row for each chunk; without pandas, the error says what to install."""
+    """A row for each chunk; without pandas, the error has the command that installs it."""
     plan = chunk(MODULE, 100_000)
     frame = plan.to_pandas()
     assert list(frame.columns) == ["index", "offset", "size", "digest", "wire_bytes"]
@@ -185,8 +185,8 @@ def test_plans_are_tables(monkeypatch: pytest.MonkeyPatch) -> None:
         plan.to_pandas()
 
 
-def test_pages_show_what_is_in_a_plan_as_text() -> None:
-    """Names cannot add elements of their own."""
+def test_names_are_escaped_in_html() -> None:
+    """They cannot add elements."""
     for html in (
         chunk(MODULE, 1000, app_name="<script>&")._repr_html_(),
         Module(MODULE, "<script>&", digest(MODULE), len(MODULE), annotations={"<script>&": ""})._repr_html_(),

@@ -1,4 +1,4 @@
-"""Proxies and devices: modules that are delivered, and how it is told that they are not."""
+"""Proxies and devices: deliveries, their reports and their errors."""
 
 import asyncio
 import time
@@ -28,7 +28,7 @@ WASM = embedded.noise(1_000_000)
 DIGEST = f"sha256:{sha256(WASM).hexdigest()}"
 
 
-def test_devices_get_what_was_pushed(parts: Parts, call: Call) -> None:
+def test_devices_receive_pushed_modules(parts: Parts, call: Call) -> None:
     """Every chunk once and in order, and verified."""
     reference = parts.push("acme/noise", WASM)
     proxy, proplet = parts.proxy(chunk_size=100_000), parts.proplet(strict=True)
@@ -37,11 +37,11 @@ def test_devices_get_what_was_pushed(parts: Parts, call: Call) -> None:
         assert (module.data, module.digest, module.reference, module.size) == (WASM, DIGEST, reference, len(WASM))
         assert module.verified
         assert (module.media_type, module.shape, module.root) == (None, None, None)
-        heard = proplet.chunks
-        assert [(seen.index, seen.total_chunks, seen.size) for seen in heard] == [(i, 10, 100_000) for i in range(10)]
-        assert {(seen.app_name, seen.outcome) for seen in heard} == {(reference, "stored")}
-        assert abs(heard[0].time - time.time()) < 60
-        # The device may have it before the proxy knows.
+        chunks = proplet.chunks
+        assert [(seen.index, seen.total_chunks, seen.size) for seen in chunks] == [(i, 10, 100_000) for i in range(10)]
+        assert {(seen.app_name, seen.outcome) for seen in chunks} == {(reference, "stored")}
+        assert abs(chunks[0].time - time.time()) < 60
+        # The device may have the module before the proxy has the last acknowledgement.
         eventually(lambda: proxy.stats().delivered)
         stats = proxy.stats()
         assert (stats.requests, stats.published_chunks, stats.acknowledged_chunks) == (1, 10, 10)
@@ -69,7 +69,7 @@ def test_deliveries_are_reported(parts: Parts, call: Call) -> None:
 
 
 def test_blocks_start_and_stop(embedded_parts: Parts) -> None:
-    """Of either kind, and one after the other."""
+    """``with`` and ``async with``, one after the other."""
     reference = embedded_parts.push()
     proxy, proplet = embedded_parts.proxy(), embedded_parts.proplet()
     with proxy as entered, proplet:
@@ -86,8 +86,8 @@ def test_blocks_start_and_stop(embedded_parts: Parts) -> None:
         proxy.stats()
 
 
-def test_what_does_not_run_is_closed(embedded_parts: Parts, call: Call) -> None:
-    """Not started yet, or stopped; starting and stopping twice is the same as once."""
+def test_calls_need_a_started_object(embedded_parts: Parts, call: Call) -> None:
+    """Before the start and after the stop, they raise; a second start or stop has no effect."""
     reference = embedded_parts.push()
     proxy, proplet = embedded_parts.proxy(), embedded_parts.proplet()
     assert proxy.instance_id is None
@@ -116,8 +116,8 @@ def test_what_does_not_run_is_closed(embedded_parts: Parts, call: Call) -> None:
             call(service.stop)
 
 
-def test_channels_and_layouts_are_named_where_there_are_several(embedded_parts: Parts, call: Call) -> None:
-    """A channel that the proxy does not serve is refused."""
+def test_a_proxy_of_several_channels_needs_the_channel(embedded_parts: Parts, call: Call) -> None:
+    """A channel that the proxy does not serve is rejected."""
     reference = embedded_parts.push()
     proxy, proplet = embedded_parts.proxy(channel_id=["other", CHANNEL]), embedded_parts.proplet(layout="messages")
     with running(call, proxy, proplet):
@@ -140,7 +140,7 @@ def test_channels_and_layouts_are_named_where_there_are_several(embedded_parts: 
 
 
 def test_digests_are_compared(embedded_parts: Parts, proxy: Proxy, call: Call) -> None:
-    """With the one that is wanted, whatever the proxy tells."""
+    """With the caller's, even if the status message has another one."""
     reference = embedded_parts.push("noise", WASM)
     with running(call, proplet := embedded_parts.proplet()):
         assert call(proplet.request, reference, digest=DIGEST).verified
@@ -153,8 +153,8 @@ def test_digests_are_compared(embedded_parts: Parts, proxy: Proxy, call: Call) -
                 call(proplet.request, reference, digest=wrong)
 
 
-def test_strict_devices_want_every_chunk_once(embedded_parts: Parts, call: Call) -> None:
-    """Two proxies that do not know of each other send everything twice."""
+def test_strict_devices_reject_repeated_chunks(embedded_parts: Parts, call: Call) -> None:
+    """Two proxies without a common group send every chunk twice."""
     reference = embedded_parts.push("noise", WASM)
     proxies = (
         embedded_parts.proxy(chunk_size=50_000, publish_rate=2_000_000),
@@ -168,7 +168,7 @@ def test_strict_devices_want_every_chunk_once(embedded_parts: Parts, call: Call)
         assert {seen.outcome for seen in strict.chunks} & {"repeated", "other-total"}
 
 
-def test_what_is_not_there_is_told_at_once(embedded_parts: Parts, proxy: Proxy, call: Call) -> None:
+def test_unknown_images_fail_at_once(embedded_parts: Parts, proxy: Proxy, call: Call) -> None:
     """A device does not wait for its timeout."""
     host = embedded_parts.push().rpartition("/")[0]
     with running(call, proplet := embedded_parts.proplet()):
@@ -182,8 +182,8 @@ def test_what_is_not_there_is_told_at_once(embedded_parts: Parts, proxy: Proxy, 
     eventually(lambda: proxy.stats().failed >= 2)
 
 
-def test_nobody_waits_longer_than_it_wants(embedded_parts: Parts, call: Call) -> None:
-    """The proxy does not go on with what timed out."""
+def test_calls_have_timeouts(embedded_parts: Parts, call: Call) -> None:
+    """The proxy cancels a transfer that timed out."""
     with running(call, proplet := embedded_parts.proplet()), pytest.raises(DeliveryTimeoutError) as caught:
         call(proplet.request, "localhost:1/add", timeout=0.2)
     assert isinstance(caught.value, TimeoutError)
@@ -195,7 +195,7 @@ def test_nobody_waits_longer_than_it_wants(embedded_parts: Parts, call: Call) ->
         eventually(lambda: proxy.stats().open_transfers == 0)
 
 
-def test_a_hundred_devices_ask_at_once(embedded_parts: Parts, proxy: Proxy) -> None:
+def test_a_hundred_requests_at_once(embedded_parts: Parts, proxy: Proxy) -> None:
     """In one event loop, for a hundred modules."""
     modules = [embedded.noise(10_000 + number, seed=number) for number in range(100)]
     references = [embedded_parts.push(f"noise-{number}", wasm) for number, wasm in enumerate(modules)]

@@ -1,4 +1,4 @@
-"""The files for deployment and release, as far as programs can tell without a Docker daemon, a cluster and GitHub."""
+"""The files for deployment and release, checked without a Docker daemon, a cluster and GitHub."""
 
 import re
 import shutil
@@ -15,12 +15,12 @@ KUBERNETES = DEPLOY / "kubernetes"
 OVERLAYS = ["base", "example", "replicas"]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 OF_GLIBC = {"libc.so.6", "libm.so.6", "libgcc_s.so.1", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
-"""Shared libraries that the base image has."""
+"""The shared libraries of the base image."""
 OF_COMMENTS = re.compile(r"^\s*#.*$", re.MULTILINE)
 
 
 def settings() -> set[str]:
-    """Return the names of all settings, as their reference has them, which is made from the daemon's own table."""
+    """Return the names of all settings in the reference, which is generated from the daemon's table."""
     page = (ROOT / "docs" / "configuration.md").read_text()
     lines = re.findall(r"^(?:### |- From a file: |- Also: )(.*)$", page, re.MULTILINE)
     known = {name for line in lines for name in re.findall(r"\b[A-Z]+(?:_[A-Z0-9]+)+\b", line)}
@@ -30,12 +30,12 @@ def settings() -> set[str]:
 
 def files() -> list[Path]:
     """Return all files of the deployment that are text and belong to the repository."""
-    found = [path for path in DEPLOY.rglob("*") if path.is_file() and "secrets" not in path.parts]
-    return sorted([*found, *WORKFLOWS])
+    paths = [path for path in DEPLOY.rglob("*") if path.is_file() and "secrets" not in path.parts]
+    return sorted([*paths, *WORKFLOWS])
 
 
 def test_every_setting_exists() -> None:
-    """Under the name that these files give it, comments included."""
+    """Whose name is in these files, including comments."""
     known = settings()
     assert {"PROXY_HTTP_PORT", "PROXY_CLIENT_KEY_FILE"} <= known
     unknown = {
@@ -47,7 +47,7 @@ def test_every_setting_exists() -> None:
     assert unknown == set()
 
 
-def test_every_file_is_told_of() -> None:
+def test_every_file_is_documented() -> None:
     """In the page about deployment."""
     page = (DEPLOY / "README.md").read_text()
     hidden = {".gitignore", "README.md"}
@@ -58,13 +58,13 @@ def test_every_file_is_told_of() -> None:
 
 
 def test_the_dockerfile_is_clean() -> None:
-    """As hadolint sees it, and with the labels that registries show."""
+    """For hadolint, and has the labels that registries show."""
     labels = ["title", "description", "source", "licenses", "version", "revision"]
     required = [f"--require-label=org.opencontainers.image.{label}:text" for label in labels]
     lint("hadolint", "--no-color", "--strict-labels", *required, DEPLOY / "docker" / "Dockerfile")
 
 
-def test_what_the_dockerfile_copies_is_a_workspace(tmp_path: Path) -> None:
+def test_the_dockerfile_copies_a_workspace(tmp_path: Path) -> None:
     """Cargo can plan the build from the files that are not ignored."""
     ignored, *admitted = [
         line
@@ -79,13 +79,13 @@ def test_what_the_dockerfile_copies_is_a_workspace(tmp_path: Path) -> None:
         copy(ROOT / name, tmp_path / name)
     command = ["cargo", "tree", "--locked", "--offline", "-p", "propeller-proxy-daemon"]
     subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
-    # Nothing else is read while it is compiled.
+    # The compiler reads no other file.
     sources = [path.read_text() for folder in ("src", "rust-bin") for path in (tmp_path / folder).rglob("*.rs")]
     assert [text for text in sources if re.search(r"include(?:_str|_bytes)?!\(", text)] == []
 
 
 def test_the_base_image_has_what_the_binary_links(native: Path) -> None:
-    """Glibc and nothing more, here as in the Dockerfile."""
+    """Glibc only."""
     needed = re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "--dynamic", native).stdout)
     assert set(needed) <= OF_GLIBC
     assert needed
@@ -105,8 +105,8 @@ def test_the_compose_file_is_valid() -> None:
     lint("check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE / "compose.yaml")
 
 
-def test_what_the_compose_file_names_is_there() -> None:
-    """Files, volumes, secrets, and hosts among the services; and nothing is open to other machines."""
+def test_the_compose_file_has_no_dangling_names() -> None:
+    """Of files, volumes, secrets, and hosts; and no port is open to other machines."""
     document = compose()
     services, secrets = document["services"], document["secrets"]
     for name, service in services.items():
@@ -124,8 +124,8 @@ def test_what_the_compose_file_names_is_there() -> None:
     assert (COMPOSE / build["context"] / build["dockerfile"]).samefile(DEPLOY / "docker" / "Dockerfile")
 
 
-def test_a_root_that_nobody_writes_has_a_folder_for_temporary_files() -> None:
-    """With a limit."""
+def test_a_read_only_root_has_a_folder_for_temporary_files() -> None:
+    """With a limit of its size."""
     proxy = compose()["services"]["proxy"]
     assert proxy["read_only"]
     assert [re.sub(r"size=\d+m", "size=", mount) for mount in proxy["tmpfs"]] == ["/tmp:size=,mode=1777"]
@@ -139,7 +139,7 @@ def test_a_root_that_nobody_writes_has_a_folder_for_temporary_files() -> None:
 
 
 def test_passwords_are_made_once(tmp_path: Path) -> None:
-    """For the users of the broker, and differ."""
+    """One for each user of the broker, all different."""
     shutil.copy(COMPOSE / "make-secrets", tmp_path)
     made = []
     for _ in range(2):
@@ -157,7 +157,7 @@ def test_passwords_are_made_once(tmp_path: Path) -> None:
 
 @pytest.fixture
 def kustomize(tmp_path: Path) -> Path:
-    """Return a copy of the manifests with the secret that the example wants, if there is a kubectl that builds them."""
+    """Return a copy of the manifests with the secret of the example, if there is a kubectl that builds them."""
     if not shutil.which("kubectl"):
         pytest.skip("there is no kubectl")
     version = re.search(r"Kustomize Version: v(\d+)", run("kubectl", "version", "--client").stdout)
@@ -169,9 +169,9 @@ def kustomize(tmp_path: Path) -> Path:
 
 
 def build(kustomize: Path, overlay: str) -> tuple[str, dict[str, dict[str, Any]]]:
-    """Build an overlay, and return it as text and by kind."""
+    """Build an overlay, and return its text and its objects by kind."""
     ended = run("kubectl", "kustomize", kustomize / overlay)
-    # Warnings are of what is deprecated.
+    # Warnings are about deprecated fields.
     assert (ended.returncode, ended.stderr) == (0, "")
     objects = {document["kind"]: document for document in documents(ended.stdout)}
     assert len(objects) == len(documents(ended.stdout))
@@ -179,14 +179,14 @@ def build(kustomize: Path, overlay: str) -> tuple[str, dict[str, dict[str, Any]]
 
 
 def test_the_manifests_are_valid() -> None:
-    """Each by the schema of its kind, as it is in the repository."""
+    """Each by the schema of its kind."""
     manifests = [path for path in KUBERNETES.glob("*/*.yaml") if path.name != "kustomization.yaml"]
     assert manifests
     lint("kubernetes-validate", "--strict", *manifests)
 
 
 def test_every_manifest_is_used() -> None:
-    """By the kustomization in its folder."""
+    """In the kustomization of its folder."""
     for overlay in OVERLAYS:
         [document] = documents((KUBERNETES / overlay / "kustomization.yaml").read_text())
         named = {name for name in document["resources"] if not name.startswith("..")}
@@ -195,7 +195,7 @@ def test_every_manifest_is_used() -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_overlays_build(tmp_path: Path, kustomize: Path, overlay: str) -> None:
-    """To objects that are valid, and whose references lead to each other."""
+    """To valid objects without dangling references."""
     text, objects = build(kustomize, overlay)
     (tmp_path / "built.yaml").write_text(text)
     lint("kubernetes-validate", "--strict", tmp_path / "built.yaml")
@@ -233,12 +233,12 @@ def test_the_overlays_build(tmp_path: Path, kustomize: Path, overlay: str) -> No
         given = {f"/run/secrets/propeller-proxy/{key}" for key in objects["Secret"]["data"]}
         assert {value for name, value in data.items() if name.endswith("_FILE")} == given
         assert container["image"] == f"ghcr.io/absmach/propeller-proxy:{propeller_proxy.__version__}"
-    # Several share the requests, or each would answer all of them.
+    # Replicas need a group, or each would answer all requests.
     assert (stateful["replicas"] > 1) == ("PROXY_SHARE_GROUP" in data) == (overlay == "replicas")
 
 
 def test_pods_keep_to_the_restricted_standard() -> None:
-    """The pod security standard that the example's namespace enforces, and a root that nobody writes."""
+    """The pod security standard that the example's namespace enforces, with a read-only root."""
     [stateful] = documents((KUBERNETES / "base" / "statefulset.yaml").read_text())
     pod = stateful["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"]
@@ -256,7 +256,7 @@ def test_pods_keep_to_the_restricted_standard() -> None:
 
 
 def test_the_service_monitor_finds_the_service() -> None:
-    """There is no schema of its kind here."""
+    """No schema of its kind is installed."""
     [monitor] = documents((KUBERNETES / "servicemonitor.yaml").read_text())
     [service] = documents((KUBERNETES / "base" / "service.yaml").read_text())
     assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
@@ -269,17 +269,17 @@ def test_the_service_monitor_finds_the_service() -> None:
 
 
 def test_the_workflows_are_valid() -> None:
-    """By the schema of GitHub's workflows, each job with a limit of time."""
+    """By the schema of GitHub's workflows; each job has a timeout."""
     lint("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS)
 
 
 def test_the_workflows_are_safe() -> None:
-    """As zizmor sees it: permissions, injections, credentials that stay behind, poisoned caches."""
+    """For zizmor: permissions, injections, persisted credentials, poisoned caches."""
     lint("zizmor", "--offline", "--no-progress", "--config", Path(__file__).parent / "zizmor.yml", *WORKFLOWS)
 
 
 def test_the_commands_of_the_documentation_are_run() -> None:
-    """Where the tests are: Ubuntu must permit the networks that they need, or they fail rather than skip."""
+    """By the job of the tests, after it permits the network namespaces that they need on Ubuntu."""
     [workflow] = documents((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     steps = [step.get("run", "") for step in workflow["jobs"]["test"]["steps"]]
     [permit] = [number for number, step in enumerate(steps) if "apparmor_restrict_unprivileged_userns=0" in step]
@@ -287,7 +287,7 @@ def test_the_commands_of_the_documentation_are_run() -> None:
 
 
 def test_what_the_workflows_run_exists() -> None:
-    """Targets of the Makefile, files, and jobs that others wait for."""
+    """Targets of the Makefile, files, and needed jobs."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for path in WORKFLOWS:
         [workflow] = documents(path.read_text())
@@ -302,7 +302,7 @@ def test_what_the_workflows_run_exists() -> None:
 
 
 def test_a_release_checks_everything_first() -> None:
-    """Tests, advisories, and all builds come before anything is published, which needs no stored token."""
+    """Tests, advisories, and all builds precede every publication, which needs no stored token."""
     [workflow] = documents((ROOT / ".github" / "workflows" / "release.yml").read_text())
     jobs = workflow["jobs"]
 

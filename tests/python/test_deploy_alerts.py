@@ -1,4 +1,4 @@
-"""The alerts of deploy/prometheus: each fires when it must, and not before, as Prometheus itself computes it."""
+"""The alerts of deploy/prometheus: each fires when it must, and not before, as promtool computes it."""
 
 import json
 import re
@@ -15,12 +15,12 @@ JOB, INSTANCE = "propeller-proxy", "proxy-0:9191"
 STEP = 15
 """Seconds between two scrapes, as in prometheus.yml, and between two values of a series below."""
 QUICK, SLOW = "0+10x240", "0x240"
-"""A counter that counts, and one that does not: an hour of them."""
+"""One hour of a counter that increases, and of one that does not."""
 BUCKETS = ("25", "55", "120", "+Inf")
 
 
 def requests(**outcomes: str) -> dict[str, str]:
-    """Return the counters of requests by outcome, which are all there from the start; most of them stay at 0."""
+    """Return the counters of requests by outcome; all exist from the start, and most stay at 0."""
     named = {outcome.replace("_", "-"): values for outcome, values in outcomes.items()}
     usual = dict.fromkeys(("overloaded", "over-budget", "disk", "unknown-image", "withdrawn"), SLOW)
     counters = {"sent": QUICK} | usual | named
@@ -28,7 +28,7 @@ def requests(**outcomes: str) -> dict[str, str]:
 
 
 def waits(*buckets: str) -> dict[str, str]:
-    """Return the histogram of whole deliveries."""
+    """Return the histogram of the duration of deliveries."""
     name = "propeller_proxy_last_chunk_seconds_bucket"
     return {f'{name}{{le="{le}"}}': values for le, values in zip(BUCKETS, buckets, strict=True)}
 
@@ -41,19 +41,19 @@ HEALTHY = {
     **requests(),
     **waits(QUICK, QUICK, QUICK, QUICK),
 }
-"""What an hour without an event looks like."""
+"""The series of an hour without an incident."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """An hour in which something is otherwise, and the alerts of each kind at some minutes of it."""
+    """An hour with changed series, and the number of alerts at some minutes of it."""
 
     alert: str
     changed: Mapping[str, str]
     firing: Mapping[float, int]
-    """How many fire, by minutes since the beginning."""
+    """The number of alerts that fire, by minutes since the begin."""
     labels: tuple[Mapping[str, str], ...] = ({},)
-    """Beside the instance; of each that fires."""
+    """The labels of each alert that fires, beside the instance."""
 
 
 CASES = {
@@ -95,17 +95,17 @@ CASES = {
     "one in twenty-one fails": Case(
         "PropellerProxyRequestsFail", requests(sent="0+20x240", unknown_image="0+1x240"), {30: 0, 60: 0}
     ),
-    "all that fail are nobody's fault": Case(
+    "all failures are of requests": Case(
         "PropellerProxyRequestsFail", requests(sent=SLOW, withdrawn=QUICK), {30: 0, 60: 0}
     ),
-    "nobody asks": Case("PropellerProxyRequestsFail", requests(sent=SLOW), {30: 0, 60: 0}),
+    "no requests": Case("PropellerProxyRequestsFail", requests(sent=SLOW), {30: 0, 60: 0}),
     "one in twenty comes late": Case(
         "PropellerProxyDeliveriesSlow", waits("0+19x240", *["0+20x240"] * 3), {30: 0, 60: 0}
     ),
     "every other one comes late": Case(
         "PropellerProxyDeliveriesSlow", waits("0+5x240", QUICK, QUICK, QUICK), {5: 0, 30: 1, 60: 1}
     ),
-    "nothing is asked for": Case("PropellerProxyDeliveriesSlow", waits(SLOW, SLOW, SLOW, SLOW), {30: 0, 60: 0}),
+    "no deliveries": Case("PropellerProxyDeliveriesSlow", waits(SLOW, SLOW, SLOW, SLOW), {30: 0, 60: 0}),
     # One burst, the first of all, in the 20th minute.
     "one burst too many": Case(
         "PropellerProxyOverloaded",
@@ -130,28 +130,28 @@ CASES = {
 def rules() -> dict[str, dict[str, Any]]:
     """Return the alerts by name."""
     [document] = documents(ALERTS.read_text())
-    found = [rule for group in document["groups"] for rule in group["rules"]]
-    assert len({rule["alert"] for rule in found}) == len(found)
-    return {rule["alert"]: rule for rule in found}
+    alerts = [rule for group in document["groups"] for rule in group["rules"]]
+    assert len({rule["alert"] for rule in alerts}) == len(alerts)
+    return {rule["alert"]: rule for rule in alerts}
 
 
-def told(text: str, labels: Mapping[str, str]) -> str:
-    """Return an annotation as it is told of an alert."""
+def rendered(text: str, labels: Mapping[str, str]) -> str:
+    """Return an annotation with the labels of an alert."""
     return re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda name: labels[name[1]], text)
 
 
 def expected(alert: str, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return an alert that fires, in promtool's words."""
+    """Return an alert that fires, in promtool's format."""
     rule = rules()[alert]
     own = {"instance": INSTANCE, **labels}
     if "sum by" not in rule["expr"]:
         own["job"] = JOB
-    annotations = {name: told(text, own) for name, text in rule["annotations"].items()}
+    annotations = {name: rendered(text, own) for name, text in rule["annotations"].items()}
     return {"exp_labels": rule["labels"] | own, "exp_annotations": annotations}
 
 
 def series(changed: Mapping[str, str]) -> list[dict[str, str]]:
-    """Return what is scraped, with the labels that a scrape adds."""
+    """Return the scraped series, with the labels that a scrape adds."""
 
     def scraped(name: str) -> str:
         own, _, labels = name.rstrip("}").partition("{")
@@ -161,7 +161,7 @@ def series(changed: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def check(folder: Path, changed: Mapping[str, str], tests: list[dict[str, Any]]) -> None:
-    """Have promtool see that the alerts are those, at those times."""
+    """Run promtool on the expected alerts."""
     text = {
         "rule_files": [str(ALERTS)],
         "evaluation_interval": f"{STEP}s",
@@ -173,7 +173,7 @@ def check(folder: Path, changed: Mapping[str, str], tests: list[dict[str, Any]])
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_has_cases() -> None:
     """Each fires in one case, and does not in another."""
     fire = {case.alert for case in CASES.values() if any(case.firing.values())}
     stay_quiet = {case.alert for case in CASES.values() if not any(case.firing.values())}
@@ -184,7 +184,7 @@ def test_every_alert_is_tried() -> None:
 
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_it_fires_when_it_must(tmp_path: Path, case: Case) -> None:
-    """And tells what it is to tell, and of which proxy."""
+    """With the annotations of the proxy that it concerns."""
     for count in case.firing.values():
         assert count in (0, len(case.labels))
     tests = [
@@ -198,8 +198,8 @@ def test_it_fires_when_it_must(tmp_path: Path, case: Case) -> None:
     check(tmp_path, case.changed, tests)
 
 
-def test_none_fires_where_nothing_happens(tmp_path: Path) -> None:
-    """From the start of the proxy on, for an hour."""
+def test_none_fires_without_an_incident(tmp_path: Path) -> None:
+    """In the first hour of the proxy."""
     times = [f"{minutes}m" for minutes in range(61)]
     tests = [{"eval_time": time, "alertname": alert, "exp_alerts": []} for alert in rules() for time in times]
     check(tmp_path, {}, tests)

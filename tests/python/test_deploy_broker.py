@@ -1,4 +1,4 @@
-"""Who may do what at the broker of the compose file, a real mosquitto with the access list of deploy/mosquitto."""
+"""The permissions of users at the broker of the compose file, a mosquitto with the access list of deploy/mosquitto."""
 
 import json
 import re
@@ -58,8 +58,8 @@ def guarded(tmp_path: Path, acl: str) -> Iterator[Broker]:
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_nobody_writes_what_is_not_theirs(guarded: Broker, user: str) -> None:
-    """A proplet and an operator no chunk and no status, the proxy no request, a watcher nothing at all."""
+def test_users_publish_on_their_topics_only(guarded: Broker, user: str) -> None:
+    """A proplet and an operator no chunk and no status, the proxy no request, a watcher nothing."""
     for channel, layout, role in TOPICS:
         guarded.publish(user, topic(channel, layout, role), "message")
     for channel, layout, role in TOPICS:
@@ -69,30 +69,30 @@ def test_nobody_writes_what_is_not_theirs(guarded: Broker, user: str) -> None:
     assert guarded.log.count("Denied PUBLISH") == len(TOPICS) - 2 * len(MAY_WRITE[user])
 
 
-def test_nobody_reads_what_is_not_theirs(tmp_path: Path, acl: str) -> None:
-    """A proplet nothing of another channel; who only watches no module; who asks no request of others."""
+def test_users_receive_their_topics_only(tmp_path: Path, acl: str) -> None:
+    """A proplet nothing of another channel, a watcher no module, a proplet no request of others."""
     sent: list[tuple[tuple[str, str], str]] = []
     with ExitStack() as running:
         guarded = running.enter_context(broker(tmp_path, f"{acl}user writer\ntopic write #\n", ("neighbour", "writer")))
-        listening = {}
+        subscribers = {}
         for user in USERS:
             command = ["mosquitto_sub", *guarded.login(user), "-t", "m/#", "-F", "%t %p"]
-            listening[user] = running.enter_context(Process(*command, log=tmp_path / f"{user}.log"))
+            subscribers[user] = running.enter_context(Process(*command, log=tmp_path / f"{user}.log"))
             guarded.wait_for(f"Sending SUBACK to {user}\n")
-        # In the second round everybody hears something after all that they must not hear in the first.
+        # In the second round every user receives a message after those of the first that it must not receive.
         for number in ("first", "second"):
             for channel, layout, role in TOPICS:
                 guarded.publish("writer", topic(channel, layout, role), number)
                 sent.append(((channel, role), f"{topic(channel, layout, role)} {number}"))
-        for user, subscriber in listening.items():
+        for user, subscriber in subscribers.items():
             expected = [line for about, line in sent if about in MAY_READ[user]]
             subscriber.wait_for(f"{expected[-1]}\n")
             assert subscriber.log.splitlines() == expected
 
 
 @pytest.mark.parametrize(("user", "password"), [("proplet", "wrong"), ("stranger", "")])
-def test_nobody_comes_in_without_a_password(guarded: Broker, user: str, password: str) -> None:
-    """Of their own."""
+def test_users_need_their_password(guarded: Broker, user: str, password: str) -> None:
+    """The broker refuses the connection."""
     (guarded.secrets / user).write_text(password)
     command = ["mosquitto_pub", *guarded.login(user), "-t", topic(CHANNEL, "registry", "proplet"), "-m", ""]
     with Process(*command, log=guarded.secrets / "client.log") as client:
@@ -101,7 +101,7 @@ def test_nobody_comes_in_without_a_password(guarded: Broker, user: str, password
 
 
 def environment(service: str, guarded: Broker, registry: Server, folder: Path) -> dict[str, str]:
-    """Return that of a service of the compose file, for a program that runs outside of it."""
+    """Return the environment of a service of the compose file, for a program outside of it."""
     [compose] = documents((COMPOSE / "compose.yaml").read_text())
     variables: dict[str, str] = compose["services"][service]["environment"]
     places = {
@@ -121,7 +121,7 @@ def environment(service: str, guarded: Broker, registry: Server, folder: Path) -
 def test_a_module_is_delivered(
     tmp_path: Path, guarded: Broker, registry: Server, native: Path, layout: str, group: str
 ) -> None:
-    """By the daemon with the environment of the compose file, alone and as one of several, and nothing is refused."""
+    """By the daemon with the environment of the compose file, alone and in a group; the broker denies nothing."""
     host = f"127.0.0.1:{registry.port}"
     Registry(host, cache_dir=tmp_path / "pushing").push(f"{host}/add:latest", embedded.ADD)
     env = environment("proxy", guarded, registry, tmp_path) | {"PROXY_SHARE_GROUP": group}
@@ -136,10 +136,10 @@ def test_a_module_is_delivered(
         proxy.wait_for('"message":"subscribed"')
         guarded.wait_for("Sending SUBACK to proplet\n")
         guarded.wait_for("Sending SUBACK to watcher\n")
-        guarded.publish("proplet", topic(CHANNEL, layout, "proplet"), '{"app_name": "add:latest"}', client="asking")
+        guarded.publish("proplet", topic(CHANNEL, layout, "proplet"), '{"app_name": "add:latest"}', client="requesting")
         watcher.wait_for('"state":"sent"')
-        told = re.findall(r'"state":"sent".*"total_chunks":(\d+)', watcher.log)
-        proplet.wait_for(f'"chunk_idx":{int(told[0]) - 1},')
+        totals = re.findall(r'"state":"sent".*"total_chunks":(\d+)', watcher.log)
+        proplet.wait_for(f'"chunk_idx":{int(totals[0]) - 1},')
         assert proxy.end(SIGTERM) == 0, proxy.log
         watcher.wait_for('"online":false')
     answers = [json.loads(line) for line in proplet.log.splitlines()]
@@ -147,11 +147,11 @@ def test_a_module_is_delivered(
     assert b"".join(chunks[index] for index in sorted(chunks)) == embedded.ADD
     assert "Denied" not in guarded.log
     watched = [re.fullmatch(r"m/.*/registry/(status|proxy)\S* .*", line) for line in watcher.log.splitlines()]
-    assert {found and found[1] for found in watched} == {"status", "proxy"}
+    assert {match and match[1] for match in watched} == {"status", "proxy"}
 
 
 def test_the_commands_of_the_page_work(tmp_path: Path, guarded: Broker, registry: Server, native: Path) -> None:
-    """Those that look whether all is there, push a module and ask for it, each as the user that the page names."""
+    """They check the set-up, push a module and request it, each as the user that the page names."""
     (tmp_path / "add.wasm").write_bytes(embedded.ADD)
     users = ("proxy", "proplet", "operator")
     proxys, proplets, operators = (environment(user, guarded, registry, tmp_path / user) for user in users)

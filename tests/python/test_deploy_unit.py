@@ -1,4 +1,4 @@
-"""The systemd unit: that systemd understands it, how hard it is, and that the daemon can live with that."""
+"""The systemd unit: it is valid and hardened, and permits what the daemon does."""
 
 import json
 import re
@@ -23,11 +23,11 @@ OPEN = {
     "RestrictAddressFamilies_AF_INET_INET6",  # The broker and registries,
     "PrivateNetwork",
     "IPAddressDeny",  # wherever they are.
-    "RestrictAddressFamilies_AF_UNIX",  # How systemd is told that the service runs.
+    "RestrictAddressFamilies_AF_UNIX",  # The service notifies systemd of its state.
     "RootDirectoryOrRootImage",  # Its libraries and roots of trust are the system's.
     "DeviceAllow",  # What ProtectClock= itself leaves: to read the clock.
 }
-"""What systemd would have closed as well, and why it is not."""
+"""Restrictions that the unit does not have, and why."""
 DOMAIN, CHANNEL = "the-domain", "the-channel"
 First = Callable[[], CompletedProcess[str]]
 
@@ -38,7 +38,7 @@ def unit() -> str:
 
 
 def values(name: str) -> list[str]:
-    """Return what the unit says of one setting, in order."""
+    """Return the values of one setting of the unit, in order."""
     return re.findall(rf"^{name}=(.*)$", unit(), re.MULTILINE)
 
 
@@ -60,7 +60,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @pytest.fixture
 def installed_unit(tmp_path: Path, native: Path) -> Path:
-    """Return a copy of the unit with all that may be added to it, and with a program that is there."""
+    """Return a copy of the unit with all its optional files, and with a program that exists."""
     folder = tmp_path / "units"
     shutil.copytree(DEPLOY / "systemd" / f"{UNIT}.d", folder / f"{UNIT}.d")
     path = folder / UNIT
@@ -70,13 +70,13 @@ def installed_unit(tmp_path: Path, native: Path) -> Path:
 
 
 def test_systemd_understands_it(installed_unit: Path) -> None:
-    """With every file that may be added."""
+    """With every optional file."""
     ended = run("systemd-analyze", "--man=no", "verify", installed_unit)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 def test_it_is_hardened(installed_unit: Path) -> None:
-    """As systemd measures it, in all but what the service needs."""
+    """By the measure of systemd, except where the service needs more."""
     threshold = f"--threshold={round(EXPOSURE * 10)}"
     command = ["systemd-analyze", "security", "--offline=true", "--json=short", threshold]
     ended = run(*command, installed_unit)
@@ -85,7 +85,7 @@ def test_it_is_hardened(installed_unit: Path) -> None:
 
 
 def test_it_is_run_as_agreed() -> None:
-    """It tells systemd how it is, is checked before, and is not restarted where that mends nothing."""
+    """It notifies systemd, is checked before the start, and is not restarted where that does not help."""
     for name, value in {
         "Type": "notify",
         "NotifyAccess": "main",
@@ -126,7 +126,7 @@ def syscalls() -> set[str]:
 def test_the_daemon_does_nothing_that_it_forbids(
     tmp_path: Path, native: Path, broker: Server, registry: Server
 ) -> None:
-    """Its system calls, traced from its start to its end with a delivery between, are among those permitted."""
+    """Its system calls, traced from its start to its end with a delivery between, are permitted."""
     trace = tmp_path / "trace"
     if run("strace", "-o", tmp_path / "nothing", "true").returncode:
         pytest.skip("programs may not be traced here")
@@ -142,18 +142,18 @@ def test_the_daemon_does_nothing_that_it_forbids(
         "NOTIFY_SOCKET": str(tmp_path / "notify"),
         "WATCHDOG_USEC": "30000000",
     }
-    asks = ["mosquitto_pub", "-p", str(broker.port), "-t", f"m/{DOMAIN}/c/{CHANNEL}/registry/proplet"]
+    request = ["mosquitto_pub", "-p", str(broker.port), "-t", f"m/{DOMAIN}/c/{CHANNEL}/registry/proplet"]
     # With -D the tracer stands aside, and signals reach the daemon.
     traced: list[str | Path] = [program("strace"), "-D", "-f", "-q", "-o", trace, native, "run"]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(env["NOTIFY_SOCKET"])
         with Process(*traced, log=tmp_path / "proxy.log", env=env) as proxy:
             proxy.wait_for('"message":"subscribed"')
-            with Process(*asks, "-m", '{"app_name": "add:latest"}', log=tmp_path / "asked.log") as client:
+            with Process(*request, "-m", '{"app_name": "add:latest"}', log=tmp_path / "request.log") as client:
                 assert client.end() == 0, client.log
             proxy.wait_for('"message":"delivered"')
             assert proxy.end(SIGTERM) == 0, proxy.log
-    # It has kept to its folders.
+    # It has written to its folders only.
     for folder in ("STATE_DIRECTORY", "CACHE_DIRECTORY"):
         assert list(Path(env[folder]).iterdir()), folder
     leader = trace.read_text().split(maxsplit=1)[0]
@@ -171,21 +171,21 @@ def test_the_daemon_does_nothing_that_it_forbids(
 
 @pytest.fixture
 def first(tmp_path: Path, native: Path) -> First:
-    """Return what runs the command that the unit runs first, with the example's environment."""
+    """Return a function that runs the ExecStartPre= of the unit, with the example's environment."""
     [command] = values("ExecStartPre")
     given = environment(tmp_path) | assignments(DEPLOY / "systemd" / "propeller-proxy.env")
     return lambda: run(native, *command.split()[1:], env=given)
 
 
 def test_the_example_environment_is_accepted(first: First) -> None:
-    """By the command that the unit runs first, which looks into the folders of the unit."""
+    """By the ExecStartPre= of the unit, which checks its folders."""
     ended = first()
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 @pytest.mark.parametrize(("below", "check"), [("var/lib", "state"), ("var/cache", "store")])
 def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path, first: First, below: str, check: str) -> None:
-    """And is named, where a folder of the daemon's own choice would be replaced by a temporary one."""
+    """It names the folder; only a default folder may be replaced by a temporary one."""
     folder = tmp_path / below / "propeller-proxy"
     folder.resolve().rmdir()
     folder.resolve().write_text("in the way")

@@ -1,4 +1,4 @@
-"""Errors: one class for each thing that a caller may do about one."""
+"""Errors: their codes, classes and texts."""
 
 import copy
 import pickle
@@ -41,11 +41,11 @@ BUILT_IN: dict[type[ProxyError], type[Exception]] = {
     UnreachableError: ConnectionError,
 }
 OWN_CODES = {"configuration", "closed", "forked", "cancelled"}
-"""Those of the calls of this package."""
+"""Codes of this package, beside those of the core."""
 
 
 def make(code: str) -> ProxyError:
-    """Return what the core raises for this code."""
+    """Return an error of the core with this code."""
     return errors._error(
         code=code,
         message="It is so.",
@@ -58,13 +58,13 @@ def make(code: str) -> ProxyError:
 
 
 def test_every_code_is_documented() -> None:
-    """And every one that is documented is there, in this order."""
+    """And every documented code exists, in the same order."""
     table = re.findall(r"^\| `([a-z-]+)` \|", DOCUMENTATION.read_text(), re.MULTILINE)
     assert [code for code in table if code not in OWN_CODES] == _core.ERROR_CODES
 
 
 def test_every_code_has_a_class() -> None:
-    """But that of an error which this version does not know."""
+    """Except ``reported``, and codes of later versions."""
     for code in [*_core.ERROR_CODES, *OWN_CODES]:
         error = make(code)
         assert (type(error) is ProxyError) == (code == "reported"), code
@@ -75,21 +75,21 @@ def test_every_code_has_a_class() -> None:
 
 
 def test_every_class_is_a_built_in_one_as_well() -> None:
-    """So that callers need not know this package."""
+    """For callers that do not know this package."""
     leaves = {make(code).__class__ for code in [*_core.ERROR_CODES, *OWN_CODES]} - {ProxyError}
     assert leaves == set(BUILT_IN) == set(ProxyError.__subclasses__())
     for leaf, built_in in BUILT_IN.items():
         assert issubclass(leaf, built_in)
         assert leaf.__name__ in errors.__all__
-    # Nothing of OSError's shows through.
+    # The fields of OSError are empty.
     error = make("unknown-image")
     assert isinstance(error, OSError)
     assert (error.errno, error.filename, error.args) == (None, None, ("It is so.",))
 
 
 @pytest.mark.parametrize("code", [*_core.ERROR_CODES, *sorted(OWN_CODES)])
-def test_errors_can_be_sent_elsewhere(code: str) -> None:
-    """As other processes do with what is raised in them."""
+def test_errors_can_be_pickled_and_copied(code: str) -> None:
+    """As for exceptions of other processes."""
     error = make(code)
     error.add = "of the caller"  # type: ignore[attr-defined]
     for same in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
@@ -98,15 +98,15 @@ def test_errors_can_be_sent_elsewhere(code: str) -> None:
         assert (str(same), same.args) == (str(error), error.args)
 
 
-def test_messages_end_with_what_to_do() -> None:
-    """On a line of its own, if there is something."""
+def test_messages_end_with_the_hint() -> None:
+    """On a line of its own, if there is one."""
     assert str(make("disk")) == "It is so.\nhint: Do this."
     assert str(errors._error(code="disk", message="It is so.")) == "It is so."
     assert "It is so." in repr(make("disk"))
 
 
-def test_what_is_raised_says_where_it_came_up(tmp_path: Path) -> None:
-    """And whether it may go well later."""
+def test_errors_have_stage_and_side(tmp_path: Path) -> None:
+    """And whether a retry may succeed."""
     with pytest.raises(ProxyError) as caught:
         Registry("localhost:1", cache_dir=tmp_path, fetch_timeout=0.3).fetch("add")
     error = caught.value

@@ -1,4 +1,4 @@
-"""What proxies tell of themselves as it happens."""
+"""Events of proxies."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ def collect(events: Events, form: str) -> list[Event]:
 
 
 @pytest.mark.parametrize("form", ["sync", "async"])
-def test_deliveries_are_told_step_by_step(embedded_parts: Parts, form: str) -> None:
+def test_every_step_of_a_delivery_is_an_event(embedded_parts: Parts, form: str) -> None:
     """The iteration ends with the proxy."""
     reference = embedded_parts.push("noise", WASM)
     plan = chunk(WASM, 10_000, app_name=reference)
@@ -54,8 +54,8 @@ def test_deliveries_are_told_step_by_step(embedded_parts: Parts, form: str) -> N
 
 
 @pytest.mark.parametrize("form", ["sync", "async"])
-def test_the_end_of_the_proxy_is_the_end_for_all_readers(embedded_parts: Parts, form: str) -> None:
-    """Those that wait, and those that come later."""
+def test_the_iteration_ends_with_the_proxy(embedded_parts: Parts, form: str) -> None:
+    """For readers that wait, and for later ones."""
     proxy = embedded_parts.proxy()
     proxy.start()
     late = proxy.events()
@@ -68,8 +68,8 @@ def test_the_end_of_the_proxy_is_the_end_for_all_readers(embedded_parts: Parts, 
     assert collect(late, form) == []
 
 
-def test_failures_are_told(embedded_parts: Parts, call: Call) -> None:
-    """With code and message, as the caller is."""
+def test_failures_are_events(embedded_parts: Parts, call: Call) -> None:
+    """With the code and the message of the exception."""
     with embedded_parts.proxy() as proxy:
         events = proxy.events()
         with pytest.raises(ProxyError) as caught:
@@ -79,8 +79,8 @@ def test_failures_are_told(embedded_parts: Parts, call: Call) -> None:
     assert failed.message == caught.value.message
 
 
-def test_the_connection_is_told(embedded_parts: Parts, embedded_broker: embedded.Broker) -> None:
-    """It goes and comes with the broker."""
+def test_the_connection_has_events(embedded_parts: Parts, embedded_broker: embedded.Broker) -> None:
+    """A restart of the broker disconnects and connects."""
     with embedded_parts.proxy() as proxy:
         events = proxy.events()
         embedded_broker.restart()
@@ -90,7 +90,7 @@ def test_the_connection_is_told(embedded_parts: Parts, embedded_broker: embedded
 
 
 def test_events_wait_until_they_are_read(embedded_parts: Parts) -> None:
-    """From the call on, in whatever way; a reader takes nothing away from another."""
+    """By iteration or `drain`; every reader gets all events since its call."""
     reference = embedded_parts.push()
     with embedded_parts.proxy() as proxy:
         proxy.deliver(reference)
@@ -104,7 +104,7 @@ def test_events_wait_until_they_are_read(embedded_parts: Parts) -> None:
         assert first.missed == 0
 
 
-def test_events_that_nobody_reads_are_dropped_and_counted(embedded_parts: Parts) -> None:
+def test_unread_events_are_dropped_and_counted(embedded_parts: Parts) -> None:
     """The memory for them is bounded."""
     reference = embedded_parts.push("noise", WASM)
     with embedded_parts.proxy(chunk_size=2, max_in_flight=10_000_000) as proxy:
@@ -132,7 +132,7 @@ def test_readers_can_be_closed_from_another_thread(embedded_parts: Parts, form: 
 
 
 def test_readers_end_with_the_loop(embedded_parts: Parts) -> None:
-    """An event loop that goes on with other things takes its events between them."""
+    """A task reads events while others deliver, and ends before the proxy does."""
 
     async def first_sent(events: AsyncIterator[Event]) -> Event:
         async for event in events:
@@ -151,7 +151,7 @@ def test_readers_end_with_the_loop(embedded_parts: Parts) -> None:
 
 
 def test_events_are_iterators(embedded_parts: Parts) -> None:
-    """Of both kinds; one can be left and taken up again."""
+    """Synchronous and asynchronous; an interrupted iteration can be continued."""
     with embedded_parts.proxy() as proxy:
         events = proxy.events()
         assert isinstance(events, Iterator)

@@ -1,4 +1,4 @@
-"""The package as users install it, in an environment with nothing else."""
+"""The package as users install it, in an environment without other packages."""
 
 import fcntl
 import os
@@ -30,10 +30,10 @@ def readme_script() -> str:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the interpreter of a new environment into which this tree was installed by pip."""
+    """Return the interpreter of a new environment with this tree, installed by pip."""
     folder = tmp_path_factory.mktemp("fresh")
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    # What is compiled already is used, or this would take minutes.
+    # Uses the compiled dependencies; without them it takes minutes.
     target = os.environ.get("CARGO_TARGET_DIR", str(ROOT / "target"))
     environment = {**os.environ, "MATURIN_PEP517_ARGS": "--profile dev", "CARGO_TARGET_DIR": target}
     environment.pop("VIRTUAL_ENV", None)
@@ -46,7 +46,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(python: Path, script: str, folder: Path, **variables: str) -> str:
-    """Run a script with nothing but its own folders and these variables, and return what it prints."""
+    """Run a script with only its own folders and these variables as environment, and return its output."""
     own = {"PROXY_CACHE_DIR": str(folder / "cache"), "PROXY_STATE_DIR": str(folder / "state")}
     ended = subprocess.run(
         [python, "-c", script], env={**own, **variables}, cwd=folder, capture_output=True, text=True, check=False
@@ -75,13 +75,13 @@ def test_it_delivers_between_real_servers(fresh: Path, tmp_path: Path, real_part
 
 
 def test_it_needs_nothing_else(fresh: Path) -> None:
-    """What is there is what was there before, and the package."""
+    """Pip installs the package only."""
     listed = subprocess.check_output([fresh, "-m", "pip", "list", "--format", "freeze"], text=True)
     assert {line.partition("==")[0] for line in listed.split()} <= {"pip", "setuptools", "propeller-proxy"}
 
 
 def test_the_source_distribution_is_complete(tmp_path: Path) -> None:
-    """It has all crates, and a lock file that suits them."""
+    """It has all crates and their lock file."""
     subprocess.run(
         [sys.executable, "-m", "maturin", "sdist", "--out", tmp_path], cwd=ROOT, check=True, capture_output=True
     )

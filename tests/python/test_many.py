@@ -1,6 +1,7 @@
-"""Many deliveries at once, and the table of what became of them."""
+"""Many deliveries at once, and the table of their reports."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from calls import Call
@@ -19,19 +20,20 @@ from propeller_proxy import (
     deliver_many,
     embedded,
 )
+from servers import DEADLINE
 
 WASM = embedded.noise(100_000)
 
 
 @pytest.fixture
 def names(embedded_parts: Parts) -> list[str]:
-    """Return what is there, what is not, and what cannot be."""
+    """Return two modules that exist, an image that does not, and a wrong reference."""
     host = embedded_parts.push("noise", WASM).partition("/")[0]
     return [f"{host}/noise:1.0", f"{host}/absent:1.0", embedded_parts.push("add"), f"{host}/Not A Name"]
 
 
 def test_everything_has_a_report(proxy: Proxy, names: list[str], call: Call) -> None:
-    """In the order that was asked for, whatever it ended with."""
+    """In the order of the references, failed or not."""
     reports = call(deliver_many, names, proxy=proxy, progress=None)
     assert [report.reference for report in reports] == names
     assert [report.ok for report in reports] == [True, False, True, False]
@@ -66,8 +68,8 @@ def test_reports_are_a_table(proxy: Proxy, names: list[str], monkeypatch: pytest
         reports.to_pandas()
 
 
-def test_failures_are_raised_on_demand(proxy: Proxy, names: list[str], call: Call) -> None:
-    """One as it is, several in one error that lists them."""
+def test_raise_for_failures(proxy: Proxy, names: list[str], call: Call) -> None:
+    """Raises one failure itself, and one error that lists several."""
     reports = call(deliver_many, names, proxy=proxy, progress=None)
     Reports(reports.delivered).raise_for_failures()
     with pytest.raises(NotFoundError) as one:
@@ -85,8 +87,8 @@ def test_failures_are_raised_on_demand(proxy: Proxy, names: list[str], call: Cal
     assert (alike.value.code, several.value.code, alike.value.retryable) == ("unknown-image", "several", False)
 
 
-def test_a_proxy_runs_meanwhile_if_there_is_none(embedded_parts: Parts, names: list[str], call: Call) -> None:
-    """With the settings that are given, and no longer."""
+def test_without_a_proxy_one_runs_meanwhile(embedded_parts: Parts, names: list[str], call: Call) -> None:
+    """With the given settings; it stops after the call."""
     settings: Settings = {**embedded_parts.settings, "chunk_size": 1000}
     for _ in range(2):
         reports = call(deliver_many, names[:1], progress=None, **settings)
@@ -94,8 +96,8 @@ def test_a_proxy_runs_meanwhile_if_there_is_none(embedded_parts: Parts, names: l
     assert call(deliver_many, [], progress=None, **settings) == ()
 
 
-def test_no_more_run_at_once_than_may(embedded_parts: Parts, proxy: Proxy, call: Call) -> None:
-    """All are done in the end; what is asked for twice is delivered twice."""
+def test_concurrency_is_bounded(embedded_parts: Parts, proxy: Proxy, call: Call) -> None:
+    """All references are delivered, repeated ones repeatedly."""
     names = [embedded_parts.push(f"noise-{number}", WASM) for number in range(10)]
     seen: list[Progress] = []
     reports = call(deliver_many, [*names, *names], proxy=proxy, concurrency=1, progress=seen.append)
@@ -108,8 +110,8 @@ def test_no_more_run_at_once_than_may(embedded_parts: Parts, proxy: Proxy, call:
             call(deliver_many, names, proxy=proxy, concurrency=concurrency)
 
 
-def test_each_has_its_own_time(embedded_parts: Parts, call: Call) -> None:
-    """From when it begins; what takes longer is given up, and the others are not."""
+def test_each_delivery_has_its_own_timeout(embedded_parts: Parts, call: Call) -> None:
+    """From its begin; other deliveries go on."""
     with Silent() as silent:
         allowed = f"127.0.0.1:{silent.port}"
         names = [f"{allowed}/add", embedded_parts.push("noise", WASM), f"{allowed}/other"]
@@ -122,8 +124,21 @@ def test_each_has_its_own_time(embedded_parts: Parts, call: Call) -> None:
             eventually(lambda: proxy.stats().open_transfers == 0)
 
 
+def test_a_proxy_that_stops_fails_the_rest(embedded_parts: Parts, call: Call) -> None:
+    """Deliveries under way, and those that have not begun."""
+    with Silent() as silent, ThreadPoolExecutor(1) as thread:
+        host = f"127.0.0.1:{silent.port}"
+        with embedded_parts.proxy(registry_url=host) as proxy:
+            names = ["add:1", "add:2", "add:3"]
+            delivered = thread.submit(call, deliver_many, names, proxy=proxy, concurrency=1, progress=None)
+            eventually(lambda: proxy.stats().open_transfers == 1)
+        reports = delivered.result(DEADLINE)
+        assert [report.reference for report in reports] == names
+        assert all(isinstance(report.error, ClosedError) for report in reports)
+
+
 def test_a_proxy_or_settings(embedded_parts: Parts, proxy: Proxy, call: Call) -> None:
-    """Not both, and one that runs."""
+    """Not both, and the proxy must run."""
     with pytest.raises(TypeError, match="mqtt_qos"):
         call(deliver_many, [], proxy=proxy, mqtt_qos=1)
     with pytest.raises(ClosedError):
@@ -134,8 +149,8 @@ def test_a_proxy_or_settings(embedded_parts: Parts, proxy: Proxy, call: Call) ->
     assert [report.error.code for report in reports if report.error] == ["not-served"]
 
 
-def test_what_is_no_text_costs_no_other_report(proxy: Proxy, names: list[str], call: Call) -> None:
-    """A name that cannot be sent fails alone."""
+def test_a_name_that_is_no_unicode_fails_alone(proxy: Proxy, names: list[str], call: Call) -> None:
+    """The other reports are complete."""
     reports = call(deliver_many, [names[0], "\ud800"], proxy=proxy, progress=None)
     assert [report.ok for report in reports] == [True, False]
     assert isinstance(reports[1].error, BadReferenceError)
@@ -144,6 +159,6 @@ def test_what_is_no_text_costs_no_other_report(proxy: Proxy, names: list[str], c
 
 
 def test_one_reference_is_no_list(proxy: Proxy, names: list[str], call: Call) -> None:
-    """A text would be a list of letters."""
+    """A string would be a list of letters."""
     with pytest.raises(TypeError, match="list of references"):
         call(deliver_many, names[0], proxy=proxy, progress=None)

@@ -16,7 +16,7 @@ CONSOLE = Path(sys.executable).with_name("propeller-proxy")
 
 
 class Outcome(NamedTuple):
-    """What a program leaves behind."""
+    """The exit status and output of a program."""
 
     status: int
     stdout: str
@@ -29,8 +29,8 @@ def run(*command: str | Path) -> Outcome:
     return Outcome(ended.returncode, ended.stdout, ended.stderr)
 
 
-def test_the_extension_tells_its_version() -> None:
-    """It is the version that the package was installed as."""
+def test_the_extension_has_the_version_of_the_package() -> None:
+    """As pip installed it."""
     assert propeller_proxy.__version__ == version("propeller-proxy")
 
 
@@ -45,14 +45,14 @@ def test_the_extension_tells_its_version() -> None:
     ],
 )
 def test_the_console_command_is_the_same_program(native: Path, arguments: list[str], status: int) -> None:
-    """It prints what the native binary prints and ends as that does."""
+    """Its output and exit status are those of the native binary."""
     outcome = run(CONSOLE, *arguments)
     assert outcome == run(native, *arguments)
     assert outcome.status == status
 
 
 def test_the_package_runs_as_a_module() -> None:
-    """`python -m` is for where scripts are not on the path."""
+    """`python -m` works where scripts are not on the path."""
     outcome = run(sys.executable, "-m", "propeller_proxy", "--version")
     assert outcome == (0, f"propeller-proxy {propeller_proxy.__version__}\n", "")
     assert "Usage: propeller-proxy" in run(sys.executable, "-m", "propeller_proxy", "--help").stdout
@@ -68,7 +68,7 @@ def test_the_demo_verifies_what_it_delivers() -> None:
 
 
 def test_ctrl_c_ends_the_service(tmp_path: Path, broker: Server, registry: Server) -> None:
-    """The interpreter's own handling of SIGINT is not in the way."""
+    """The interpreter's own handler of SIGINT does not interfere."""
     env = {
         "PROXY_MQTT_ADDRESS": f"tcp://127.0.0.1:{broker.port}",
         "PROXY_REGISTRY_URL": f"127.0.0.1:{registry.port}",

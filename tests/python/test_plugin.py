@@ -1,4 +1,4 @@
-"""The pytest plugin, as projects see it: each test runs pytest on a small project in a process of its own."""
+"""The pytest plugin in projects: each test runs pytest on a small project in a process of its own."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ DELIVERY = """
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Return an empty project, where nothing of this run's settings shows."""
+    """Return an empty project without the settings of this test run."""
     for name in list(os.environ):
         if name.startswith(("PROXY_", "PROPLET_", "PYTEST_DISABLE")):
             monkeypatch.delenv(name)
@@ -35,7 +35,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 
 
 def run(project: pytest.Pytester, *args: str) -> pytest.RunResult:
-    """Run pytest in the project, with the plugin as it is installed."""
+    """Run pytest in the project, with the installed plugin."""
     return project.runpytest_subprocess("-p", "no:cacheprovider", *args, timeout=120)
 
 
@@ -47,7 +47,7 @@ def run(project: pytest.Pytester, *args: str) -> pytest.RunResult:
         pytest.param(None, ["--propeller-broker", "embedded"], "embedded", id="embedded"),
     ],
 )
-def test_fixtures_start_what_is_there(
+def test_fixtures_start_the_installed_broker(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, path: str | None, args: list[str], kind: str
 ) -> None:
     """All fixtures work with mosquitto and without."""
@@ -119,7 +119,7 @@ def test_fixtures_start_what_is_there(
 
 
 def test_marker_settings_apply(project: pytest.Pytester) -> None:
-    """The function's win over the class's, and those of a call over both."""
+    """The function's override the class's, and those of a call override both."""
     project.makepyfile(
         """
         import pytest
@@ -149,15 +149,15 @@ def test_marker_settings_apply(project: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize(
-    ("marker", "told"),
+    ("marker", "message"),
     [
         ("chunksize=10", "there is no setting 'chunksize'; did you mean 'chunk_size'?"),
         ("10", "settings have names, such as chunk_size=1000"),
         ("qos=1, mqtt_qos=1", "qos and mqtt_qos are the same; give one of them"),
     ],
 )
-def test_wrong_markers_are_told(project: pytest.Pytester, marker: str, told: str) -> None:
-    """The test fails before anything is started, even one that uses no fixture."""
+def test_wrong_markers_are_errors(project: pytest.Pytester, marker: str, message: str) -> None:
+    """The test fails before a server starts, even if it uses no fixture."""
     project.makepyfile(
         f"""
         import pytest
@@ -173,12 +173,12 @@ def test_wrong_markers_are_told(project: pytest.Pytester, marker: str, told: str
     )
     result = run(project)
     result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines([f"*@pytest.mark.propeller: {told}"] * 2)
+    result.stdout.fnmatch_lines([f"*@pytest.mark.propeller: {message}"] * 2)
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
-def test_a_refused_value_is_told(project: pytest.Pytester) -> None:
-    """What the proxy does not accept is the proxy's to say."""
+def test_wrong_values_are_errors(project: pytest.Pytester) -> None:
+    """They are those of the proxy."""
     project.makepyfile(
         """
         import pytest
@@ -194,7 +194,7 @@ def test_a_refused_value_is_told(project: pytest.Pytester) -> None:
 
 
 def test_failures_show_log_and_events(project: pytest.Pytester) -> None:
-    """In the call, the setup and the teardown; and only there."""
+    """In the call, the setup and the teardown; other reports have neither."""
     project.makepyfile(
         """
         import pytest
@@ -265,15 +265,15 @@ def test_failures_show_log_and_events(project: pytest.Pytester) -> None:
 
 
 def section(result: pytest.RunResult, name: str) -> list[str]:
-    """Return the lines that the report of one test has; titles are without their dashes."""
+    """Return the lines of one test's report; titles are without their dashes."""
     lines = result.stdout.lines
     begin = next(i for i, line in enumerate(lines) if line.startswith("___") and line.strip("_ ").endswith(name))
     end = next(i for i, line in enumerate(lines[begin + 1 :], begin + 1) if line.startswith(("___", "===")))
     return [line.strip("- ") if line.startswith("---") else line.strip() for line in lines[begin:end]]
 
 
-def test_logging_is_left_alone(project: pytest.Pytester) -> None:
-    """Others hear what they would hear without the plugin, and levels and handlers are as before afterwards."""
+def test_logging_does_not_change(project: pytest.Pytester) -> None:
+    """Other handlers get the same records as without the plugin; levels and handlers are restored."""
     project.makepyfile(
         """
         import logging
@@ -283,7 +283,7 @@ def test_logging_is_left_alone(project: pytest.Pytester) -> None:
 
         logger = logging.getLogger("propeller_proxy")
 
-        class Hearing(logging.Handler):
+        class Recording(logging.Handler):
             def __init__(self):
                 super().__init__()
                 self.levels = set()
@@ -291,18 +291,18 @@ def test_logging_is_left_alone(project: pytest.Pytester) -> None:
             def emit(self, record):
                 self.levels.add(record.levelno)
 
-        hearing = Hearing()
+        recording = Recording()
 
         def state():
-            # The package adds one that does nothing, as libraries should.
+            # The package adds a NullHandler, as libraries should.
             handlers = [handler for handler in logger.handlers if not isinstance(handler, logging.NullHandler)]
             return logger.level, handlers, logger.propagate, logger.parent, logger.filters
 
-        AS_BEFORE = (logging.NOTSET, [hearing], True, logging.getLogger(), [])
+        AS_BEFORE = (logging.NOTSET, [recording], True, logging.getLogger(), [])
 
         @pytest.fixture(scope="module", autouse=True)
         def users_configuration():
-            logger.addHandler(hearing)
+            logger.addHandler(recording)
 
         @pytest.fixture
         def deliver(propeller_registry, propeller_proxy):
@@ -315,14 +315,14 @@ def test_logging_is_left_alone(project: pytest.Pytester) -> None:
         def test_first():
             assert state() == AS_BEFORE
 
-        def test_levels_that_nobody_asked_for(caplog, deliver):
+        def test_levels_without_configuration(caplog, deliver):
             deliver()
             assert logger.isEnabledFor(logging.DEBUG)
             logging.getLogger("propeller_proxy.test").debug("fine")
             logging.getLogger("propeller_proxy.test").warning("bad")
             assert [r.getMessage() for r in caplog.records if r.name == "propeller_proxy.test"] == ["bad"]
             assert {r.levelno for r in caplog.records} <= {logging.WARNING}
-            assert logging.DEBUG not in hearing.levels
+            assert logging.DEBUG not in recording.levels
 
         @pytest.mark.parametrize("name", ["propeller_proxy", "propeller_proxy.service", None])
         def test_levels_of_the_test(caplog, deliver, name):
@@ -339,7 +339,7 @@ def test_logging_is_left_alone(project: pytest.Pytester) -> None:
 
 
 def test_faults(project: pytest.Pytester) -> None:
-    """Registry and broker fail as they are told, and what is left of it does not reach the next test."""
+    """The registry fails on demand; the faults end with the test."""
     project.makepyfile(
         """
         import pytest
@@ -356,7 +356,7 @@ def test_faults(project: pytest.Pytester) -> None:
             with pytest.raises(NotFoundError):
                 propeller_proxy.deliver(propeller_registry.reference("add"))
 
-        def test_status_that_is_left(propeller_registry):
+        def test_status_that_remains(propeller_registry):
             propeller_registry.fail_next(503, times=1000)
 
         def test_next(propeller_registry, propeller_proxy):
@@ -375,7 +375,7 @@ def test_faults(project: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"])
 def test_in_parallel(project: pytest.Pytester, broker: str) -> None:
-    """Tests in several processes do not meet, each process with servers of its own."""
+    """Tests in several processes are independent; each process has servers of its own."""
     pytest.importorskip("xdist")
     project.makepyfile(
         """
@@ -404,7 +404,7 @@ def test_in_parallel(project: pytest.Pytester, broker: str) -> None:
 
 
 def test_servers_that_run_already(project: pytest.Pytester, tmp_path: Path) -> None:
-    """The options name them; what the plugin cannot do with them is told."""
+    """The options name them; calls that need the plugin's own servers raise."""
     project.makepyfile(
         test_delivery=DELIVERY,
         test_more="""
@@ -435,8 +435,8 @@ def test_servers_that_run_already(project: pytest.Pytester, tmp_path: Path) -> N
         assert "/v2/add/manifests/1.0" in registry.process.log
 
 
-def test_wrong_options_are_told(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first test, or when a fixture needs it."""
+def test_wrong_options_are_errors(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the first test, or when a fixture uses them."""
     project.makepyfile(test_delivery=DELIVERY)
     result = run(project, "--propeller-broker", "localhost:1883")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -453,7 +453,7 @@ def test_wrong_options_are_told(project: pytest.Pytester, monkeypatch: pytest.Mo
 
 
 def test_help(project: pytest.Pytester) -> None:
-    """Fixtures, options and the marker are described where pytest describes such."""
+    """Pytest describes the fixtures, the options and the marker."""
     result = run(project, "--fixtures")
     result.stdout.fnmatch_lines_random(
         ["propeller_broker * *", "propeller_registry * *", "propeller_proxy *", "proplet *", "proplet_factory *"]
@@ -466,7 +466,7 @@ def test_help(project: pytest.Pytester) -> None:
 
 
 def test_example_project(project: pytest.Pytester) -> None:
-    """The project in the documentation passes, and its broker failure is a short file that the guide shows."""
+    """The project in the documentation passes, and the guide shows its short test of a broker failure."""
     for file in EXAMPLE.iterdir():
         if file.is_file():
             (project.path / file.name).write_bytes(file.read_bytes())
@@ -480,7 +480,7 @@ def test_example_project(project: pytest.Pytester) -> None:
 
 
 def test_is_harmless_where_it_is_not_used(project: pytest.Pytester) -> None:
-    """It is loaded everywhere, so it must cost nothing and start nothing."""
+    """It is loaded everywhere: it must import nothing heavy and start nothing."""
     project.makepyfile(
         """
         import sys
@@ -498,7 +498,7 @@ def test_is_harmless_where_it_is_not_used(project: pytest.Pytester) -> None:
 
 
 def test_import_is_cheap() -> None:
-    """Beside the package, it is pytest only, which is there already."""
+    """It imports nothing beside the package and pytest."""
     script = """
 import sys, pytest, propeller_proxy
 before = set(sys.modules)

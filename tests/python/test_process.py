@@ -1,4 +1,4 @@
-"""The package in a process: how it is imported, forked, logged and left."""
+"""The package in a process: import, fork, log and exit."""
 
 import logging
 import subprocess
@@ -16,17 +16,17 @@ from servers import Server
 
 TESTS = Path(__file__).parent
 LIMIT = 60.0
-"""A program that lives longer hangs, seconds."""
+"""Longest life of a program, seconds."""
 
 
 def python(*args: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run Python to its end; that a thread is there while it forks does not matter here."""
+    """Run Python to its end, without the warning that it forks with threads."""
     command = [sys.executable, "-W", "ignore::DeprecationWarning", *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
-    """`import propeller_proxy` is quick."""
+    """`import propeller_proxy` is fast."""
     code = "import sys; before = set(sys.modules); import propeller_proxy; print(*sorted(set(sys.modules) - before))"
     imported = set(python("-c", code).stdout.split())
     assert "propeller_proxy._core" in imported
@@ -35,7 +35,7 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
 
 
 def test_everything_public_is_exported() -> None:
-    """And nothing else; each with a text of its own."""
+    """And nothing else; each has a docstring."""
     public = {
         name
         for name, value in vars(propeller_proxy).items()
@@ -46,15 +46,15 @@ def test_everything_public_is_exported() -> None:
     assert [name for name in public if not getattr(propeller_proxy, name).__doc__] == []
 
 
-def test_forked_processes_have_nothing_of_their_parents(tmp_path: Path) -> None:
-    """The parent goes on as before; the child is refused everything, unless nothing was in use before."""
+def test_objects_of_the_parent_are_closed_in_forked_processes(tmp_path: Path) -> None:
+    """The parent goes on as before; the child may use the package only if the parent had not."""
     ended = python(TESTS / "forked.py", tmp_path)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
 
 
 @pytest.mark.parametrize("how", ["idle", "waiting"])
 def test_a_process_may_end_with_everything_open(tmp_path: Path, how: str) -> None:
-    """Nothing is said of it, and nothing waited for that does not end."""
+    """It prints nothing, and does not wait for calls that do not end."""
     begin = time.monotonic()
     ended = python(TESTS / "leaving.py", tmp_path, how)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
@@ -62,7 +62,7 @@ def test_a_process_may_end_with_everything_open(tmp_path: Path, how: str) -> Non
 
 
 def test_an_exception_ends_a_process_with_everything_open(tmp_path: Path) -> None:
-    """It is told as ever."""
+    """Python prints it as ever."""
     ended = python(TESTS / "leaving.py", tmp_path, "exception")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("Traceback")
@@ -70,7 +70,7 @@ def test_an_exception_ends_a_process_with_everything_open(tmp_path: Path) -> Non
 
 
 def test_the_log_is_that_of_python(embedded_parts: Parts, call: Call, caplog: pytest.LogCaptureFixture) -> None:
-    """Below one logger, with its levels, which may be changed at any time."""
+    """Below one logger, whose level may change at any time."""
     reference = embedded_parts.push()
     logger = logging.getLogger("propeller_proxy")
     with caplog.at_level(logging.DEBUG, logger.name), running(call, proxy := embedded_parts.proxy()):
@@ -81,8 +81,8 @@ def test_the_log_is_that_of_python(embedded_parts: Parts, call: Call, caplog: py
         records = caplog.records
         assert {record.name.partition(".")[0] for record in records} == {logger.name}
         assert {record.levelname for record in records} >= {"INFO", "ERROR"}
-        told = [record.getMessage() for record in records if reference in record.getMessage()]
-        assert any("delivered" in message for message in told)
+        messages = [record.getMessage() for record in records if reference in record.getMessage()]
+        assert any("delivered" in message for message in messages)
         [failure] = [record.getMessage() for record in records if record.levelno == logging.ERROR]
         assert "unknown-image" in failure
         logger.setLevel(logging.WARNING)
@@ -95,7 +95,7 @@ def test_the_log_is_that_of_python(embedded_parts: Parts, call: Call, caplog: py
 def test_the_log_has_no_secrets(
     tmp_path: Path, embedded_parts: Parts, registry: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """At whatever level; passwords may be refused or not."""
+    """At any level; whether the broker accepts the key or not."""
     key, password = "key-of-the-broker", "password-of-the-registry"
     with caplog.at_level(logging.DEBUG), embedded.Broker(users={"proxy": key}) as broker:
         for client_key in (key, f"{key}-wrong"):
@@ -125,7 +125,7 @@ def test_the_log_has_no_secrets(
 def test_refused_passwords_are_not_logged(
     embedded_parts: Parts, registry: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The registry's answer is."""
+    """The log has the registry's answer only."""
     with (
         caplog.at_level(logging.DEBUG),
         embedded_parts.proxy(

@@ -1,4 +1,4 @@
-"""How far things are: told to a function, drawn, or written."""
+"""Progress: calls of a function, bars, and lines."""
 
 import re
 import sys
@@ -15,13 +15,13 @@ WASM = embedded.noise(1_000_000)
 
 @pytest.fixture
 def no_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if tqdm were not installed."""
+    """Hide tqdm, as if it were not installed."""
     for name in ("tqdm", "tqdm.auto"):
         monkeypatch.setitem(sys.modules, name, None)
 
 
-def test_functions_are_told(embedded_parts: Parts, call: Call) -> None:
-    """Now and then, and at the end, when all is done."""
+def test_functions_are_called(embedded_parts: Parts, call: Call) -> None:
+    """Now and then, and at the end with the total."""
     reference = embedded_parts.push("noise", WASM)
     proxy, proplet = embedded_parts.proxy(chunk_size=10_000, publish_rate=2_000_000), embedded_parts.proplet()
     client = Registry(embedded_parts.registry_url, cache_dir=embedded_parts.folder / "client")
@@ -31,7 +31,7 @@ def test_functions_are_told(embedded_parts: Parts, call: Call) -> None:
         (client.fetch, len(WASM), "bytes"),
         (proplet.request, 100, "chunks"),
         (proxy.deliver, 100, "chunks"),
-        # The device has all of it already.
+        # The device has every chunk already.
         (proplet.request, 100, "chunks"),
     ]
     with running(call, proxy, proplet):
@@ -45,8 +45,8 @@ def test_functions_are_told(embedded_parts: Parts, call: Call) -> None:
             assert len(seen) > 1 or method != proxy.deliver
 
 
-def test_what_a_function_raises_ends_the_call(embedded_parts: Parts, call: Call) -> None:
-    """And the delivery."""
+def test_an_exception_of_the_function_ends_the_call(embedded_parts: Parts, call: Call) -> None:
+    """And cancels the delivery."""
     reference = embedded_parts.push("noise", WASM)
 
     def stop(now: Progress) -> None:
@@ -58,10 +58,10 @@ def test_what_a_function_raises_ends_the_call(embedded_parts: Parts, call: Call)
         assert proxy.stats().delivered == 0
 
 
-def test_lines_are_written_where_tqdm_is_not(
+def test_lines_are_written_without_tqdm(
     no_tqdm: None, capsys: pytest.CaptureFixture[str], embedded_parts: Parts, call: Call
 ) -> None:
-    """To standard error, at most one a second, and the last."""
+    """To standard error: at most one a second, and the last one."""
     reference = embedded_parts.push("noise", WASM)
     with running(call, proxy := embedded_parts.proxy(chunk_size=1000, publish_rate=1_000_000)):
         begin = time.monotonic()
@@ -75,10 +75,10 @@ def test_lines_are_written_where_tqdm_is_not(
     assert all(re.fullmatch(re.escape(reference) + r": [\d,]+ of 1,000 chunks", line) for line in lines)
 
 
-def test_bars_are_drawn_where_tqdm_is(
+def test_bars_are_drawn_with_tqdm(
     capsys: pytest.CaptureFixture[str], embedded_parts: Parts, proxy: Proxy, call: Call
 ) -> None:
-    """Of all deliveries together, unless nobody wants to see."""
+    """One for all deliveries, unless progress is off."""
     references = [embedded_parts.push(f"noise-{number}", WASM) for number in range(3)]
     call(deliver_many, references, proxy=proxy)
     out, err = capsys.readouterr()
@@ -93,7 +93,7 @@ def test_bars_are_drawn_where_tqdm_is(
 def test_the_environment_silences_all_but_functions(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], embedded_parts: Parts, proxy: Proxy, call: Call
 ) -> None:
-    """For scripts that cannot be changed."""
+    """``PROXY_NO_PROGRESS=1`` is for scripts that cannot be changed."""
     reference = embedded_parts.push()
     monkeypatch.setenv("PROXY_NO_PROGRESS", "1")
     call(proxy.deliver, reference, progress=True)
@@ -105,18 +105,18 @@ def test_the_environment_silences_all_but_functions(
 
 
 @pytest.mark.parametrize("value", ["", "0"])
-def test_nothing_and_zero_do_not_silence(monkeypatch: pytest.MonkeyPatch, no_tqdm: None, value: str) -> None:
-    """They are as if the variable were not there."""
+def test_empty_and_zero_do_not_silence(monkeypatch: pytest.MonkeyPatch, no_tqdm: None, value: str) -> None:
+    """They are as if the variable were not set."""
     monkeypatch.setenv("PROXY_NO_PROGRESS", value)
     assert progress.bar(True, "label", "bytes") is not None
     assert progress.bar(False, "label", "bytes") is None
     assert progress.bar(None, "label", "bytes") is None
 
 
-def test_what_fails_leaves_no_bar_behind(
+def test_a_failure_closes_the_bar(
     capsys: pytest.CaptureFixture[str], no_tqdm: None, embedded_parts: Parts, proxy: Proxy, call: Call
 ) -> None:
-    """And says nothing that is not so."""
+    """And shows no 100 %."""
     with pytest.raises(FileNotFoundError):
         call(proxy.deliver, "absent", progress=True)
     assert "100" not in capsys.readouterr().err

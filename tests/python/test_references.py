@@ -1,4 +1,4 @@
-"""References: which module is meant."""
+"""References of modules."""
 
 import pytest
 from propeller_proxy import BadReferenceError, ConfigurationError, Reference
@@ -18,14 +18,14 @@ ZEROS = f"sha256:{'0' * 64}"
     ],
 )
 def test_references_have_parts(text: str, registry_url: str, fields: tuple[str | None, ...]) -> None:
-    """What is left out is filled in."""
+    """Defaults replace the missing ones."""
     parsed = Reference.parse(text, registry_url)
     assert (parsed.registry, parsed.repository, parsed.tag, parsed.digest, parsed.selector) == fields
     assert Reference.parse(str(parsed)) == parsed
 
 
 def test_equal_references_are_interchangeable() -> None:
-    """However they were written."""
+    """Whatever their spelling."""
     short, full = Reference.parse("add"), Reference.parse("docker.io/library/add:latest")
     assert short == full
     assert len({short, full, Reference.parse("add:1.0")}) == 2
@@ -37,8 +37,8 @@ def test_equal_references_are_interchangeable() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "Add", "add:", "add:a tag", "add@sha256:12", "add#", "a" * 513, "ghcr.io/"])
-def test_what_is_no_reference_is_refused(text: str) -> None:
-    """The error is a `ValueError`, too, and knows what it is about."""
+def test_wrong_references_are_errors(text: str) -> None:
+    """The error is a `ValueError`, too, and has the reference."""
     with pytest.raises(BadReferenceError) as caught:
         Reference.parse(text)
     error = caught.value

@@ -1,4 +1,4 @@
-"""What registries are asked for: what a name means, its module, and to take one."""
+"""Registries: resolve, fetch and push."""
 
 import json
 from collections.abc import Callable
@@ -33,19 +33,19 @@ Client = Callable[[str], Registry]
 
 
 def digest(data: bytes) -> str:
-    """Return how OCI writes the SHA-256."""
+    """Return the OCI digest."""
     return f"sha256:{sha256(data).hexdigest()}"
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Client:
-    """Make clients that share nothing."""
+    """Return a function that makes clients without a common store."""
     folders = (tmp_path / f"client-{number}" for number in range(9))
     return lambda url: Registry(url, cache_dir=next(folders))
 
 
 def test_modules_are_resolved_and_fetched(parts: Parts, client: Client, call: Call) -> None:
-    """What comes is described, and verified."""
+    """The module is verified, and its fields are complete."""
     wasm = embedded.noise(100_000)
     reference = parts.push("acme/noise", wasm)
     registry = client(parts.registry_url)
@@ -65,8 +65,8 @@ def test_modules_are_resolved_and_fetched(parts: Parts, client: Client, call: Ca
     assert by_digest.data == wasm
 
 
-def test_who_pushes_knows_what_the_tag_means(real_parts: Parts, tmp_path: Path, call: Call) -> None:
-    """Even where tags are believed for a while."""
+def test_a_push_updates_the_tag(real_parts: Parts, tmp_path: Path, call: Call) -> None:
+    """Also in the client's cache of tags."""
     registry = Registry(real_parts.registry_url, cache_dir=tmp_path / "client", tag_ttl="1h")
     for wasm in (ADD, embedded.noise(100)):
         call(registry.push, "add:1.0", wasm)
@@ -77,7 +77,7 @@ def test_who_pushes_knows_what_the_tag_means(real_parts: Parts, tmp_path: Path, 
 def test_every_shape_comes_back_as_it_was_pushed(
     real_parts: Parts, embedded_registry: embedded.Registry, client: Client, call: Call, shape: str
 ) -> None:
-    """Both registries have the same manifest, but for the title."""
+    """Both registries have the same manifest, except for the title."""
     registry = client(real_parts.registry_url)
     reference = f"{real_parts.registry_url}/add:{shape}"
     pushed = call(registry.push, reference, ADD, shape=shape)
@@ -86,13 +86,13 @@ def test_every_shape_comes_back_as_it_was_pushed(
     assert pushed == call(registry.push, reference, ADD, shape=shape), "it was there"
     put = embedded_registry.push("add", ADD, tag=shape, shape=shape)
     assert (put.digest, put.size, put.media_type) == (pushed.digest, pushed.size, pushed.media_type)
-    for where, wanted in [(reference, registry), (put.reference, client(embedded_registry.url))]:
-        module = call(wanted.fetch, where)
+    for name, source in [(reference, registry), (put.reference, client(embedded_registry.url))]:
+        module = call(source.fetch, name)
         assert (module.data, module.shape, module.root) == (ADD, shape, pushed.digest)
 
 
-def test_modules_are_pushed_from_wherever_they_are(real_parts: Parts, client: Client, call: Call) -> None:
-    """A fetched module, its bytes in any buffer, or a file; and a shape that there is."""
+def test_modules_are_pushed_from_buffers_and_files(real_parts: Parts, client: Client, call: Call) -> None:
+    """A fetched module, its bytes in any buffer, or a file; wrong shapes and types are rejected."""
     path = real_parts.folder / "add.wasm"
     registry = client(real_parts.registry_url)
     first = call(registry.push, f"{real_parts.registry_url}/add:1.0", ADD)
@@ -108,26 +108,26 @@ def test_modules_are_pushed_from_wherever_they_are(real_parts: Parts, client: Cl
         call(registry.push, first.reference, path.with_name("absent.wasm"))
 
 
-def test_annotations_are_told(real_parts: Parts, client: Client, call: Call) -> None:
-    """They are those of the manifest."""
+def test_annotations_are_those_of_the_manifest(real_parts: Parts, client: Client, call: Call) -> None:
+    """In descriptors and modules."""
     reference = real_parts.push("add")
     url = f"http://{real_parts.registry_url}/v2/add/manifests/"
     with urlopen(Request(f"{url}1.0", headers={"Accept": MANIFEST})) as answer:
         manifest = json.load(answer)
-    told = {"org.opencontainers.image.version": "1.0", "<b>": "&"}
-    body = json.dumps({**manifest, "annotations": told}).encode()
-    urlopen(Request(f"{url}told", body, {"Content-Type": MANIFEST}, method="PUT")).close()
-    reference = reference.replace("1.0", "told")
-    assert call(client(real_parts.registry_url).resolve, reference).annotations == told
+    annotations = {"org.opencontainers.image.version": "1.0", "<b>": "&"}
+    body = json.dumps({**manifest, "annotations": annotations}).encode()
+    urlopen(Request(f"{url}annotated", body, {"Content-Type": MANIFEST}, method="PUT")).close()
+    reference = reference.replace("1.0", "annotated")
+    assert call(client(real_parts.registry_url).resolve, reference).annotations == annotations
     module = call(client(real_parts.registry_url).fetch, reference)
-    assert (module.annotations, module.root) == (told, digest(body))
+    assert (module.annotations, module.root) == (annotations, digest(body))
     assert "&lt;b&gt;" in module._repr_html_()
 
 
-def test_what_was_tampered_with_is_not_returned(
+def test_tampered_modules_are_not_returned(
     embedded_parts: Parts, embedded_registry: embedded.Registry, client: Client, call: Call
 ) -> None:
-    """The digest of the layer tells."""
+    """The digest of the layer does not match."""
     pushed = call(embedded_registry.push, "add", ADD)
     assert pushed.layer == digest(ADD)
     embedded_registry.tamper(pushed.layer)
@@ -138,10 +138,10 @@ def test_what_was_tampered_with_is_not_returned(
     assert any(pushed.layer in request for request in embedded_registry.requests)
 
 
-def test_a_registry_that_fails_for_a_moment_is_asked_again(
+def test_transient_errors_of_a_registry_are_retried(
     embedded_parts: Parts, embedded_registry: embedded.Registry, client: Client, call: Call
 ) -> None:
-    """But what it says for good is believed."""
+    """Permanent ones are not."""
     reference = embedded_parts.push()
     embedded_registry.fail_next(503, times=1)
     assert call(client(embedded_parts.registry_url).fetch, reference).data == ADD
@@ -151,10 +151,8 @@ def test_a_registry_that_fails_for_a_moment_is_asked_again(
         call(client(embedded_parts.registry_url).fetch, reference)
 
 
-def test_a_registry_that_fails_for_long_is_not(
-    embedded_parts: Parts, embedded_registry: embedded.Registry, client: Client
-) -> None:
-    """It may be asked again later."""
+def test_retries_are_bounded(embedded_parts: Parts, embedded_registry: embedded.Registry, client: Client) -> None:
+    """The error is retryable."""
     reference = embedded_parts.push()
     embedded_registry.fail_next(500, times=1000)
     with pytest.raises(BadModuleError) as caught:
@@ -163,7 +161,7 @@ def test_a_registry_that_fails_for_long_is_not(
     assert 1 < len(embedded_registry.requests) < 10
 
 
-def test_what_is_not_there_is_a_file_not_found(parts: Parts, client: Client, call: Call) -> None:
+def test_unknown_images_are_file_not_found_errors(parts: Parts, client: Client, call: Call) -> None:
     """Repository, tag or digest."""
     parts.push("add")
     for name in ["other:1.0", "add:2.0", f"add@{ZEROS}"]:
@@ -178,8 +176,8 @@ def test_what_is_not_there_is_a_file_not_found(parts: Parts, client: Client, cal
 
 
 @pytest.mark.parametrize("registry_users", [USERS])
-def test_users_have_passwords(tmp_path: Path, registry: Server, call: Call) -> None:
-    """They turn authentication on, and are never repeated."""
+def test_passwords_authenticate(tmp_path: Path, registry: Server, call: Call) -> None:
+    """They are in no message and no representation."""
     [user] = USERS.items()
     host = f"127.0.0.1:{registry.port}"
     reference = call(Registry(host, auth=user, cache_dir=tmp_path).push, f"{host}/add:1.0", ADD).reference
@@ -199,8 +197,8 @@ def test_users_have_passwords(tmp_path: Path, registry: Server, call: Call) -> N
             assert wrong not in f"{error}{error!r}{registry_client!r}"
 
 
-def test_references_elsewhere_are_denied_if_not_allowed(tmp_path: Path, call: Call) -> None:
-    """Before anything is asked."""
+def test_references_to_other_registries_are_denied_if_not_allowed(tmp_path: Path, call: Call) -> None:
+    """Without a connection."""
     registry = Registry("localhost:1", allow=["localhost:2/acme/*"], cache_dir=tmp_path, fetch_timeout=0.5)
     with pytest.raises(DeniedError) as caught:
         call(registry.fetch, "localhost:2/other/add")
@@ -215,7 +213,7 @@ def test_references_elsewhere_are_denied_if_not_allowed(tmp_path: Path, call: Ca
 def test_registries_are_named_by_the_environment_as_well(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, embedded_parts: Parts
 ) -> None:
-    """What is given goes first."""
+    """An argument takes precedence."""
     with pytest.raises(ConfigurationError, match="PROXY_REGISTRY_URL"):
         Registry(cache_dir=tmp_path)
     monkeypatch.setenv("PROXY_REGISTRY_URL", embedded_parts.registry_url)

@@ -1,4 +1,4 @@
-"""The settings of a proxy: as keywords, in the environment, and wrong."""
+"""The settings of a proxy: keywords, environment and errors."""
 
 from datetime import timedelta
 
@@ -15,12 +15,12 @@ SECRETS = {
 
 
 def test_keywords_are_the_variables() -> None:
-    """Each setting has one."""
+    """Each setting has a keyword."""
     assert set(Settings.__annotations__) == {names[0].removeprefix("PROXY_").lower() for names, *_ in _core.SETTINGS}
 
 
 def test_the_environment_is_enough(monkeypatch: pytest.MonkeyPatch, embedded_parts: Parts) -> None:
-    """Under the names of old deployments, too; keywords win."""
+    """Also under the old names; keywords take precedence."""
     with pytest.raises(ConfigurationError):
         Proxy.from_env()
     for keyword, value in embedded_parts.settings.items():
@@ -34,11 +34,11 @@ def test_the_environment_is_enough(monkeypatch: pytest.MonkeyPatch, embedded_par
     with Proxy(channel_id=CHANNEL, chunk_size=41) as proxy:
         assert (proxy.settings["channel_id"], proxy.settings["chunk_size"]) == (CHANNEL, "41")
         assert proxy.deliver(embedded_parts.push()).total_chunks == 1
-    # What is None is as if it were not given.
+    # None is as if the keyword were not given.
     assert Proxy(chunk_size=None).settings["chunk_size"] == "7"
 
 
-def test_all_that_is_wrong_is_told_at_once() -> None:
+def test_one_error_lists_all_wrong_settings() -> None:
     """In one message, which names the variables."""
     with pytest.raises(ConfigurationError) as caught:
         Proxy(registry_url="ftp://", mqtt_qos=3, chunk_size=0, tag_ttl=-1, pull_policy="now")
@@ -67,7 +67,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
     ],
 )
 def test_unknown_keywords_are_type_errors(keyword: str, meant: str) -> None:
-    """The message names the setting that may be meant."""
+    """The message proposes the nearest setting."""
     for kind in (Proxy, Registry):
         with pytest.raises(TypeError, match=f"'{keyword}'; did you mean '{meant}'"):
             kind(**{keyword: "1"})
@@ -89,13 +89,13 @@ def test_unknown_keywords_are_type_errors(keyword: str, meant: str) -> None:
     ],
 )
 def test_values_have_the_types_of_python(embedded_parts: Parts, keyword: str, value: object, text: str) -> None:
-    """They are written as the environment has them."""
+    """They are converted to the text of the environment."""
     settings = {**embedded_parts.settings, keyword: value}
     assert Proxy(**settings).settings[keyword] == text  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("value", [b"7", object(), {"a": 1}])
-def test_other_types_are_refused(embedded_parts: Parts, value: object) -> None:
+def test_other_types_are_rejected(embedded_parts: Parts, value: object) -> None:
     """The message names the setting."""
     settings = {**embedded_parts.settings, "chunk_size": value}
     with pytest.raises(TypeError, match="chunk_size"):
@@ -129,7 +129,7 @@ def test_secrets_are_not_shown(embedded_parts: Parts) -> None:
 
 
 def test_embedded_parts_have_no_settings() -> None:
-    """They say where they are once they run."""
+    """They have an address while they run."""
     registry = embedded.Registry()
     assert repr(registry) == "Registry(not started)"
     with registry:

@@ -31,13 +31,13 @@ DOMAIN, CHANNEL = "the-domain", "the-channel"
 
 @pytest.fixture
 def broker_users() -> Mapping[str, str]:
-    """Let the proxy and a device in."""
+    """Return the credentials of the proxy and a device."""
     return dict([THING, DEVICE])
 
 
 @pytest.fixture
 def registry_users() -> Mapping[str, str]:
-    """Let the publisher in."""
+    """Return the credentials of the publisher."""
     return dict([PUBLISHER])
 
 
@@ -60,7 +60,7 @@ def push(folder: Path, registry: Server, file: str) -> str:
         pytest.param("add.wasm", id="untyped-layer"),
     ],
 )
-def test_a_device_gets_what_was_pushed(
+def test_a_device_receives_a_pushed_module(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     installed: Path,
@@ -69,7 +69,7 @@ def test_a_device_gets_what_was_pushed(
     file: str,
     layout: str,
 ) -> None:
-    """Every byte comes once, in order, on the topic that belongs to the request's."""
+    """Every chunk comes once, in order, on the answer topic of the request's layout."""
     monkeypatch.chdir(tmp_path)
     app_name = push(tmp_path, registry, file)
     env = {
@@ -85,7 +85,7 @@ def test_a_device_gets_what_was_pushed(
         "PROXY_MQTT_ADDRESS": f"tcp://localhost:{broker.port}",
         "PROXY_CHUNK_SIZE": str(CHUNK_SIZE),
         "HOME": str(tmp_path),
-        # The usual one may be taken.
+        # The default port may be in use.
         "PROXY_HTTP_PORT": "0",
     }
     topic = f"m/{DOMAIN}/c/{CHANNEL}/{layout}"
@@ -109,7 +109,7 @@ def test_a_device_gets_what_was_pushed(
     assert answers == [
         {"app_name": app_name, "chunk_idx": index, "total_chunks": TOTAL_CHUNKS} for index in range(TOTAL_CHUNKS)
     ]
-    # The broker saw no more than the device did, all of it at QoS 2 and nothing retained.
+    # The broker received the same chunks, all at QoS 2 and none retained.
     published = re.findall(rf"Received PUBLISH from .* \((.*), m\d+, '{topic}/server'", broker.process.log)
     assert published == ["d0, q2, r0"] * TOTAL_CHUNKS
     # The log is one JSON object a line.
