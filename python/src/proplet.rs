@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use propeller_proxy::config;
-use propeller_proxy::device::{self, Assembled, Reception, SeenChunk, RequestOptions};
+use propeller_proxy::device::{self, Assembled, Reception, RequestOptions, SeenChunk};
 use propeller_proxy::mqtt::Acknowledgement;
 use propeller_proxy::mqtt::BrokerOptions;
 use propeller_proxy::mqtt::topic::{Channel, Layout, is_topic_level};
@@ -116,7 +116,7 @@ impl Proplet {
         Ok(Job::start(async move {
             let published = connected.unless_closed(async {
                 // Published again if the session ended before the acknowledgement.
-                while connected.proplet.ask(&app_name).await == Acknowledgement::Lost {}
+                while connected.proplet.publish_request(&app_name).await == Acknowledgement::Lost {}
                 Ok(none())
             });
             published.await

@@ -37,7 +37,7 @@ struct Inner {
 #[derive(Default)]
 struct Run {
     /// `None` before the service runs and after its end.
-    service: Mutex<Option<Arc<Service>>>,
+    service: Mutex<Option<Service>>,
     stop: CancellationToken,
     /// Cancelled when the run has ended; from the beginning in [`Run::none`].
     ended: CancellationToken,
@@ -48,7 +48,7 @@ impl Inner {
         lock(&self.run).clone()
     }
 
-    fn service(&self) -> Result<Arc<Service>, Failure> {
+    fn service(&self) -> Result<Service, Failure> {
         let service = self.run().service().clone();
         service.ok_or_else(|| Failure::Closed("the proxy does not run".into()))
     }
@@ -57,7 +57,7 @@ impl Inner {
     async fn deliver(&self, app_name: String, target: &Target) -> Result<Reply, Failure> {
         let service = self.service()?;
         let app = target.app(&service, &app_name)?;
-        let report = service.ask(app).await.map_err(Failure::of(&app_name))?;
+        let report = service.deliver(app).await.map_err(Failure::of(&app_name))?;
         Ok(Box::new(move |py| report_dict(py, &app_name, &report)))
     }
 }
@@ -105,7 +105,7 @@ impl Run {
         Arc::new(run)
     }
 
-    fn service(&self) -> MutexGuard<'_, Option<Arc<Service>>> {
+    fn service(&self) -> MutexGuard<'_, Option<Service>> {
         lock(&self.service)
     }
 
@@ -141,14 +141,13 @@ impl Run {
 
     /// Runs the service until it is stopped or the interpreter exits; sends to `started` when it is subscribed, or its error.
     async fn serve(&self, config: Config, started: oneshot::Sender<Result<(), Failure>>, exit: &CancellationToken) {
-        let service = tokio::task::spawn_blocking(move || Service::new(config)).await;
-        let service = match service.map_err(|error| Failure::Setup(error.to_string())).and_then(|made| Ok(made?)) {
-            Ok(service) => service,
-            Err(failure) => return drop(started.send(Err(failure))),
+        let (service, task) = match Service::open(config).await {
+            Ok(opened) => opened,
+            Err(error) => return drop(started.send(Err(error.into()))),
         };
         let mut ready = service.ready();
-        *self.service() = Some(Arc::clone(&service));
-        let mut running = pin!(service.run(self.stop.clone()));
+        *self.service() = Some(service);
+        let mut running = pin!(task.run(self.stop.clone()));
         let mut started = Some(started);
         loop {
             tokio::select! {
@@ -224,13 +223,13 @@ impl Proxy {
         let service = self.0.get()?.service()?;
         let app = Target { domain, channel, layout }.app(&service, &app_name)?;
         let (progress, requested) = (Progress::default(), app.clone());
-        let (weak, last) = (Arc::downgrade(&service), progress.clone());
+        let (watched, last) = (service.clone(), progress.clone());
         // A request that joins a transfer is covered by as many chunks from there on.
-        let before = service.progress(&app).map_or(0, |(acknowledged, _)| acknowledged);
+        let before = service.telemetry().progress(&app).map_or(0, |(acknowledged, _)| acknowledged);
         let since = move |(acknowledged, total): (u64, u64)| (acknowledged.saturating_sub(before).min(total), total);
-        let current = move || weak.upgrade().and_then(|service| service.progress(&app)).map(since);
+        let current = move || watched.telemetry().progress(&app).map(since);
         Ok(Job::start_with_progress(move || last.advance(current()), async move {
-            let report = service.ask(requested).await.map_err(Failure::of(&app_name))?;
+            let report = service.deliver(requested).await.map_err(Failure::of(&app_name))?;
             progress.complete(report.plan.total_chunks());
             Ok(Box::new(move |py: Python<'_>| report_dict(py, &app_name, &report)) as Reply)
         })?)
@@ -262,7 +261,7 @@ impl Proxy {
     /// The events from now on.
     fn events(&self) -> PyResult<Events> {
         let inner = self.0.get()?;
-        Ok(Events::new(inner.service()?.journal().watch(), inner.run().ended.clone()))
+        Ok(Events::new(inner.service()?.telemetry().watch(), inner.run().ended.clone()))
     }
 
     /// Counters since the start, and the present state.
@@ -278,7 +277,7 @@ impl Proxy {
             published_bytes,
             acknowledged_chunks,
             connections,
-        } = service.journal().stats();
+        } = service.telemetry().stats();
         let stats = PyDict::new(py);
         for (name, count) in [
             ("requests", requests),
@@ -293,7 +292,7 @@ impl Proxy {
         ] {
             stats.set_item(name, count)?;
         }
-        stats.set_item("open_transfers", service.open_transfers())?;
+        stats.set_item("open_transfers", service.telemetry().open_transfers())?;
         stats.set_item("is_ready", *service.ready().borrow())?;
         Ok(stats)
     }

@@ -1,7 +1,7 @@
 //! `propeller-proxy deliver`: delivers modules now, without a request of a device.
 
-mod alone;
 mod by_request;
+mod by_service;
 mod options;
 mod outcome;
 
@@ -27,9 +27,9 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     let config = Config::load(&options.settings.sources())?;
     let channel = Arc::new(channel::choose(&config.channels, options.channel.as_deref())?);
     let presences = async { Ok(presence::query(&config.mqtt, &channel).await?) };
-    let Proxies { online, is_any_known } = unless_stopped(&stop, presences).await?;
+    let Proxies { online, .. } = unless_stopped(&stop, presences).await?;
     let outcomes = if online.is_empty() {
-        alone::deliver_all(config, &channel, is_any_known, &options, &stop).await
+        by_service::deliver_all(config, &channel, &options, &stop).await
     } else {
         tracing::info!(?online, "publishing requests, as a device does");
         unless_stopped(&stop, by_request::deliver_all(&config.mqtt, &channel, &options)).await

@@ -109,13 +109,10 @@ async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Bo
     }))?;
     let mqtt = config.mqtt.clone();
     let channel = topic::Channel { domain: DOMAIN.into(), id: CHANNEL.into() };
-    let service = Service::new(config)?;
+    let (service, task) = Service::open(config).await?;
     let mut ready = service.ready();
     let stop_service = stop.child_token();
-    let mut running = tokio::spawn({
-        let (service, stop) = (service, stop_service.clone());
-        async move { service.run(stop).await }
-    });
+    let mut running = tokio::spawn(task.run(stop_service.clone()));
     tokio::select! {
         ended = &mut running => return ended?.map(|()| false).map_err(Into::into),
         ready = ready.wait_for(|ready| *ready) => drop(ready?),

@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -21,7 +21,8 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use propeller_proxy::service::Service;
+use propeller_proxy::service::{Checked, Service};
+use propeller_proxy::telemetry::readiness::Check;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
@@ -47,6 +48,8 @@ const ACCEPT_DELAY: Duration = Duration::from_millis(100);
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 /// How long the end waits for open responses.
 const END_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a request waits for a new check of the readiness, of which each part may take 2 s.
+const READINESS_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// The hint where the port is taken or not permitted.
 const PORT_HINT: &str = "set PROXY_HTTP_PORT to another port, to 0 for a free one, or to off";
@@ -62,17 +65,8 @@ pub(crate) struct Endpoint {
 /// What the answers are made of.
 #[derive(Clone)]
 struct Shown {
-    /// Not kept for this: what the service has to clear up is done when it ends.
-    service: Weak<Service>,
+    service: Service,
     metrics: PrometheusHandle,
-    /// Everything that is done for whoever asks.
-    tasks: TaskTracker,
-}
-
-impl Shown {
-    fn service(&self) -> Result<Arc<Service>, StatusCode> {
-        self.service.upgrade().ok_or(StatusCode::SERVICE_UNAVAILABLE)
-    }
 }
 
 impl Endpoint {
@@ -99,7 +93,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// What the system says if there can be no thread.
-    pub(crate) fn serve(self, service: &Arc<Service>, metrics: PrometheusHandle) -> io::Result<Serving> {
+    pub(crate) fn serve(self, service: &Service, metrics: PrometheusHandle) -> io::Result<Serving> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _context = runtime.enter();
@@ -112,7 +106,7 @@ impl Endpoint {
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(scrape))
-            .with_state(Shown { service: Arc::downgrade(service), metrics, tasks: tasks.clone() });
+            .with_state(Shown { service: service.clone(), metrics });
         let stopped = stop.clone();
         let thread = thread::Builder::new().name("http".into()).spawn(move || {
             runtime.block_on(async {
@@ -177,35 +171,44 @@ async fn answer(stream: TcpStream, router: Router) {
     }
 }
 
-async fn health(State(shown): State<Shown>) -> Result<Response, StatusCode> {
-    let service = shown.service()?;
-    let (version, instance_id) = (env!("CARGO_PKG_VERSION"), service.instance_id());
+async fn health(State(shown): State<Shown>) -> Response {
+    let (version, instance_id) = (env!("CARGO_PKG_VERSION"), shown.service.instance_id());
     let health = json!({ "status": "ok", "service": "proxy", "version": version, "instance_id": instance_id });
-    Ok(document(StatusCode::OK, &health))
+    document(StatusCode::OK, &health)
 }
 
 async fn livez(State(shown): State<Shown>) -> Result<String, (StatusCode, String)> {
-    let service = shown.service().map_err(|status| (status, "the service has ended\n".into()))?;
-    let silence = service.pulse().borrow().elapsed();
+    let silence = shown.service.pulse().borrow().elapsed();
     if silence < MAX_SILENCE {
         return Ok("ok\n".into());
     }
     Err((StatusCode::SERVICE_UNAVAILABLE, format!("the service has not come around for {} s\n", silence.as_secs())))
 }
 
-async fn readyz(State(shown): State<Shown>) -> Result<Response, StatusCode> {
-    let readiness = shown.service()?.readiness().await;
-    let checks =
-        readiness.checks().map(|(name, check)| (name.to_owned(), json!({ "ok": check.ok, "detail": check.detail })));
-    let status = if readiness.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok(document(status, &json!({ "ready": readiness.is_ready(), "checks": serde_json::Map::from_iter(checks) })))
+/// The readiness as it was last checked; what was checked too long ago does not count.
+async fn readyz(State(shown): State<Shown>) -> Response {
+    let (is_ready, checks) = match shown.service.readiness(READINESS_TIMEOUT).await {
+        Some(Checked { at, readiness }) if at.elapsed() < MAX_SILENCE => {
+            let check =
+                |(name, check): (&str, &Check)| (name.to_owned(), json!({ "ok": check.ok, "detail": check.detail }));
+            (readiness.is_ready(), readiness.checks().map(check).into_iter().collect())
+        }
+        Some(Checked { at, .. }) => (false, unchecked(&format!("checked last {} s ago", at.elapsed().as_secs()))),
+        None => (false, unchecked("not checked yet")),
+    };
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    document(status, &json!({ "ready": is_ready, "checks": serde_json::Map::from_iter(checks) }))
 }
 
-async fn scrape(State(shown): State<Shown>) -> Result<Response, StatusCode> {
-    let service = shown.service()?;
-    // Whether the registry answers is a metric, too: it is found out for the next time.
-    shown.tasks.spawn(async move { service.readiness().await });
-    Ok(with_type("text/plain; version=0.0.4; charset=utf-8", shown.metrics.render()))
+/// What is said of the service where nothing is known.
+fn unchecked(detail: &str) -> Vec<(String, serde_json::Value)> {
+    vec![("service".into(), json!({ "ok": false, "detail": detail }))]
+}
+
+async fn scrape(State(shown): State<Shown>) -> Response {
+    // Whether the registry answers is a metric, too: it is up to date for the next time.
+    shown.service.demand_readiness();
+    with_type("text/plain; version=0.0.4; charset=utf-8", shown.metrics.render())
 }
 
 fn document(status: StatusCode, value: &serde_json::Value) -> Response {

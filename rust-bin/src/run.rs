@@ -100,7 +100,7 @@ async fn serve(
     // Before the service: what it is made of looks for the recorder once.
     let endpoint = endpoint.map(|endpoint| metrics::install().map(|metrics| (endpoint, metrics))).transpose();
     let endpoint = endpoint.map_err(|error| Error::Setup { object: "metrics".into(), detail: error.to_string() })?;
-    let service = Service::new(config)?;
+    let (service, task) = Service::open(config).await?;
     if let Some(traces) = traces {
         traces.name(service.instance_id());
     }
@@ -114,7 +114,7 @@ async fn serve(
     }
     watchers.spawn(notify::keep_told(&service, broker, stop.clone()));
     info!(instance_id = service.instance_id(), "ready to connect");
-    let end = service.run(stop.clone()).await;
+    let end = task.run(stop.clone()).await;
     stop.cancel();
     let ended = async {
         if let Some(serving) = serving {

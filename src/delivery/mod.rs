@@ -1,4 +1,4 @@
-//! Delivering verified modules: which chunk goes next, and its way to the broker.
+//! Delivering verified modules: which chunk is next, and its way to the broker.
 //!
 //! [`rules`] decide, and know neither sockets nor clocks; [`sender`] does what they decide. It must never know where a module
 //! comes from.
@@ -8,7 +8,6 @@ mod options;
 pub mod plan;
 pub mod rules;
 pub mod sender;
-mod waits;
 
 pub use self::options::DeliveryOptions;
 

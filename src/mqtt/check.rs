@@ -1,7 +1,5 @@
 //! Whether the broker accepts this configuration, without a trace at the broker.
 
-use uuid::Uuid;
-
 use super::backoff::Backoff;
 use super::connection::Connection;
 use super::options::{BrokerOptions, ConnectionOptions};
@@ -10,8 +8,7 @@ use crate::error::Error;
 
 /// Connects and subscribes as the service does, and disconnects.
 ///
-/// A running proxy does not notice it: the client identifier differs, the session is clean, and the share group is new,
-/// so that no request goes to the check instead.
+/// A running proxy does not notice it: the client identifier differs, and the session is clean.
 ///
 /// # Errors
 /// [`Error::BrokerUnreachable`], [`Error::BrokerRefused`], [`Error::BrokerUntrusted`], [`Error::Setup`].
@@ -23,9 +20,6 @@ pub async fn check(
 ) -> Result<(), Error> {
     let mut filters = channels.filters(Role::Request);
     if is_replica {
-        let group = Uuid::new_v4();
-        let shared: Vec<_> = filters.iter().map(|filter| format!("$share/proxy-check-{group}/{filter}")).collect();
-        filters.extend(shared);
         filters.extend(channels.filters(Role::Status));
     }
     let mut options =

@@ -41,6 +41,12 @@ impl Publisher {
         let _ = self.health.clone().wait_for(|health| health.is_up).await;
     }
 
+    /// Whether the connection is up.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.health.borrow().is_up
+    }
+
     /// Queues `payload` on `topic`, not retained, and returns the wait for its acknowledgement.
     ///
     /// Waits itself only while [`ConnectionOptions::queue`](super::ConnectionOptions::queue) messages are queued.

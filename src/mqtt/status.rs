@@ -21,6 +21,8 @@ pub enum DeliveryState {
     Sent,
     /// It is not going to be delivered.
     Failed,
+    /// Another replica knows a version of the app that has as many chunks as one that is claimed. This is no outcome.
+    Objected,
 }
 
 /// The message on the status topic.
@@ -76,12 +78,15 @@ pub struct Presence {
     pub version: String,
     /// When it came online, in UTC (RFC 3339).
     pub since: String,
+    /// The group of replicas that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 impl Presence {
     /// The message of this proxy, as JSON.
     #[must_use]
-    pub fn message(online: bool, since: Time) -> Vec<u8> {
-        json(&Self { online, version: env!("CARGO_PKG_VERSION").into(), since: since.to_string() })
+    pub fn message(online: bool, since: Time, group: Option<String>) -> Vec<u8> {
+        json(&Self { online, version: env!("CARGO_PKG_VERSION").into(), since: since.to_string(), group })
     }
 }

@@ -1,4 +1,4 @@
-//! That the proxy is there: a retained message on every named channel, and a last will.
+//! That the proxy is online: a retained message on every named channel, and a will.
 
 use bytes::Bytes;
 
@@ -7,38 +7,39 @@ use crate::mqtt::topic::{Channels, Layout, Role};
 use crate::mqtt::{Publisher, Will};
 use crate::util::clock::Time;
 
-/// The presence messages of one proxy; none of one that is there for nobody.
-#[derive(Default)]
+/// The presence messages of one proxy.
 pub(super) struct Presences {
     /// The topics, those of the first channel in front.
     topics: Vec<String>,
     since: Time,
+    group: Option<String>,
 }
 
 impl Presences {
-    pub(super) fn new(channels: &Channels, instance: &str, since: Time) -> Self {
+    pub(super) fn new(channels: &Channels, instance: &str, group: Option<String>, since: Time) -> Self {
         let topics = channels
             .named()
             .flat_map(|channel| Layout::ALL.map(|layout| channel.topic(layout, Role::Presence(instance))));
-        Self { topics: topics.collect(), since }
+        Self { topics: topics.collect(), since, group }
     }
 
-    /// A connection has one will (MQTT 3.1.1, section 3.1.2.5), so each link has that of one layout of the first channel.
+    /// A connection has one will (MQTT 3.1.1, section 3.1.2.5), so each connection has that of one layout of the first
+    /// channel.
     pub(super) fn will(&self, layout: Layout) -> Option<Will> {
         let index = Layout::ALL.iter().position(|one| *one == layout)?;
         let topic = self.topics.get(index)?.clone();
         Some(Will { topic, payload: self.message(false) })
     }
 
-    /// Publishes on all topics whether the proxy is there.
-    pub(super) fn tell(&self, publisher: &Publisher, is_online: bool) {
+    /// Publishes on all topics whether the proxy is online.
+    pub(super) fn publish(&self, publisher: &Publisher, is_online: bool) {
         for topic in &self.topics {
-            // If there is no room, so much waits for the broker that this one does not matter.
+            // If there is no room, so much waits for the broker that this message does not matter.
             publisher.try_publish(topic, self.message(is_online), true);
         }
     }
 
     fn message(&self, is_online: bool) -> Bytes {
-        Presence::message(is_online, self.since).into()
+        Presence::message(is_online, self.since, self.group.clone()).into()
     }
 }

@@ -1,7 +1,7 @@
-//! What must survive the process: open requests, and what was sent lately.
+//! What must survive the process: open requests, and the versions that were sent lately.
 //!
-//! One thread writes it all, in the order it is told, as many as wait in one transaction. Who has to be sure waits for
-//! the disk; everything else is written along with that. While the disk takes nothing, what has to be written waits.
+//! One thread writes all changes in their order, as many as wait in one transaction. While the disk rejects writes, the
+//! changes wait. It knows the disk and what is written there. It must never know why.
 
 mod options;
 mod writer;
@@ -22,7 +22,8 @@ use uuid::Uuid;
 
 pub use self::options::StateOptions;
 use self::writer::Writer;
-use crate::delivery::rules::schedule::RequestId;
+use crate::delivery::rules::action::Saved;
+use crate::delivery::rules::request::RequestId;
 use crate::delivery::rules::versions::Sent;
 use crate::error::Error;
 use crate::mqtt::Ack;
@@ -44,30 +45,26 @@ const INSTANCE: TableDefinition<&str, &str> = TableDefinition::new("instance");
 const TIMES: TableDefinition<&str, u64> = TableDefinition::new("times");
 const ID: &str = "id";
 const PRESENT: &str = "present";
-const UNSURE: &str = "unsure until";
+const UNCERTAIN: &str = "unsure until";
 
 /// An open request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenRequest {
-    /// What is asked for.
+    /// The app.
     pub app: App,
     /// When it arrived.
     pub arrived: Time,
 }
 
-/// What an earlier process left.
+/// What an earlier process left on disk.
 #[derive(Debug, Default)]
-pub struct Left {
-    /// The id that was made up for this proxy, now or then.
+pub struct Restored {
+    /// The id that was generated for this proxy, now or then.
     pub instance_id: String,
     /// Requests that were not covered, oldest first.
     pub requests: Vec<(RequestId, OpenRequest)>,
-    /// What was sent, by app.
-    pub versions: Vec<(App, Vec<Sent>)>,
-    /// Until when devices may have chunks of which nothing is known.
-    pub unsure_until: Time,
-    /// When the proxy last had its subscription; nothing if it never had, or all this was lost.
-    pub present: Option<Time>,
+    /// What the rules of delivery remember.
+    pub saved: Saved,
 }
 
 /// A change to be written.
@@ -77,7 +74,7 @@ enum Change {
     Close(Vec<RequestId>),
     Versions(App, Vec<Sent>, Option<oneshot::Sender<Result<(), Error>>>),
     Present(Time),
-    Unsure(Time),
+    Uncertain(Time),
     /// Nothing new: what could not be written is tried again.
     Again,
 }
@@ -89,21 +86,27 @@ pub struct State {
     /// Gone when it is closed.
     changes: Mutex<Option<mpsc::Sender<Change>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
-    /// Why nothing can be written, as long as that is so.
+    /// Why the last transaction failed, until one succeeds.
     failure: Arc<Mutex<Option<String>>>,
     /// Removes the folder with the state, if it is a temporary one.
-    temporary: Option<TempDir>,
+    _temporary: Option<TempDir>,
 }
 
 impl State {
-    /// Opens the folder, and makes it where it is missing. A file that cannot be read is set aside. Where nobody named
-    /// a folder and the usual one cannot be used, a temporary one has to do.
+    /// Opens the folder, and makes it where it is missing. A file that cannot be read is set aside. Where no folder is
+    /// configured and the usual one cannot be used, a temporary one is. Reads the disk off the async threads.
     ///
     /// # Errors
     /// [`Error::Disk`] if it cannot be written to, or another proxy uses it.
-    pub fn open(config: &StateOptions) -> Result<(Self, Left), Error> {
-        match Self::open_in(&config.folder, None) {
-            Err(error) if !config.named => {
+    pub async fn open(options: StateOptions) -> Result<(Self, Restored), Error> {
+        let folder = options.folder.clone();
+        let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&options)).await;
+        opened.unwrap_or_else(|panic| Err(Error::disk(&folder, io::Error::other(panic))))
+    }
+
+    fn open_blocking(options: &StateOptions) -> Result<(Self, Restored), Error> {
+        match Self::open_in(&options.folder, None) {
+            Err(error) if !options.named => {
                 warn!(
                     event = "temporary-state",
                     hint = error.hint(),
@@ -115,49 +118,29 @@ impl State {
         }
     }
 
-    /// As [`State::open`], for one who goes on from what the proxy did that used the folder: where that still uses it, no
-    /// temporary one will do.
-    ///
-    /// # Errors
-    /// As [`State::open`].
-    pub fn take_over(config: &StateOptions) -> Result<(Self, Left), Error> {
-        match Self::open_in(&config.folder, None) {
-            Err(Error::Disk { source, .. }) if !config.named && source.kind() != io::ErrorKind::ResourceBusy => {
-                Self::open(config)
-            }
-            opened => opened,
-        }
-    }
-
-    /// Whether it is a temporary one, which knows of nothing that was before it.
-    #[must_use]
-    pub fn is_temporary(&self) -> bool {
-        self.temporary.is_some()
-    }
-
     /// A state of its own, in a folder that goes with it.
-    fn temporary() -> Result<(Self, Left), Error> {
+    fn temporary() -> Result<(Self, Restored), Error> {
         let temporary = temporary_folder()?;
         let folder = temporary.path().to_owned();
         Self::open_in(&folder, Some(temporary))
     }
 
-    fn open_in(folder: &Path, temporary: Option<TempDir>) -> Result<(Self, Left), Error> {
+    fn open_in(folder: &Path, temporary: Option<TempDir>) -> Result<(Self, Restored), Error> {
         let open = || {
             make_folder(folder)?;
             let database = open_database(&folder.join(FILE))?;
-            let left = read(&database).map_err(io::Error::other)?;
+            let restored = read(&database).map_err(io::Error::other)?;
             let (changes, waiting) = mpsc::channel(QUEUE);
             let (folder, failure) = (folder.to_owned(), Arc::<Mutex<Option<String>>>::default());
             let writer = Writer { folder: folder.clone(), database: Some(database), failure: Arc::clone(&failure) };
             let writer = thread::Builder::new().name("state".into()).spawn(move || writer.run(waiting))?;
             let (changes, writer) = (Mutex::new(Some(changes)), Mutex::new(Some(writer)));
-            Ok((Self { folder, changes, writer, failure, temporary }, left))
+            Ok((Self { folder, changes, writer, failure, _temporary: temporary }, restored))
         };
         open().map_err(|source| Error::disk(folder, source))
     }
 
-    /// Writes an open request; the broker gets its `ack` when it is on the disk.
+    /// Writes an open request; the broker gets its `ack` when it is on disk.
     pub fn open_request(&self, id: RequestId, request: OpenRequest, ack: Ack) {
         self.send(Change::Open(id, request, ack));
     }
@@ -167,32 +150,32 @@ impl State {
         self.send(Change::Close(ids));
     }
 
-    /// Writes what was sent of an app, when there is time.
-    pub fn note_versions(&self, app: App, versions: Vec<Sent>) {
+    /// Writes the versions of an app.
+    pub fn write_versions(&self, app: App, versions: Vec<Sent>) {
         self.send(Change::Versions(app, versions, None));
     }
 
-    /// Writes what is about to be sent of an app, and returns when it is on the disk.
+    /// Writes the versions of an app, and returns when they are on disk.
     ///
     /// # Errors
-    /// [`Error::Disk`] if it is not.
-    pub async fn keep_versions(&self, app: App, versions: Vec<Sent>) -> Result<(), Error> {
-        let (done, kept) = oneshot::channel();
+    /// [`Error::Disk`] if they are not.
+    pub async fn persist_versions(&self, app: App, versions: Vec<Sent>) -> Result<(), Error> {
+        let (done, written) = oneshot::channel();
         if let Some(changes) = self.changes() {
-            // If the writer is gone, so is the other end of this.
+            // If the writer has ended, so has the other end of this.
             let _ = changes.send(Change::Versions(app, versions, Some(done))).await;
         }
-        kept.await.unwrap_or_else(|_| Err(Error::disk(&self.folder, io::Error::other("the writer has ended"))))
+        written.await.unwrap_or_else(|_| Err(Error::disk(&self.folder, io::Error::other("the writer has ended"))))
     }
 
-    /// Notes that the proxy has its subscription at this time.
-    pub fn be_present(&self, now: Time) {
+    /// Writes that the proxy has its subscription at this time.
+    pub fn write_present(&self, now: Time) {
         self.send(Change::Present(now));
     }
 
-    /// Notes until when devices may have chunks of which nothing is known.
-    pub fn be_unsure(&self, until: Time) {
-        self.send(Change::Unsure(until));
+    /// Writes until when devices may hold chunks of unknown versions.
+    pub fn write_uncertain(&self, until: Time) {
+        self.send(Change::Uncertain(until));
     }
 
     /// How many changes wait to be written.
@@ -223,17 +206,27 @@ impl State {
         }
     }
 
+    /// Makes everybody wait who uses the state, until the guard is dropped.
+    #[cfg(test)]
+    pub(crate) fn block(&self) -> impl Drop {
+        struct Guard<'a>(#[allow(dead_code, reason = "held")] std::sync::MutexGuard<'a, Option<mpsc::Sender<Change>>>);
+        impl Drop for Guard<'_> {
+            fn drop(&mut self) {}
+        }
+        Guard(lock(&self.changes))
+    }
+
     fn changes(&self) -> Option<mpsc::Sender<Change>> {
         lock(&self.changes).clone()
     }
 
-    /// Tells the writer, unless too much waits. A request that is not written is served all the same, one that is not
+    /// Queues a change, unless too many wait. A request that is not written is served all the same, one that is not
     /// removed is served again by the next process, and the rest is written later or is not needed.
     fn send(&self, change: Change) {
         let Some(changes) = self.changes() else { return };
         if let Err(TrySendError::Full(change) | TrySendError::Closed(change)) = changes.try_send(change) {
             warn!(folder = %self.folder.display(), "the disk is too slow: a change of the state was left out");
-            // The broker waits for no more than some.
+            // The broker stops sending when too many are not acknowledged.
             if let Change::Open(_, _, ack) = change {
                 ack.acknowledge();
             }
@@ -287,8 +280,8 @@ fn means_damage(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
-fn read(database: &Database) -> Result<Left, redb::Error> {
-    let mut left = Left::default();
+fn read(database: &Database) -> Result<Restored, redb::Error> {
+    let mut restored = Restored::default();
     // Makes the tables where they are missing.
     let transaction = database.begin_write()?;
     {
@@ -297,25 +290,25 @@ fn read(database: &Database) -> Result<Left, redb::Error> {
         transaction.open_table(TIMES)?;
         let mut instance = transaction.open_table(INSTANCE)?;
         let known = instance.get(ID)?.map(|id| id.value().to_owned());
-        left.instance_id = known.unwrap_or_else(|| Uuid::new_v4().to_string());
-        instance.insert(ID, &*left.instance_id)?;
+        restored.instance_id = known.unwrap_or_else(|| Uuid::new_v4().to_string());
+        instance.insert(ID, &*restored.instance_id)?;
     }
     transaction.commit()?;
     let transaction = database.begin_read()?;
     for entry in transaction.open_table(REQUESTS)?.iter()? {
         let (id, request) = entry?;
         // What another release wrote is of no use; these are matters of minutes.
-        left.requests.extend(serde_json::from_slice(request.value()).ok().map(|request| (id.value(), request)));
+        restored.requests.extend(serde_json::from_slice(request.value()).ok().map(|request| (id.value(), request)));
     }
     for entry in transaction.open_table(VERSIONS)?.iter()? {
         let (app, versions) = entry?;
         let app = serde_json::from_slice(app.value());
-        left.versions.extend(app.ok().zip(serde_json::from_slice(versions.value()).ok()));
+        restored.saved.versions.extend(app.ok().zip(serde_json::from_slice(versions.value()).ok()));
     }
     let times = transaction.open_table(TIMES)?;
-    left.present = times.get(PRESENT)?.map(|time| Time(time.value()));
-    left.unsure_until = times.get(UNSURE)?.map_or(Time::default(), |time| Time(time.value()));
-    Ok(left)
+    restored.saved.present = times.get(PRESENT)?.map(|time| Time(time.value()));
+    restored.saved.uncertain_until = times.get(UNCERTAIN)?.map_or(Time::default(), |time| Time(time.value()));
+    Ok(restored)
 }
 
 #[cfg(test)]
@@ -324,7 +317,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::delivery::rules::versions::{Candidate, Versions};
+    use crate::delivery::plan::ChunkPlan;
+    use crate::delivery::rules::versions::Version;
     use crate::mqtt::topic::{Channel, Layout};
     use crate::oci::digest::Digest;
 
@@ -335,33 +329,50 @@ mod tests {
         let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
         let app = App { channel, layout: Layout::Plain, name: "a".into() };
         let request = OpenRequest { app: app.clone(), arrived: Time(7) };
-        let mut versions = Versions::default();
         let digest = Digest::of(b"a");
-        let module = Candidate { root: digest, digest, size: 25, may_move: true };
-        versions.begin(&app, module, NonZeroU32::new(10).unwrap(), Time(8)).unwrap();
+        let plan = ChunkPlan::new(25, NonZeroU32::new(10).unwrap());
+        let version = Version { root: Some(digest), digest, plan };
+        let versions = vec![Sent { version, since: Time(8), last: Time(8), is_open: true }];
 
-        let (state, left) = State::open(&config).unwrap();
-        assert!(left.requests.is_empty() && left.versions.is_empty() && left.present.is_none());
-        let busy = State::open(&config).unwrap_err();
+        let (state, restored) = State::open(config.clone()).await.unwrap();
+        assert!(restored.requests.is_empty() && restored.saved.versions.is_empty() && restored.saved.present.is_none());
+        let busy = State::open(config.clone()).await.unwrap_err();
         assert!(busy.to_string().contains("another proxy uses it"), "{busy}");
         for id in 0..3 {
             state.open_request(id, request.clone(), Ack::default());
         }
         state.close_requests(vec![0, 2]);
-        state.keep_versions(app.clone(), versions.of(&app).to_vec()).await.unwrap();
-        state.be_present(Time(9));
+        state.persist_versions(app.clone(), versions.clone()).await.unwrap();
+        state.write_present(Time(9));
         drop(state);
 
-        let (state, again) = State::open(&config).unwrap();
+        let (state, again) = State::open(config.clone()).await.unwrap();
         assert_eq!(again.requests, [(1, request)]);
-        assert_eq!(again.versions, [(app.clone(), versions.of(&app).to_vec())]);
-        assert_eq!(again.present, Some(Time(9)));
-        assert_eq!(again.instance_id, left.instance_id);
+        assert_eq!(again.saved.versions, [(app.clone(), versions.clone())]);
+        assert_eq!(again.saved.present, Some(Time(9)));
+        assert_eq!(again.instance_id, restored.instance_id);
         drop(state);
 
         fs::write(config.folder.join(FILE), "not a database").unwrap();
-        let (_state, fresh) = State::open(&config).unwrap();
+        let (_state, fresh) = State::open(config.clone()).await.unwrap();
         assert!(fresh.requests.is_empty());
         assert!(config.folder.join("state.redb.damaged").exists());
+    }
+
+    #[test]
+    fn a_check_makes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [file, deep] = ["file", "a/b/c"].map(|name| folder.path().join(name));
+        fs::write(&file, "").unwrap();
+        for usable in [folder.path(), &deep] {
+            check(usable).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left");
+        for unusable in [&*file, &file.join("below"), Path::new("/dev/null/state")] {
+            let error = check(unusable).unwrap_err().to_string();
+            assert!(error.contains(&unusable.display().to_string()), "{error}");
+        }
+        fs::create_dir_all(deep.join(FILE)).unwrap();
+        assert_eq!(check(&deep).unwrap_err().code(), "disk", "a state that cannot be written");
     }
 }

@@ -8,7 +8,7 @@ use redb::Database;
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
-use super::{Change, FILE, PRESENT, QUEUE, REQUESTS, TIMES, UNSURE, VERSIONS, builder};
+use super::{Change, FILE, PRESENT, QUEUE, REQUESTS, TIMES, UNCERTAIN, VERSIONS, builder};
 use crate::error::Error;
 use crate::util::json;
 use crate::util::sync::lock;
@@ -105,7 +105,7 @@ fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
                 }
                 Change::Versions(app, versions, _) => drop(versions_table.insert(&*json(app), &*json(versions))?),
                 Change::Present(time) => drop(times.insert(PRESENT, time.0)?),
-                Change::Unsure(until) => drop(times.insert(UNSURE, until.0)?),
+                Change::Uncertain(until) => drop(times.insert(UNCERTAIN, until.0)?),
                 Change::Again => {}
             }
         }
@@ -137,6 +137,6 @@ mod tests {
         fs::create_dir(&missing).unwrap();
         writer.write(&mut batch);
         assert!(batch.is_empty() && lock(&writer.failure).is_none());
-        assert_eq!(read(&writer.database.unwrap()).unwrap().present, Some(Time(7)));
+        assert_eq!(read(&writer.database.unwrap()).unwrap().saved.present, Some(Time(7)));
     }
 }

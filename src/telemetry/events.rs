@@ -1,19 +1,15 @@
-//! What becomes of deliveries, for whoever watches or waits inside this process.
-//!
-//! Devices and operators elsewhere are told by [`crate::telemetry::status`].
+//! Events inside this process, and how often each happened.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
 use crate::delivery::plan::ChunkPlan;
-use crate::delivery::rules::schedule::RequestId;
 use crate::error::Error;
 use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
-use crate::util::metrics::{self, Meters};
+use crate::util::metrics::Meters;
 use crate::util::sync::lock;
 
 /// Events that a watcher may be behind; older ones it misses.
@@ -44,7 +40,7 @@ pub enum What {
         /// The requests that are open with it.
         requests: usize,
     },
-    /// The module is being found and fetched.
+    /// The module is being resolved and fetched.
     Fetching,
     /// The module is on disk, and its size and digest are as they should be.
     Fetched {
@@ -53,21 +49,21 @@ pub enum What {
         /// Its size, bytes.
         size: u64,
     },
-    /// It is WebAssembly, and how it is cut is settled.
+    /// It is WebAssembly, and how it is cut is decided.
     Verified {
         /// Its digest.
         digest: Digest,
         /// How it is cut.
         plan: ChunkPlan,
     },
-    /// A chunk was handed to the link.
+    /// A chunk was handed to the connection.
     Published {
         /// The chunk.
         index: u64,
         /// The size of its message, bytes.
         size: usize,
     },
-    /// The broker has a chunk.
+    /// The broker acknowledged a chunk.
     Acknowledged {
         /// The chunk.
         index: u64,
@@ -76,7 +72,7 @@ pub enum What {
     },
     /// Every request for it is covered.
     Sent(Report),
-    /// It was sent again to devices that may have missed it.
+    /// It was repeated for devices that may have missed it.
     Repeated(Report),
     /// It will not be delivered.
     Failed(Error),
@@ -95,7 +91,7 @@ pub struct Report {
     pub sent_chunks: u64,
     /// The size of their messages, bytes.
     pub sent_bytes: u64,
-    /// How long finding, fetching and checking the module took.
+    /// How long resolving, fetching and verifying the module took.
     pub fetching: Duration,
     /// How long it has taken from the first chunk to the last acknowledgement.
     pub sending: Duration,
@@ -110,127 +106,51 @@ pub struct Stats {
     pub joined: u64,
     /// Transfers that covered all their requests.
     pub delivered: u64,
-    /// Requests and transfers that failed; what was withdrawn is none of them.
+    /// Requests and transfers that failed; those that were withdrawn are not counted.
     pub failed: u64,
-    /// Modules that were sent again to devices that may have missed them.
+    /// Modules that were repeated for devices that may have missed them.
     pub repeated: u64,
-    /// Chunks handed to the link.
+    /// Chunks handed to the connection.
     pub published_chunks: u64,
     /// The size of their messages, bytes.
     pub published_bytes: u64,
-    /// Chunks that the broker has.
+    /// Chunks that the broker acknowledged.
     pub acknowledged_chunks: u64,
-    /// Times the proxy came to be connected and subscribed.
+    /// How often the proxy became connected and subscribed.
     pub connections: u64,
 }
 
-/// Tells watchers what happens, and those who ask inside this process how it ended.
+/// Counts what happens, and sends it to watchers.
 #[derive(Debug, Default)]
-pub struct Journal {
-    /// Made for the first watcher, since it takes its memory at once.
-    events: OnceLock<broadcast::Sender<Event>>,
+pub(super) struct Events {
+    /// Made for the first watcher, since it allocates its memory at once.
+    watchers: OnceLock<broadcast::Sender<Event>>,
     stats: Mutex<Stats>,
-    meters: Meters,
-    asked: Mutex<HashMap<RequestId, Asked>>,
 }
 
-/// Since when somebody in this process waits, and how to answer.
-#[derive(Debug)]
-struct Asked {
-    begun: Instant,
-    answer: oneshot::Sender<Result<Report, Error>>,
-}
-
-impl Journal {
-    /// Notes what happened to `app`.
-    pub fn note(&self, app: &App, what: What) {
-        self.count(&what);
+impl Events {
+    /// Counts what happened to `app`, or to the proxy, and sends it.
+    pub(super) fn note(&self, app: Option<&App>, what: What, meters: &Meters) {
+        self.count(&what, meters);
         // Chunks are many, and mostly nobody watches.
-        if self.events.get().is_some_and(|events| events.receiver_count() > 0) {
-            self.send(Some(app.clone()), what);
+        if let Some(watchers) = self.watchers.get().filter(|watchers| watchers.receiver_count() > 0) {
+            // Fails if the last watcher has gone meanwhile.
+            let _ = watchers.send(Event { time: SystemTime::now(), app: app.cloned(), what });
         }
-    }
-
-    /// Notes what happened to the proxy.
-    pub fn note_proxy(&self, what: What) {
-        self.count(&what);
-        self.send(None, what);
     }
 
     /// What happens from now on. A watcher that is [`MAX_BACKLOG`] events behind misses the oldest.
-    #[must_use]
-    pub fn watch(&self) -> broadcast::Receiver<Event> {
-        self.events.get_or_init(|| broadcast::Sender::new(MAX_BACKLOG)).subscribe()
+    pub(super) fn watch(&self) -> broadcast::Receiver<Event> {
+        self.watchers.get_or_init(|| broadcast::Sender::new(MAX_BACKLOG)).subscribe()
     }
 
     /// How often things happened.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
+    pub(super) fn stats(&self) -> Stats {
         *lock(&self.stats)
     }
 
-    /// Somebody in this process waits for what becomes of a request.
-    pub(crate) fn expect(&self, request: RequestId) -> oneshot::Receiver<Result<Report, Error>> {
-        let (answer, answered) = oneshot::channel();
-        lock(&self.asked).insert(request, Asked { begun: Instant::now(), answer });
-        answered
-    }
-
-    /// Whether somebody still waits for it.
-    pub(crate) fn is_expected(&self, request: RequestId) -> bool {
-        lock(&self.asked).contains_key(&request)
-    }
-
-    /// Nobody will answer any more: all who wait are told so.
-    pub(crate) fn close(&self) {
-        lock(&self.asked).clear();
-    }
-
-    /// Nobody waits for it any more. Returns whether it was not answered yet.
-    pub(crate) fn forget(&self, request: RequestId) -> bool {
-        let is_open = lock(&self.asked).remove(&request).is_some();
-        if is_open {
-            metrics::requests("withdrawn").increment(1);
-        }
-        is_open
-    }
-
-    /// Requests are covered. What was sent before one of them came is not counted as its time.
-    pub(crate) fn served(&self, requests: &[RequestId], report: &Report) {
-        self.meters.sent_requests.increment(requests.len() as u64);
-        self.answer(requests, |asked| {
-            let elapsed = asked.elapsed();
-            let sending = report.sending.min(elapsed);
-            Ok(Report { sending, fetching: elapsed.saturating_sub(sending), ..report.clone() })
-        });
-    }
-
-    /// Requests will not be served. Returns how many of them somebody in this process has asked.
-    pub(crate) fn given_up(&self, requests: &[RequestId], error: &Error) -> usize {
-        metrics::requests(error.code()).increment(requests.len() as u64);
-        self.answer(requests, |_| Err(error.clone()))
-    }
-
-    fn answer(&self, requests: &[RequestId], outcome: impl Fn(Instant) -> Result<Report, Error>) -> usize {
-        let mut all = lock(&self.asked);
-        let asked: Vec<_> = requests.iter().filter_map(|request| all.remove(request)).collect();
-        let count = asked.len();
-        for Asked { begun, answer } in asked {
-            // Whoever waited for it may be gone already.
-            let _ = answer.send(outcome(begun));
-        }
-        count
-    }
-
-    fn send(&self, app: Option<App>, what: What) {
-        if let Some(events) = self.events.get() {
-            // Fails if nobody watches.
-            let _ = events.send(Event { time: SystemTime::now(), app, what });
-        }
-    }
-
-    fn count(&self, what: &What) {
-        let (mut stats, meters) = (lock(&self.stats), &self.meters);
+    fn count(&self, what: &What, meters: &Meters) {
+        let mut stats = lock(&self.stats);
         match what {
             What::Connected => {
                 stats.connections += 1;

@@ -1,66 +1,67 @@
-//! What the proxy tells beside the answers: what becomes of each request, and that it is there.
+//! Status messages: what becomes of each delivery, for devices and operators elsewhere.
 
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use tracing::warn;
 
-use crate::delivery::plan::ChunkPlan;
+use crate::delivery::rules::versions::Version;
 use crate::error::Error;
 use crate::mqtt::Publisher;
 use crate::mqtt::status::{DeliveryState, Failure, Status};
 use crate::mqtt::topic::{App, Channel, Layout, Role};
-use crate::oci::digest::Digest;
 use crate::util::clock::{Clock, Time};
 use crate::util::json;
 use crate::util::sync::lock;
 
-/// Requests that cannot be read of which a second is told: whoever sends more learns nothing new.
+/// Requests that cannot be read for which a status message is published each second: more would say nothing new.
 const UNREADABLE_PER_SECOND: u32 = 10;
 
-/// Tells on the status topic. What cannot be told because the broker is away is told when it is back, as far as the queue
-/// of the link holds it.
+/// Publishes on the status topic. While the broker is away the messages wait, as far as the queue of the connection holds
+/// them.
 #[derive(Debug)]
-pub struct Reporter {
+pub(super) struct StatusPublisher {
     instance: String,
     clock: Clock,
     publisher: OnceLock<Publisher>,
     unreadable: Mutex<(Time, u32)>,
-    /// When something was told last.
+    /// When the last message was published.
     last: Mutex<Time>,
 }
 
-impl Reporter {
-    /// A reporter for the proxy called `instance`.
-    #[must_use]
-    pub fn new(instance: String, clock: Clock) -> Self {
+impl StatusPublisher {
+    pub(super) fn new(instance: String, clock: Clock) -> Self {
         let (publisher, unreadable, last) = Default::default();
         Self { instance, clock, publisher, unreadable, last }
     }
 
-    /// From now on it has a link.
-    pub fn connect(&self, publisher: Publisher) {
+    pub(super) fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// From now on it has a connection.
+    pub(super) fn connect(&self, publisher: Publisher) {
         // It is connected once.
         let _ = self.publisher.set(publisher);
     }
 
-    /// Tells that a delivery is waiting or fetching.
-    pub fn tell(&self, app: &App, state: DeliveryState) {
-        self.publish(app, state, None, 0, None);
+    /// How long ago the last message was published.
+    pub(super) fn silence(&self) -> Duration {
+        self.clock.now().since(*lock(&self.last))
     }
 
-    /// Tells of a delivery whose module is known.
-    pub fn tell_progress(&self, app: &App, state: DeliveryState, digest: Digest, plan: &ChunkPlan, sent_chunks: u64) {
-        self.publish(app, state, Some((digest, plan)), sent_chunks, None);
+    /// Publishes where a delivery is; with its version, once that is known.
+    pub(super) fn publish(&self, app: &App, state: DeliveryState, version: Option<&Version>, sent_chunks: u64) {
+        self.send(app, state, version, sent_chunks, None);
     }
 
-    /// Tells that a delivery failed.
-    pub fn tell_failure(&self, app: &App, error: &Error) {
-        self.publish(app, DeliveryState::Failed, None, 0, Some(error));
+    /// Publishes that a delivery failed.
+    pub(super) fn publish_failure(&self, app: &App, error: &Error) {
+        self.send(app, DeliveryState::Failed, None, 0, Some(error));
     }
 
-    /// Tells that a request could not be read, unless there are too many.
-    pub fn tell_unreadable(&self, channel: &Channel, layout: Layout, error: &Error) {
+    /// Publishes that a request could not be read, unless there are too many.
+    pub(super) fn publish_unreadable(&self, channel: &Channel, layout: Layout, error: &Error) {
         let now = self.clock.now();
         let mut unreadable = lock(&self.unreadable);
         if now.since(unreadable.0) >= Duration::from_secs(1) {
@@ -69,21 +70,15 @@ impl Reporter {
         unreadable.1 += 1;
         if unreadable.1 <= UNREADABLE_PER_SECOND {
             let app = App { channel: channel.clone().into(), layout, name: "".into() };
-            self.publish(&app, DeliveryState::Failed, None, 0, Some(error));
+            self.publish_failure(&app, error);
         }
     }
 
-    /// How long ago something was told last.
-    #[must_use]
-    pub fn silence(&self) -> Duration {
-        self.clock.now().since(*lock(&self.last))
-    }
-
-    fn publish(
+    fn send(
         &self,
         app: &App,
         state: DeliveryState,
-        module: Option<(Digest, &ChunkPlan)>,
+        version: Option<&Version>,
         sent_chunks: u64,
         error: Option<&Error>,
     ) {
@@ -93,17 +88,17 @@ impl Reporter {
         let status = Status {
             app_name: app.name.to_string(),
             state,
-            digest: module.map(|(digest, _)| digest),
-            size: module.map(|(_, plan)| plan.size()),
-            chunk_size: module.map(|(_, plan)| plan.chunk_size().get()),
-            total_chunks: module.map(|(_, plan)| plan.total_chunks()),
+            digest: version.map(|version| version.digest),
+            size: version.map(|version| version.plan.size()),
+            chunk_size: version.map(|version| version.plan.chunk_size().get()),
+            total_chunks: version.map(|version| version.plan.total_chunks()),
             sent_chunks,
             error: error.map(|error| Failure { code: error.code().into(), message: error.to_string() }),
             instance: self.instance.clone(),
             time: now.to_string(),
         };
         if !publisher.try_publish(&app.topic(Role::Status), json(&status).into(), false) {
-            warn!(app_name = &*app.name, ?state, "not told on the status topic: too much waits for the broker");
+            warn!(app_name = &*app.name, ?state, "status not published: too many messages wait for the broker");
         }
     }
 }

@@ -180,7 +180,7 @@ async fn check_does_not_disturb_a_running_daemon() {
 
 /// It tries what a replica subscribes to, and is one of no group.
 #[tokio::test]
-async fn a_share_group_is_checked_without_joining_it() {
+async fn a_replica_is_checked_with_the_status_of_the_others() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let shell =
         Shell::of(&mosquitto, &registry).with("PROXY_SHARE_GROUP", "replicas").with("PROXY_INSTANCE_ID", "proxy-1");
@@ -197,12 +197,12 @@ async fn a_share_group_is_checked_without_joining_it() {
         stream.write_all(&[0x20, 2, 0, 0]).await.expect("send CONNACK");
         let read = stream.read(&mut buffer).await.expect("SUBSCRIBE");
         // The last filters are those of the status.
-        let answer = [&[0x90, 8], &buffer[3..5], &[1, 1, 1, 1, 0x80, 0x80]].concat();
+        let answer = [&[0x90, 6], &buffer[3..5], &[1, 1, 0x80, 0x80]].concat();
         stream.write_all(&answer).await.expect("send SUBACK");
         (String::from_utf8_lossy(&buffer[..read]).into_owned(), stream)
     };
     let (ran, (subscribed, _stream)) = tokio::join!(shell.run(&["check", "--format", "json"]), broker);
-    assert!(!subscribed.contains("$share/replicas") && subscribed.contains("$share/proxy-check-"), "{subscribed}");
+    assert!(!subscribed.contains("$share"), "{subscribed}");
     let report = ran.ended(77).json();
     let detail = report["checks"][1]["detail"].as_str().expect("a detail");
     assert!(detail.contains("subscribe to m/domain/c/channel/messages/registry/status and "), "{detail}");

@@ -151,6 +151,8 @@ impl Tracked {
             DeliveryState::Sent => {
                 self.outcome = self.delivered(status, now).map(|delivered| (self.counts_from(now), Ok(delivered)));
             }
+            // Replicas say this to each other; it is no outcome.
+            DeliveryState::Objected => {}
             DeliveryState::Failed => {
                 // A request that was withdrawn was in the transfer alone.
                 let failure = status.failure().filter(|failure| failure.code() != "withdrawn");

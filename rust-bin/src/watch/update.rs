@@ -54,6 +54,7 @@ pub(super) fn state_name(state: DeliveryState) -> &'static str {
         DeliveryState::Sending => "sending",
         DeliveryState::Sent => "sent",
         DeliveryState::Failed => "failed",
+        DeliveryState::Objected => "objected",
     }
 }
 

@@ -1,8 +1,21 @@
-//! The rules of delivery: pure state machines, which are told the time and know no socket.
+//! The rules of delivery: pure state machines, which are given the time and know no socket.
+//!
+//! [`coordinator::Coordinator`] is the whole of them. Below it, [`schedule`] decides which chunk is next and which requests
+//! are covered, [`versions`] into how many chunks a module is cut, `replicas` which proxy serves a request, and `budget` how
+//! many bytes a channel gets. The simulation, a test, drives the coordinator as the service does.
 
-pub(super) mod budget;
-pub mod replicas;
+pub mod action;
+mod budget;
+pub mod coordinator;
+mod group;
+mod pass;
+mod replicas;
+pub mod request;
+mod rule;
 pub mod schedule;
 #[cfg(all(test, feature = "embedded"))]
 mod simulation;
+pub mod transfer;
 pub mod versions;
+
+pub use self::replicas::{HEARTBEAT_INTERVAL, MAX_WATCHED};

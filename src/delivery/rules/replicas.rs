@@ -1,223 +1,239 @@
-//! Several proxies on one channel: who serves which request.
+//! Several proxies on one channel: which one serves which request.
 //!
-//! Each replica hears every request and every status message; the broker's shared subscription gives each request to one
-//! of them besides. That one opens a transfer, unless another is known to be at it: a replica takes every request for an
-//! app that it is sending. What nobody is at after a while, because the one that got it is gone, is taken by another.
+//! Each replica receives every request, status and presence message on its own persistent session. The members that are
+//! present are ranked for each app by rendezvous hashing: each hashes its identifier with the app, and the highest hash
+//! owns the app. The owner opens a transfer at once; the next member waits [`PATIENCE`] for it, and so on, so that a request
+//! whose owner is gone is served by another. Whoever sends an app serves every request for it, whatever its rank.
 //!
-//! Before its first chunk a replica publishes that it is sending, and waits until it hears that itself. The broker tells
-//! all in one order: who heard of another for the same app before gives way. One that may have missed something waits a
-//! little longer: whoever remembers another version of the app in as many chunks tells it of that.
+//! Members may disagree on who is present, so ranks only save work. Correctness comes from the claim: before its first
+//! chunk a replica publishes that it will send, and waits until the broker delivers that message to itself. The broker
+//! delivers all messages of a topic in one order (MQTT 3.1.1, section 4.6), so the first claim is the same for all, and every
+//! other claimant yields.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
+use super::request::{Origin, Request, RequestId};
+use super::rule::{Rule, holds};
 use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::App;
+use crate::oci::digest::Digest;
 use crate::util::clock::Time;
 
-/// A replica that was not heard of for so long is gone; one that is at something is heard of every
+/// A replica that sent no message for so long is no owner any more; one that serves something sends one every
 /// [`HEARTBEAT_INTERVAL`].
 const SILENCE: Duration = Duration::from_secs(6);
-/// How often a replica that is at something says so, at least.
+/// How long a replica waits for its own claim. While the connection is down, nothing can be sent either.
+pub(super) const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often a replica that serves something publishes a status message, at least.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a request waits for somebody to be at it, for each replica that comes before this one.
+/// How long a request waits for an owner, for each member with a higher rank.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// A request that came while its app was being sent, so shortly before the end, may have been heard too late.
+/// How long a request from the broker's queue waits for the messages behind it, which may say that it was served.
+const QUEUE_MARGIN: Duration = Duration::from_secs(1);
+/// A request that came while its app was being sent, so shortly before the end, may have arrived too late there.
 const OVERLAP: Duration = Duration::from_secs(1);
-/// Requests that are watched.
-const MAX_WATCHED: usize = 4096;
+/// Members with a higher rank that are waited for.
+const MAX_RANK: u32 = 8;
+/// A member that announced itself by no presence message is forgotten when it sent no message for so long.
+const MEMBER_TTL: Duration = Duration::from_secs(60);
+/// Requests that wait for an owner.
+pub const MAX_WATCHED: usize = 4096;
+/// Members that are remembered.
+const MAX_MEMBERS: usize = 256;
 
 /// What this replica knows of the others.
 #[derive(Debug)]
-pub struct Replicas {
+pub(super) struct Replicas<W> {
     me: String,
-    /// When each was last heard.
-    heard: HashMap<String, Time>,
-    /// Who else is at which app.
+    /// The other members that are present.
+    members: HashMap<String, Member>,
+    /// The apps that other members serve.
     owners: HashMap<App, Owner>,
-    /// Requests that nobody is known to have served, by arrival.
-    watched: HashMap<App, Vec<Time>>,
+    /// Requests that wait for an owner or for its end, and from when on this replica may serve them.
+    watched: HashMap<App, Vec<(Request<W>, Time)>>,
     watched_count: usize,
-    /// Apps of which the broker gave this replica a request.
-    assigned: HashMap<App, Time>,
 }
 
-/// Another replica at an app.
+/// Another member.
+#[derive(Debug)]
+struct Member {
+    /// Whether its presence message says that it is online.
+    is_announced: bool,
+    last_message: Time,
+}
+
+/// Another replica that serves an app.
 #[derive(Debug)]
 struct Owner {
     instance: String,
-    /// Since when it is known to be at it.
+    /// Since when it does, as far as is known.
     since: Time,
-    /// Whether it has claimed it.
-    is_sending: bool,
+    /// When it last sent a message.
+    last_message: Time,
+    /// Whether it has claimed the app.
+    has_claim: bool,
 }
 
-impl Replicas {
-    /// A replica called `me` that has heard of no other.
-    #[must_use]
-    pub fn new(me: String) -> Self {
-        Self {
-            me,
-            heard: HashMap::new(),
-            owners: HashMap::new(),
-            watched: HashMap::new(),
-            watched_count: 0,
-            assigned: HashMap::new(),
-        }
+impl<W> Replicas<W> {
+    /// The replica called `me`, which knows no other yet.
+    pub(super) fn new(me: String) -> Self {
+        Self { me, members: HashMap::new(), owners: HashMap::new(), watched: HashMap::new(), watched_count: 0 }
     }
 
-    /// A request was heard, as everybody hears it.
-    pub fn witness(&mut self, app: &App, now: Time) {
-        if self.watched_count < MAX_WATCHED {
-            self.watched_count += 1;
-            self.watched.entry(app.clone()).or_default().push(now);
+    /// A request arrived.
+    ///
+    /// # Errors
+    /// The request if more than [`MAX_WATCHED`] wait.
+    pub(super) fn watch(&mut self, app: &App, request: Request<W>, now: Time) -> Result<(), Request<W>> {
+        if self.watched_count >= MAX_WATCHED {
+            return Err(request);
         }
+        let from = if request.origin == Origin::Device { now } else { now + QUEUE_MARGIN };
+        self.watched_count += 1;
+        self.watched.entry(app.clone()).or_default().push((request, from));
+        Ok(())
     }
 
-    /// The broker gave this replica a request.
-    pub fn assign(&mut self, app: &App, now: Time) {
-        if self.assigned.len() < MAX_WATCHED {
-            self.assigned.insert(app.clone(), now);
-        }
+    /// This replica yields: its requests for `app` wait for the owner, which received them before it claimed the app.
+    pub(super) fn give_back(&mut self, app: &App, requests: Vec<Request<W>>, now: Time) {
+        self.watched_count += requests.len();
+        self.watched.entry(app.clone()).or_default().extend(requests.into_iter().map(|request| (request, now)));
     }
 
-    /// Another replica said that it is at an app; `is_sending` if it claims it.
-    pub fn works(&mut self, instance: &str, app: &App, is_sending: bool, now: Time) {
-        if !self.hear(instance, now) {
+    /// Another member is online or offline.
+    pub(super) fn presence(&mut self, instance: &str, is_online: bool, now: Time) {
+        if instance == self.me {
             return;
         }
-        let is_held = self.is_sent_by_another(app, now) || !is_sending && self.is_owned(app, now);
+        if is_online {
+            self.note(instance, now);
+            self.members.entry(instance.to_owned()).and_modify(|member| member.is_announced = true);
+        } else {
+            self.members.remove(instance);
+            self.owners.retain(|_, owner| owner.instance != instance);
+        }
+    }
+
+    /// Another member serves an app; `has_claim` if it claims it.
+    pub(super) fn serves(&mut self, instance: &str, app: &App, has_claim: bool, now: Time) {
+        self.note(instance, now);
+        let is_held = self.is_claimed(app, now) || !has_claim && self.is_owned(app, now);
         match self.owners.get_mut(app) {
-            Some(owner) if owner.instance == instance => owner.is_sending |= is_sending,
-            // Who claimed it first stays, and so does who was there first while nobody has claimed it.
+            Some(owner) if owner.instance == instance => owner.has_claim |= has_claim,
+            // The first claim stays, and so does the first owner while there is no claim.
             _ if is_held => {}
-            _ => drop(self.owners.insert(app.clone(), Owner { instance: instance.to_owned(), since: now, is_sending })),
-        }
-    }
-
-    /// Another replica said that it is done with an app, or failed.
-    pub fn done(&mut self, instance: &str, app: &App, now: Time) {
-        if self.hear(instance, now) {
-            let since = match self.owners.get(app) {
-                Some(owner) if owner.instance != instance && self.is_owned(app, now) => return,
-                Some(owner) if owner.instance == instance => owner.since,
-                _ => Time::default(),
-            };
-            let is_done = |arrived: Time| arrived <= since || now.since(arrived) >= OVERLAP;
-            self.owners.remove(app);
-            if self.assigned.get(app).is_some_and(|at| is_done(*at)) {
-                self.assigned.remove(app);
+            _ => {
+                let owner = Owner { instance: instance.to_owned(), since: now, last_message: now, has_claim };
+                self.owners.insert(app.clone(), owner);
             }
-            self.drop_watched(app, is_done);
         }
     }
 
-    /// Another replica is gone.
-    pub fn left(&mut self, instance: &str) {
-        self.heard.remove(instance);
+    /// Another member ended its transfer of an app; returns the requests that this settles.
+    pub(super) fn ended(&mut self, instance: &str, app: &App, now: Time) -> Vec<Request<W>> {
+        self.note(instance, now);
+        let since = match self.owners.get(app) {
+            Some(owner) if owner.instance == instance => owner.since,
+            Some(_) if self.is_owned(app, now) => return Vec::new(),
+            _ => Time::default(),
+        };
+        self.owners.remove(app);
+        self.drain(app, |request, _| request.arrived <= since || now.since(request.arrived) >= OVERLAP)
     }
 
-    /// Whether another replica is at `app`.
-    #[must_use]
-    pub fn is_owned(&self, app: &App, now: Time) -> bool {
-        self.owners.get(app).is_some_and(|owner| self.is_alive(&owner.instance, now))
+    /// Whether another member serves `app`.
+    pub(super) fn is_owned(&self, app: &App, now: Time) -> bool {
+        self.owners.get(app).is_some_and(|owner| now.since(owner.last_message) < SILENCE)
     }
 
-    /// Whether another replica has claimed `app`.
-    #[must_use]
-    pub fn is_sent_by_another(&self, app: &App, now: Time) -> bool {
-        self.is_owned(app, now) && self.owners.get(app).is_some_and(|owner| owner.is_sending)
+    /// Whether another member has claimed `app`.
+    pub(super) fn is_claimed(&self, app: &App, now: Time) -> bool {
+        self.is_owned(app, now) && self.owners.get(app).is_some_and(|owner| owner.has_claim)
     }
 
-    /// Takes the requests for `app` that are this replica's, because it is at it (`mine`) or because they were assigned to
-    /// it and nobody else is.
-    pub fn take(&mut self, app: &App, mine: bool, now: Time) -> Vec<Time> {
-        let is_assigned = self.assigned.contains_key(app) && !self.is_owned(app, now);
-        if !(mine || is_assigned && self.watched.contains_key(app)) {
+    /// Takes the requests for `app` that this replica serves because it serves the app already.
+    pub(super) fn take(&mut self, app: &App) -> Vec<Request<W>> {
+        self.drain(app, |_, _| true)
+    }
+
+    /// Takes the requests for `app` that are due now.
+    pub(super) fn take_due(&mut self, app: &App, now: Time) -> Vec<Request<W>> {
+        if self.is_owned(app, now) {
             return Vec::new();
         }
-        self.assigned.remove(app);
-        let arrivals = self.watched.remove(app).unwrap_or_default();
-        self.watched_count -= arrivals.len();
-        arrivals
+        let patience = self.patience(app);
+        self.drain(app, |_, from| from <= now && now.since(from) >= patience)
     }
 
-    /// This replica gives way: its `count` requests for `app` are watched again. Who is at it has heard them in time.
-    pub fn give_back(&mut self, app: &App, count: usize, now: Time) {
-        let heard = self.owners.get(app).map_or(now, |owner| owner.since);
-        self.watched_count += count;
-        self.watched.entry(app.clone()).or_default().extend(vec![heard; count]);
-    }
-
-    /// Takes what nobody is at.
-    pub fn orphans(&mut self, now: Time) -> Vec<(App, Vec<Time>)> {
-        self.heard.retain(|_, heard| now.since(*heard) < SILENCE);
-        let heard = &self.heard;
-        self.owners.retain(|_, owner| heard.contains_key(&owner.instance));
-        let lost: Vec<_> = self.assigned.extract_if(|_, at| now.since(*at) >= PATIENCE).collect();
-        for (app, at) in lost {
-            // Assigned, but not heard by everybody: the other connection was down.
-            if !self.watched.contains_key(&app) && !self.owners.contains_key(&app) {
-                self.watched_count += 1;
-                self.watched.insert(app, vec![at]);
+    /// Takes the requests that are due: nobody serves their app, and every member with a higher rank had its time. Also
+    /// returns those for which no device waits any more.
+    pub(super) fn due(&mut self, now: Time) -> (Vec<(App, Vec<Request<W>>)>, Vec<Request<W>>) {
+        self.members.retain(|_, member| member.is_announced || now.since(member.last_message) < MEMBER_TTL);
+        self.owners.retain(|_, owner| now.since(owner.last_message) < SILENCE);
+        let apps: Vec<_> = self.watched.keys().filter(|app| !self.owners.contains_key(app)).cloned().collect();
+        let (mut due, mut expired) = (Vec::new(), Vec::new());
+        for app in apps {
+            expired.extend(self.drain(&app, |request, _| now.since(request.arrived) >= TASK_TIMEOUT));
+            let requests = self.take_due(&app, now);
+            if !requests.is_empty() {
+                due.push((app, requests));
             }
         }
-        let is_orphan = |app: &App, arrivals: &[Time]| {
-            let oldest = arrivals.iter().min().copied().unwrap_or(now);
-            !self.owners.contains_key(app) && now.since(oldest) >= PATIENCE * (1 + self.rank(app))
-        };
-        let orphans: Vec<_> = self
-            .watched
-            .iter()
-            .filter(|(app, arrivals)| is_orphan(app, arrivals))
-            .map(|(app, _)| app.clone())
-            .collect();
-        let mut taken = Vec::new();
-        for app in orphans {
-            // Who waited longer than a device does is forgotten.
-            self.drop_watched(&app, |arrived| now.since(arrived) >= TASK_TIMEOUT);
-            let arrivals = self.watched.remove(&app).unwrap_or_default();
-            self.watched_count -= arrivals.len();
-            if !arrivals.is_empty() {
-                taken.push((app, arrivals));
-            }
+        (due, expired)
+    }
+
+    /// Removes a watched request.
+    pub(super) fn remove(&mut self, id: RequestId) -> Option<Request<W>> {
+        let app =
+            self.watched.iter().find(|(_, requests)| requests.iter().any(|(request, _)| request.id == id))?.0.clone();
+        self.drain(&app, |request, _| request.id == id).pop()
+    }
+
+    /// Notes a message of another member.
+    fn note(&mut self, instance: &str, now: Time) {
+        if let Some(member) = self.members.get_mut(instance) {
+            member.last_message = now;
+        } else if self.members.len() < MAX_MEMBERS {
+            self.members.insert(instance.to_owned(), Member { is_announced: false, last_message: now });
         }
-        taken
-    }
-
-    fn hear(&mut self, instance: &str, now: Time) -> bool {
-        let is_other = instance != self.me;
-        if is_other {
-            self.heard.insert(instance.to_owned(), now);
+        for owner in self.owners.values_mut().filter(|owner| owner.instance == instance) {
+            owner.last_message = now;
         }
-        is_other
     }
 
-    fn is_alive(&self, instance: &str, now: Time) -> bool {
-        self.heard.get(instance).is_some_and(|heard| now.since(*heard) < SILENCE)
+    /// Whether no other member has a higher rank for `app`.
+    pub(super) fn is_first(&self, app: &App) -> bool {
+        self.rank(app) == 0
     }
 
-    /// How many replicas come before this one when nobody is at `app`.
+    /// How long this replica waits for members with a higher rank.
+    fn patience(&self, app: &App) -> Duration {
+        let rank = self.rank(app);
+        if rank > 0 && !holds(Rule::TakeOver) { Duration::MAX } else { PATIENCE * rank }
+    }
+
+    /// How many members have a higher rank for `app` (rendezvous hashing).
     fn rank(&self, app: &App) -> u32 {
-        let weight = |instance: &str| {
-            let mut hasher = DefaultHasher::new();
-            (instance, app).hash(&mut hasher);
-            hasher.finish()
-        };
-        let mine = weight(&self.me);
-        let before = self.heard.keys().filter(|instance| weight(instance) > mine).count();
-        u32::try_from(before).unwrap_or(u32::MAX).min(8)
+        let mine = weight(&self.me, app);
+        let higher = self.members.keys().filter(|instance| weight(instance, app) > mine).count();
+        u32::try_from(higher).unwrap_or(u32::MAX).min(MAX_RANK)
     }
 
-    fn drop_watched(&mut self, app: &App, is_done: impl Fn(Time) -> bool) {
-        if let Some(arrivals) = self.watched.get_mut(app) {
-            let before = arrivals.len();
-            arrivals.retain(|arrived| !is_done(*arrived));
-            self.watched_count -= before - arrivals.len();
-            if arrivals.is_empty() {
-                self.watched.remove(app);
-            }
+    fn drain(&mut self, app: &App, is_taken: impl Fn(&Request<W>, Time) -> bool) -> Vec<Request<W>> {
+        let Some(requests) = self.watched.get_mut(app) else { return Vec::new() };
+        let taken: Vec<_> = requests.extract_if(.., |(request, from)| is_taken(request, *from)).collect();
+        self.watched_count -= taken.len();
+        if requests.is_empty() {
+            self.watched.remove(app);
         }
+        taken.into_iter().map(|(request, _)| request).collect()
     }
+}
+
+/// The weight of a member for an app: the same in every replica and release.
+fn weight(instance: &str, app: &App) -> [u8; 32] {
+    let App { channel, layout, name } = app;
+    let key = format!("{instance}\0{}\0{}\0{layout:?}\0{name}", channel.domain, channel.id);
+    *Digest::of(key.as_bytes()).bytes()
 }

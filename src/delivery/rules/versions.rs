@@ -1,4 +1,4 @@
-//! What was sent of each app lately, so that two versions of it never become one module in a device.
+//! The versions of each app that were sent lately, so that two of them never become one module in a device.
 //!
 //! A device keeps chunks by the app's name and their index, the first copy of each, and drops those whose `total_chunks` is
 //! another than that of what it has. So two modules that are sent under one name within the time that a device may keep
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::rule::{Rule, holds};
 use crate::delivery::plan::ChunkPlan;
 use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
@@ -73,70 +74,72 @@ pub enum Unsafe {
 pub struct Sent {
     /// What was sent.
     pub version: Version,
-    /// When its first chunk may have gone out.
+    /// When its first chunk may have been published.
     pub since: Time,
-    /// When its last chunk went out.
+    /// When its last chunk was published.
     pub last: Time,
-    /// How many transfers are sending it.
-    pub open: u32,
+    /// Whether a transfer is sending it.
+    pub is_open: bool,
 }
 
 /// The versions of all apps that were sent within [`CHUNK_LIFETIME`]; the latest one of each is at the end.
 #[derive(Debug, Default)]
-pub struct Versions {
+pub(super) struct Versions {
     apps: HashMap<App, Vec<Sent>>,
-    /// Until when others, or an earlier process, may have sent what is not in here.
-    unsure_until: Time,
+    /// Until when devices may hold chunks of versions that are not in here: another proxy or an earlier process sent them.
+    uncertain_until: Time,
 }
 
 impl Versions {
-    /// Takes in what an earlier process wrote down. What it was sending then it may have sent until `now`; returns
-    /// whether that was anything.
-    pub fn restore(&mut self, app: App, mut versions: Vec<Sent>, now: Time) -> bool {
+    /// Restores what an earlier process wrote. What it was sending then it may have sent until `now`; returns whether that
+    /// was anything.
+    pub(super) fn restore(&mut self, app: App, mut versions: Vec<Sent>, now: Time) -> bool {
         let mut was_open = false;
-        for sent in versions.iter_mut().filter(|sent| sent.open > 0) {
-            (sent.open, sent.last, was_open) = (0, now, true);
+        for sent in versions.iter_mut().filter(|sent| sent.is_open) {
+            (sent.is_open, was_open) = (false, true);
+            sent.last = if holds(Rule::Restore) { now } else { Time::default() };
         }
         self.apps.insert(app, versions);
         was_open
     }
 
-    /// From now on for [`CHUNK_LIFETIME`], there may be chunks in devices of which nothing is known here; returns the end
-    /// of that.
-    pub fn be_unsure(&mut self, now: Time) -> Time {
-        self.be_unsure_until(now + CHUNK_LIFETIME)
+    /// From now on for [`CHUNK_LIFETIME`], devices may hold chunks of unknown versions; returns the end of that.
+    pub(super) fn set_uncertain(&mut self, now: Time) -> Time {
+        self.set_uncertain_until(now + CHUNK_LIFETIME);
+        self.uncertain_until
     }
 
-    /// The same until a time that an earlier process wrote down.
-    pub fn be_unsure_until(&mut self, until: Time) -> Time {
-        self.unsure_until = self.unsure_until.max(until);
-        self.unsure_until
+    /// The same until a time that an earlier process wrote.
+    pub(super) fn set_uncertain_until(&mut self, until: Time) {
+        self.uncertain_until = self.uncertain_until.max(until);
     }
 
-    /// What was written down of one app.
-    #[must_use]
-    pub fn of(&self, app: &App) -> &[Sent] {
+    /// Whether devices may hold chunks of unknown versions.
+    pub(super) fn is_uncertain(&self, now: Time) -> bool {
+        now < self.uncertain_until
+    }
+
+    /// The versions of one app.
+    pub(super) fn of(&self, app: &App) -> &[Sent] {
         self.apps.get(app).map_or(&[], Vec::as_slice)
     }
 
     /// The manifest that `app` is pinned to.
-    #[must_use]
-    pub fn pin(&self, app: &App, now: Time) -> Option<Digest> {
+    pub(super) fn pin(&self, app: &App, now: Time) -> Option<Digest> {
         let sent = self.of(app).last()?;
         (sent.is_remembered(now) && now.since(sent.since) < MAX_PIN_AGE).then_some(sent.version.root)?
     }
 
-    /// The manifest that was sent last of `app`, for a repetition of it.
-    #[must_use]
-    pub fn latest(&self, app: &App) -> Option<Digest> {
+    /// The manifest that was sent last of `app`, for a repeat of it.
+    pub(super) fn latest(&self, app: &App) -> Option<Digest> {
         self.of(app).last()?.version.root
     }
 
-    /// Cuts a module of `app` that is to be sent now, and notes that it is.
+    /// Cuts a module of `app` that is sent now, and notes that it is.
     ///
     /// # Errors
     /// [`Unsafe`] if it must not be sent.
-    pub fn begin(
+    pub(super) fn begin(
         &mut self,
         app: &App,
         module: Candidate,
@@ -147,73 +150,68 @@ impl Versions {
             return Err(Unsafe::TooManyApps);
         }
         let Candidate { root, digest, may_move, .. } = module;
-        let is_unsure = may_move && self.is_unsure(now);
+        let is_uncertain = may_move && self.is_uncertain(now);
         let versions = self.apps.entry(app.clone()).or_default();
         versions.retain(|sent| sent.is_remembered(now));
         let is_same = |Sent { version, .. }: &Sent| {
             let Version { digest: sent, plan, .. } = version;
             *sent == digest && plan.size() == module.size && plan.chunk_size() <= chunk_size
         };
-        let (plan, since, open) = match versions.iter().position(is_same) {
+        let (plan, since) = match versions.iter().position(is_same) {
             Some(index) => {
-                let Sent { version, since, open, .. } = versions.remove(index);
-                (version.plan, if now.since(since) < MAX_PIN_AGE { since } else { now }, open)
+                let Sent { version, since, .. } = versions.remove(index);
+                (version.plan, if now.since(since) < MAX_PIN_AGE { since } else { now })
             }
-            None => (cut(versions, &module, chunk_size, is_unsure).ok_or(Unsafe::NoTotal)?, now, 0),
+            None => (cut(versions, &module, chunk_size, is_uncertain).ok_or(Unsafe::NoTotal)?, now),
         };
         let version = Version { root: Some(root), digest, plan };
-        versions.push(Sent { version, since, last: now, open: open + 1 });
+        versions.push(Sent { version, since, last: now, is_open: true });
         Ok(plan)
     }
 
-    /// The last chunk of a transfer of this module is out.
-    pub fn end(&mut self, app: &App, digest: Digest, now: Time) {
-        let versions = self.apps.get_mut(app).into_iter().flatten();
-        for sent in versions.filter(|sent| sent.version.digest == digest && sent.open > 0) {
-            (sent.open, sent.last) = (sent.open - 1, now);
+    /// The last chunk of the transfer of `app` was published.
+    pub(super) fn end(&mut self, app: &App, now: Time) {
+        for sent in self.apps.get_mut(app).into_iter().flatten().filter(|sent| sent.is_open) {
+            (sent.is_open, sent.last) = (false, now);
         }
-    }
-
-    /// Whether others, or an earlier process, may have sent what is not known here.
-    #[must_use]
-    pub fn is_unsure(&self, now: Time) -> bool {
-        now < self.unsure_until
     }
 
     /// Another module that was sent of `app` in as many chunks, so that devices might mix the two.
-    #[must_use]
-    pub fn clash(&self, app: &App, digest: Digest, plan: &ChunkPlan, now: Time) -> Option<Version> {
-        let versions = self.of(app).iter().filter(|sent| sent.is_remembered(now)).map(|sent| sent.version);
-        let mut others = versions.filter(|version| version.digest != digest && plan.total_chunks() > 1);
-        others.find(|version| version.plan.total_chunks() == plan.total_chunks())
+    pub(super) fn clash(&self, app: &App, version: &Version, now: Time) -> Option<Version> {
+        let total_chunks = version.plan.total_chunks();
+        let known = self.of(app).iter().filter(|sent| sent.is_remembered(now)).map(|sent| sent.version);
+        let mut others = known.filter(|known| known.digest != version.digest && total_chunks > 1);
+        others.find(|known| known.plan.total_chunks() == total_chunks)
     }
 
-    /// Forgets a version of which nothing was sent after all.
-    pub fn withdraw(&mut self, app: &App, digest: Digest, plan: &ChunkPlan) {
+    /// Forgets a version of which no chunk was published.
+    pub(super) fn withdraw(&mut self, app: &App, version: &Version) {
         if let Some(versions) = self.apps.get_mut(app) {
-            versions.retain(|sent| sent.version.digest != digest || sent.version.plan != *plan);
+            versions.retain(|sent| sent.version.digest != version.digest || sent.version.plan != version.plan);
         }
     }
 
-    /// Another proxy is sending this.
-    pub fn hear(&mut self, app: &App, digest: Digest, plan: ChunkPlan, now: Time) {
+    /// Another proxy sends this version.
+    ///
+    /// # Errors
+    /// [`Unsafe::TooManyApps`] if it cannot be remembered.
+    pub(super) fn note(&mut self, app: &App, version: Version, now: Time) -> Result<(), Unsafe> {
         if self.apps.len() >= MAX_APPS && !self.apps.contains_key(app) {
-            self.be_unsure(now);
-            return;
+            return Err(Unsafe::TooManyApps);
         }
         let versions = self.apps.entry(app.clone()).or_default();
         versions.retain(|sent| sent.is_remembered(now));
-        if let Some(sent) = versions.iter_mut().find(|sent| sent.version.digest == digest && sent.version.plan == plan)
-        {
+        let is_it = |sent: &&mut Sent| sent.version.digest == version.digest && sent.version.plan == version.plan;
+        if let Some(sent) = versions.iter_mut().find(is_it) {
             sent.last = now;
         } else {
-            let version = Version { root: None, digest, plan };
-            versions.insert(0, Sent { version, since: now, last: now, open: 0 });
+            versions.insert(0, Sent { version, since: now, last: now, is_open: false });
         }
+        Ok(())
     }
 
-    /// Forgets what no device has chunks of any more; returns the apps of which nothing is left.
-    pub fn forget(&mut self, now: Time) -> Vec<App> {
+    /// Forgets versions of which no device holds chunks any more; returns the apps of which none is remembered.
+    pub(super) fn forget(&mut self, now: Time) -> Vec<App> {
         for versions in self.apps.values_mut() {
             versions.retain(|sent| sent.is_remembered(now));
         }
@@ -223,21 +221,21 @@ impl Versions {
 
 impl Sent {
     fn is_remembered(&self, now: Time) -> bool {
-        self.open > 0 || now.since(self.last) < CHUNK_LIFETIME
+        self.is_open || now.since(self.last) < CHUNK_LIFETIME
     }
 }
 
-/// Cuts a module so that it can be mixed with none of `versions`; nor, if `is_unsure`, with what nobody remembers.
-fn cut(versions: &[Sent], module: &Candidate, chunk_size: NonZeroU32, is_unsure: bool) -> Option<ChunkPlan> {
+/// Cuts a module so that it can be mixed with none of `versions`; nor, if `is_uncertain`, with an unknown one.
+fn cut(versions: &[Sent], module: &Candidate, chunk_size: NonZeroU32, is_uncertain: bool) -> Option<ChunkPlan> {
     let plain = ChunkPlan::new(module.size, chunk_size);
     // A single chunk is all or nothing.
-    if plain.total_chunks() == 1 {
+    if plain.total_chunks() == 1 || !holds(Rule::DistinctTotals) {
         return Some(plain);
     }
     let (mut least, mut first) = (plain.total_chunks(), plain.total_chunks());
-    if is_unsure {
+    if is_uncertain {
         least += 1;
-        // Not what a few moves of the tag take, and the same again for the same module.
+        // Not a number that a few moves of the tag use, and the same one again for the same module.
         let most = module.size.saturating_sub(least);
         let aside = USUAL_MOVES.min(most / 2);
         first = least + aside + u64::from(module.digest.bytes()[0]) % GUESSES.min(most - aside).max(1);
@@ -268,19 +266,19 @@ mod tests {
         plan.ok().map(|plan| plan.total_chunks())
     }
 
-    fn end(versions: &mut Versions, name: &str, now: u64) {
-        versions.end(&app(), Digest::of(name.as_bytes()), Time(now * 1000));
+    fn end(versions: &mut Versions, now: u64) {
+        versions.end(&app(), Time(now * 1000));
     }
 
     #[test]
     fn versions_of_one_app_have_totals_of_their_own_while_devices_may_have_chunks() {
         let mut versions = Versions::default();
         assert_eq!(begin(&mut versions, "one", 25, 0), Some(3));
-        end(&mut versions, "one", 10);
+        end(&mut versions, 10);
         assert_eq!(begin(&mut versions, "one", 25, 20), Some(3), "the same again");
-        end(&mut versions, "one", 100);
+        end(&mut versions, 100);
         assert_eq!(begin(&mut versions, "two", 25, 519), Some(4), "419 s after the last chunk of the first");
-        end(&mut versions, "two", 519);
+        end(&mut versions, 519);
         assert_eq!(begin(&mut versions, "three", 26, 520), Some(3), "420 s after");
         assert_eq!(begin(&mut versions, "four", 26, 520), Some(5));
         assert_eq!(begin(&mut versions, "small", 10, 520), Some(1));
@@ -306,13 +304,15 @@ mod tests {
     }
 
     #[test]
-    fn what_others_send_counts_and_who_is_unsure_takes_odd_totals() {
+    fn versions_of_others_count_and_uncertainty_leads_to_unusual_totals() {
         let mut versions = Versions::default();
-        versions.hear(&app(), Digest::of(b"one"), ChunkPlan::new(25, CHUNK_SIZE), Time(0));
+        let plan = ChunkPlan::new(25, CHUNK_SIZE);
+        let version = Version { root: None, digest: Digest::of(b"one"), plan };
+        versions.note(&app(), version, Time(0)).unwrap();
         assert_eq!(begin(&mut versions, "one", 25, 1), Some(3));
         assert_eq!(begin(&mut versions, "two", 25, 1), Some(4));
         let mut versions = Versions::default();
-        versions.be_unsure(Time(0));
+        versions.set_uncertain(Time(0));
         assert!(begin(&mut versions, "one", 1000, 419).is_some_and(|total| total > 100));
         assert_eq!(begin(&mut versions, "two", 1000, 420), Some(100));
     }
@@ -322,7 +322,7 @@ mod tests {
         let mut versions = Versions::default();
         let one = Some(Digest::of(b"one"));
         begin(&mut versions, "one", 25, 0);
-        end(&mut versions, "one", 100);
+        end(&mut versions, 100);
         assert_eq!(versions.pin(&app(), Time(519_000)), one);
         assert_eq!(versions.pin(&app(), Time(520_000)), None);
         begin(&mut versions, "one", 25, 500);

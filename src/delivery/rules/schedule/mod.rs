@@ -1,157 +1,67 @@
-//! Coverage, joining, turns and repetition, as a pure state machine: the time comes from outside.
+//! Coverage, joining, turns and repeats, as a pure state machine: the time comes from outside.
 //!
 //! A transfer publishes its chunks at *positions* 0, 1, 2 …; position `p` carries chunk `p % total_chunks`. A request
 //! that arrives when the next position is `p` is covered once positions `p` to `p + total_chunks - 1` are acknowledged:
-//! it joins the running transfer, which goes around until its latest request is covered. So a late joiner costs the
-//! prefix it missed and not a second transfer.
+//! it joins the running transfer, which goes around until its latest request is covered. So a late request costs the
+//! prefix that it missed and not a second transfer.
 //!
 //! Then the transfer rests. It is repeated from there if two of its requests may have come from two tasks of one device
-//! (the first of which takes the module away from the other), and after the broker was lost, which may have forgotten
-//! what it had acknowledged.
+//! (the first of which takes the module away from the other), and after the broker was lost, which may have lost what it
+//! had acknowledged.
 
-mod pass;
-mod transfer;
+mod types;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-use self::pass::Pass;
-use self::transfer::{Stage, Transfer};
+pub use self::types::{Admission, Covered, Excess, Limits, TransferId, Turn};
 use super::budget::Budgets;
+use super::pass::Pass;
+use super::request::{Request, RequestId};
+use super::rule::{Rule, holds};
+use super::transfer::{Purpose, Stage, Transfer};
+use crate::delivery::plan::ChunkPlan;
 use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 
-/// Wait before a repetition for a second task of one device: tasks look for their module every 5 s.
+/// Wait before a repeat for a second task of one device: tasks look for their module every 5 s.
 const ECHO_DELAY: Duration = Duration::from_secs(6);
-/// Repetitions for further tasks of one device.
+/// Repeats for further tasks of one device.
 const MAX_ECHOES: u32 = 3;
-/// Times that a module is sent, above which it is repeated for such tasks no more than once.
+/// Passes of a module, above which it is repeated for such tasks no more than once.
 const MAX_ECHOED_PASSES: u64 = 4;
-/// How much longer than the broker was away the devices may be. They come back 1, 3, 7, 15, 31 s after the loss: within
-/// as long as the outage, and a second.
+/// How much longer than the broker the devices may be away. They come back 1, 3, 7, 15, 31 s after the loss: within as
+/// long as the outage, and a second.
 const RETURN_MARGIN: Duration = Duration::from_millis(1500);
 /// Longest wait for devices after the broker is back.
 const MAX_RETURN: Duration = Duration::from_secs(33);
 /// Size from which the passes of an app are spaced, bytes of module.
 const SPACED_SIZE: u64 = 1 << 20;
-/// Transfers that are remembered after they were done.
+/// Transfers that are remembered after every request was covered.
 const MAX_RESTING: usize = 4096;
 
-/// What the schedule is bounded by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Requests that are not yet covered.
-    pub open_requests: usize,
-    /// Passes a minute of an app of [`SPACED_SIZE`]; two may follow each other at once.
-    pub passes_per_minute: NonZeroU32,
-    /// Bytes of messages a second and channel.
-    pub publish_rate: Option<NonZeroU64>,
-    /// Bytes of messages per channel in 360 s beyond the first copy of each app.
-    pub repeats: u64,
-}
-
-/// Names one transfer among all that this schedule ever had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TransferId(u64);
-
-/// Names a request, for whoever keeps a list of them.
-pub type RequestId = u64;
-
-/// What becomes of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// It opened this transfer, whose module is still to be fetched.
-    Opened(TransferId),
-    /// It joined a transfer.
-    Joined {
-        /// Which.
-        transfer: TransferId,
-        /// The requests that are open with it.
-        requests: usize,
-    },
-}
-
-/// A bound that was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excess {
-    /// [`Limits::open_requests`].
-    Requests,
-    /// [`Limits::repeats`].
-    Repeats,
-}
-
-/// How a module is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cut {
-    /// The number of chunks, at least one.
-    pub total_chunks: u64,
-    /// The size that no message exceeds, bytes.
-    pub message_size: u64,
-    /// The size of the module, bytes.
-    pub module_size: u64,
-}
-
-/// What becomes of a transfer whose module is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
-    /// It is sent.
-    Sending,
-    /// Nobody waits for it any more: it was given up, or a newer transfer took over.
-    Gone,
-    /// It would be too much.
-    Refused(Excess),
-}
-
-/// A chunk that is to be published now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turn<T> {
-    /// The transfer it belongs to.
-    pub id: TransferId,
-    /// Its position in the transfer.
-    pub position: u64,
-    /// The chunk to publish.
-    pub index: u64,
-    /// What the transfer was started with.
-    pub load: T,
-}
-
-/// What an acknowledgement brought about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Covered<T> {
-    /// What the transfer was started with.
-    pub load: T,
-    /// The requests that are now covered.
-    pub requests: Vec<RequestId>,
-    /// How many requests the transfer has served by now.
-    pub served: u64,
-    /// Whether that was the last of it.
-    pub is_complete: bool,
-}
-
-/// All open transfers and whose turn it is. `T` is whatever the owner needs at hand to send a chunk.
+/// All open transfers, and which one has the next turn.
 #[derive(Debug)]
-pub struct Schedule<T> {
+pub(super) struct Schedule<W> {
     limits: Limits,
     budgets: Budgets,
-    transfers: HashMap<TransferId, Transfer<T>>,
+    transfers: HashMap<TransferId, Transfer<W>>,
     by_app: HashMap<App, TransferId>,
-    /// The transfers that have a chunk to send, each once, next one first.
+    /// The transfers that have a chunk to publish, each once, next one first.
     turns: VecDeque<TransferId>,
-    /// When something is to be done about a transfer.
+    /// When a transfer needs attention.
     alarms: BTreeSet<(Time, TransferId)>,
     opened: u64,
     open_requests: usize,
-    /// When the devices lost the broker last, and until when some may not have found it again.
+    /// When the devices lost the broker last, and until when some may be without it.
     lost_at: Time,
     back_by: Time,
 }
 
-impl<T: Clone> Schedule<T> {
+impl<W> Schedule<W> {
     /// A schedule without transfers.
-    #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             budgets: Budgets::new(limits.publish_rate, limits.repeats),
             limits,
@@ -166,89 +76,85 @@ impl<T: Clone> Schedule<T> {
         }
     }
 
-    /// Takes in a request that arrived at `arrived`: it opens a transfer or joins the open one.
+    /// Admits a request: it opens a transfer for `purpose`, or joins the open one.
     ///
     /// # Errors
-    /// [`Excess`] if it is turned away.
-    pub fn request(&mut self, app: &App, request: RequestId, arrived: Time, now: Time) -> Result<Admission, Excess> {
+    /// The [`Excess`] for which it is rejected, and the request.
+    pub(super) fn admit(
+        &mut self,
+        app: &App,
+        mut request: Request<W>,
+        purpose: Purpose,
+        now: Time,
+    ) -> Result<Admission, (Excess, Request<W>)> {
         if self.open_requests >= self.limits.open_requests {
-            return Err(Excess::Requests);
+            return Err((Excess::Requests, request));
         }
         let known = self.by_app.get(app).copied();
         if let Some(id) = known
             && let Some(transfer) = self.transfers.get_mut(&id)
             && transfer.is_open()
         {
-            let mut from = 0;
             if let Stage::Sending { pass, message_size, .. } = &mut transfer.stage {
                 let extra = pass.extra() * *message_size;
                 if !self.budgets.repeat(&app.channel, extra, now) {
-                    return Err(Excess::Repeats);
+                    return Err((Excess::Repeats, request));
                 }
                 if !pass.has_turn() && extra > 0 {
                     self.turns.push_back(id);
                 }
                 pass.extend();
-                from = pass.next;
+                request.from = if holds(Rule::Coverage) { pass.next } else { 0 };
             }
-            transfer.open.push_back((request, from));
-            transfer.latest = transfer.latest.max(arrived);
+            transfer.last_arrival = transfer.last_arrival.max(request.arrived);
+            transfer.requests.push_back(request);
             transfer.echoes = MAX_ECHOES.min(transfer.echoes + 1);
             transfer.is_echoed = false;
             self.open_requests += 1;
-            return Ok(Admission::Joined { transfer: id, requests: transfer.open.len() });
+            return Ok(Admission::Joined { transfer: id, requests: transfer.requests.len() });
         }
-        // What rests or is repeated has the module as it was; who asks now gets it as it is.
+        // What rests or is repeated is the module as it was; a new request gets it as it is.
         let before = known.and_then(|id| self.remove(id));
+        let is_repeat = before.as_ref().is_some_and(|before| !matches!(before.stage, Stage::Resting));
         let id = TransferId(self.opened);
         self.opened += 1;
         self.open_requests += 1;
         self.by_app.insert(app.clone(), id);
-        let mut transfer = Transfer {
-            app: app.clone(),
-            stage: Stage::Fetching,
-            is_repeat: false,
-            open: [(request, 0)].into(),
-            served: 0,
-            latest: arrived,
-            echoes: 0,
-            is_echo: false,
-            is_echoed: false,
-            passes: 0,
-            echo_at: None,
-            again_at: None,
-            paced_until: Time::default(),
-            alarm: None,
-        };
+        let mut transfer = Transfer::new(app.clone(), purpose, request);
         if let Some(before) = before {
-            transfer.latest = before.latest.max(arrived);
+            transfer.last_arrival = transfer.last_arrival.max(before.last_arrival);
             (transfer.echoes, transfer.again_at) = (before.echoes, before.again_at);
             transfer.paced_until = before.paced_until;
         }
         let again_at = transfer.again_at;
         self.transfers.insert(id, transfer);
         self.set_alarm(id, again_at);
-        Ok(Admission::Opened(id))
+        Ok(Admission::Opened { transfer: id, superseded: known.filter(|_| is_repeat) })
     }
 
-    /// Starts sending: the module of `id` is there.
-    pub fn start(&mut self, id: TransferId, cut: Cut, load: T, now: Time) -> Start {
-        let Cut { total_chunks, message_size, module_size } = cut;
-        let Some(transfer) = self.transfers.get_mut(&id) else { return Start::Gone };
-        if !matches!(transfer.stage, Stage::Fetching) {
-            return Start::Gone;
+    /// Starts sending a transfer that is being prepared.
+    ///
+    /// # Errors
+    /// The [`Excess`] for which it must not be sent.
+    pub(super) fn start(
+        &mut self,
+        id: TransferId,
+        plan: &ChunkPlan,
+        message_size: u64,
+        now: Time,
+    ) -> Result<(), Excess> {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Ok(()) };
+        if !self.budgets.copy(&transfer.app, plan.total_chunks() * message_size, now) {
+            return Err(Excess::Repeats);
         }
-        if !self.budgets.copy(&transfer.app, total_chunks * message_size, now) {
-            return Start::Refused(Excess::Repeats);
-        }
-        let is_spaced = module_size >= SPACED_SIZE;
-        transfer.stage = Stage::Sending { pass: Pass::new(total_chunks), load, message_size, is_spaced };
+        let (pass, is_spaced) = (Pass::new(plan.total_chunks()), plan.size() >= SPACED_SIZE);
+        transfer.stage = Stage::Sending { pass, message_size, is_spaced };
         self.turns.push_back(id);
-        Start::Sending
+        Ok(())
     }
 
     /// Takes the next chunk to publish; the transfers take turns chunk by chunk.
-    pub fn next_turn(&mut self, now: Time) -> Option<Turn<T>> {
+    pub(super) fn next_turn(&mut self, now: Time) -> Option<Turn> {
         for _ in 0..self.turns.len() {
             let id = self.turns.pop_front()?;
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
@@ -261,100 +167,88 @@ impl<T: Clone> Schedule<T> {
                 self.set_alarm(id, Some(alarm));
                 continue;
             }
-            let Stage::Sending { pass, load, message_size, .. } = &mut transfer.stage else { continue };
+            let Stage::Sending { pass, message_size, .. } = &mut transfer.stage else { continue };
             let Some(position) = pass.take() else { continue };
-            let (turn, message_size) =
-                (Turn { id, position, index: position % pass.total_chunks, load: load.clone() }, *message_size);
+            let turn = Turn { transfer: id, position, index: position % pass.total_chunks };
             if pass.has_turn() {
                 self.turns.push_back(id);
             }
-            self.budgets.publish(&transfer.app.channel, message_size, now);
+            self.budgets.publish(&transfer.app.channel, *message_size, now);
             return Some(turn);
         }
         None
     }
 
-    /// The broker acknowledged a position. Tells which requests that covered, if any.
-    pub fn acknowledged(&mut self, id: TransferId, position: u64, now: Time) -> Option<Covered<T>> {
-        let transfer = self.transfers.get_mut(&id)?;
-        let Stage::Sending { pass, load, .. } = &mut transfer.stage else { return None };
-        pass.acknowledge(position);
+    /// The broker acknowledged the chunk of `turn`.
+    pub(super) fn acknowledged(&mut self, turn: &Turn, now: Time) -> Option<Covered<W>> {
+        let transfer = self.transfers.get_mut(&turn.transfer)?;
+        let Stage::Sending { pass, .. } = &mut transfer.stage else { return None };
+        pass.acknowledge(turn.position);
+        let first = transfer.requests.partition_point(|request| request.from < turn.position);
+        let waits = transfer.requests.range_mut(first..).take_while(|request| request.from == turn.position);
+        let first_chunks: Vec<_> = waits.filter_map(|request| request.acknowledged(turn.position, now)).collect();
         if transfer.again_at.is_some() {
-            // Not everybody is back who is to hear it.
-            return None;
+            // Some devices are not back yet.
+            return Some(Covered { first_chunks, requests: Vec::new(), served: transfer.served, is_complete: false });
         }
-        let (floor, total_chunks) = (pass.floor(), pass.total_chunks);
-        let (load, is_complete) = (load.clone(), pass.is_complete());
-        let is_covered = |(_, from): &&(RequestId, u64)| from + total_chunks <= floor;
-        let count = transfer.open.iter().take_while(is_covered).count();
-        let requests: Vec<_> = transfer.open.drain(..count).map(|(request, _)| request).collect();
+        let (floor, total_chunks, is_complete) = (pass.floor(), pass.total_chunks, pass.is_complete());
+        let is_covered = |request: &&Request<W>| request.from + total_chunks <= floor;
+        let count = transfer.requests.iter().take_while(is_covered).count();
+        let requests: Vec<_> = transfer.requests.drain(..count).collect();
         transfer.served += requests.len() as u64;
         self.open_requests -= requests.len();
         let served = transfer.served;
         if is_complete {
-            self.rest(id, now);
+            self.rest(turn.transfer, now);
         }
-        (is_complete || !requests.is_empty()).then_some(Covered { load, requests, served, is_complete })
+        Some(Covered { first_chunks, requests, served, is_complete })
     }
 
-    /// The open requests whose first chunk this position is.
-    pub fn begun_at(&self, id: TransferId, position: u64) -> impl Iterator<Item = RequestId> {
-        self.transfers.get(&id).into_iter().flat_map(move |transfer| transfer.begun_at(position))
-    }
-
-    /// How many requests are not covered.
-    #[must_use]
-    pub fn open_requests(&self) -> usize {
-        self.open_requests
-    }
-
-    /// A position will not be acknowledged; it is sent again.
-    pub fn lost(&mut self, id: TransferId, position: u64) {
-        if let Some(Transfer { stage: Stage::Sending { pass, .. }, .. }) = self.transfers.get_mut(&id)
-            && pass.lose(position)
-            && !self.turns.contains(&id)
+    /// The chunk of `turn` will not be acknowledged; it is published again.
+    pub(super) fn lost(&mut self, turn: &Turn) {
+        if let Some(Transfer { stage: Stage::Sending { pass, .. }, .. }) = self.transfers.get_mut(&turn.transfer)
+            && pass.lose(turn.position)
+            && !self.turns.contains(&turn.transfer)
         {
-            self.turns.push_back(id);
+            self.turns.push_back(turn.transfer);
         }
     }
 
-    /// Gives a transfer up; returns its open requests.
-    pub fn abandon(&mut self, id: TransferId) -> Vec<RequestId> {
-        let transfer = self.remove(id);
-        transfer.map(|transfer| transfer.open.into_iter().map(|(request, _)| request).collect()).unwrap_or_default()
-    }
-
-    /// Takes a request back, and gives its transfer up if nobody wants that: returns it then. Devices want one that was for
-    /// them, even if they are covered: it may have to be repeated.
-    pub fn withdraw(&mut self, request: RequestId) -> Option<TransferId> {
-        let is_it = |(id, _): &(RequestId, u64)| *id == request;
-        let (id, transfer) = self.transfers.iter_mut().find(|(_, transfer)| transfer.open.iter().any(is_it))?;
-        transfer.open.retain(|open| !is_it(open));
+    /// Removes the request; returns it, and its transfer if nobody needs that any more. Devices need one that served them,
+    /// even if they are covered: it may have to be repeated.
+    pub(super) fn withdraw(&mut self, request: RequestId) -> Option<(Request<W>, Option<TransferId>)> {
+        let (&id, transfer, index) = self.transfers.iter_mut().find_map(|(id, transfer)| {
+            let index = transfer.requests.iter().position(|open| open.id == request)?;
+            Some((id, transfer, index))
+        })?;
+        let request = transfer.requests.remove(index)?;
         self.open_requests -= 1;
-        if !transfer.open.is_empty() {
+        if !transfer.requests.is_empty() {
             transfer.echoes = transfer.echoes.saturating_sub(1);
         }
-        let is_wanted =
-            !transfer.open.is_empty() || transfer.served > 0 || transfer.echoes > 0 || transfer.again_at.is_some();
-        let id = (!is_wanted).then_some(*id)?;
-        self.remove(id);
-        Some(id)
+        let is_needed =
+            !transfer.requests.is_empty() || transfer.served > 0 || transfer.echoes > 0 || transfer.again_at.is_some();
+        Some((request, (!is_needed).then_some(id)))
     }
 
-    /// The broker is back after `outage`: whatever was asked for within [`TASK_TIMEOUT`] is covered again when the
+    /// The broker is back after `outage`: whatever was requested within [`TASK_TIMEOUT`] is covered again when the
     /// devices are back as well. Returns how many transfers that concerns.
-    pub fn recover(&mut self, outage: Duration, now: Time) -> usize {
+    pub(super) fn recover(&mut self, outage: Duration, now: Time) -> usize {
+        if !holds(Rule::CoverAgain) {
+            return 0;
+        }
         let lost_at = now - outage;
         if lost_at >= self.back_by {
             self.lost_at = lost_at;
         }
-        // Whoever was not back yet counts its tries from the first loss.
+        // A device that was not back yet counts its tries from the first loss.
         let again_at = now + (now.since(self.lost_at) + RETURN_MARGIN).min(MAX_RETURN);
+        let again_at = if holds(Rule::AwaitDevices) { again_at } else { now };
         self.back_by = again_at;
         let young: Vec<_> = self
             .transfers
             .iter_mut()
-            .filter(|(_, transfer)| again_at.since(transfer.latest) < TASK_TIMEOUT)
+            .filter(|(_, transfer)| again_at.since(transfer.last_arrival) < TASK_TIMEOUT)
             .map(|(id, transfer)| {
                 transfer.again_at = Some(again_at);
                 (*id, transfer.alarm.map_or(again_at, |alarm| alarm.min(again_at)))
@@ -366,53 +260,48 @@ impl<T: Clone> Schedule<T> {
         young.len()
     }
 
-    /// When [`Schedule::wake`] has something to do.
-    #[must_use]
-    pub fn next_alarm(&self) -> Option<Time> {
-        self.alarms.first().map(|(time, _)| *time)
-    }
-
-    /// When a channel that has had its share, and for which there is a turn, may get its next message.
-    #[must_use]
-    pub fn free_at(&self) -> Option<Time> {
+    /// When [`Schedule::wake`] or [`Schedule::next_turn`] has something to do.
+    pub(super) fn next_alarm(&self) -> Option<Time> {
+        let alarm = self.alarms.first().map(|(time, _)| *time);
         let waiting = self.turns.iter().filter_map(|id| self.transfers.get(id));
-        waiting.map(|transfer| self.budgets.free_at(&transfer.app.channel)).min()
+        let free_at = waiting.map(|transfer| self.budgets.free_at(&transfer.app.channel)).min();
+        alarm.into_iter().chain(free_at).min()
     }
 
-    /// Does what is due, and returns the transfers that are to be repeated: their module is to be brought again.
-    pub fn wake(&mut self, now: Time) -> Vec<(TransferId, App)> {
+    /// Does what is due; returns the transfers that are repeated: their module is fetched again.
+    pub(super) fn wake(&mut self, now: Time) -> Vec<TransferId> {
         let mut repeats = Vec::new();
         while let Some(&(time, id)) = self.alarms.first()
             && time <= now
         {
             self.set_alarm(id, None);
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
-            let again = transfer.again_at.take_if(|at| *at <= now).is_some();
+            let is_again = transfer.again_at.take_if(|at| *at <= now).is_some();
             match &mut transfer.stage {
-                Stage::Fetching => {}
                 Stage::Sending { pass, message_size, .. } => {
-                    if again {
-                        // What was lost is no repetition that could be refused.
+                    if is_again {
+                        // What was lost is no repeat that could be rejected.
                         self.budgets.repeat(&transfer.app.channel, pass.extra() * *message_size, now);
                         pass.extend();
-                        transfer.open.iter_mut().for_each(|(_, from)| *from = pass.next);
+                        transfer.requests.iter_mut().for_each(|request| request.from = pass.next);
                     }
                     if pass.has_turn() && !self.turns.contains(&id) {
                         self.turns.push_back(id);
                     }
                 }
                 Stage::Resting => {
-                    let echo = transfer.echo_at.take_if(|at| *at <= now).is_some();
-                    if now.since(transfer.latest) >= TASK_TIMEOUT {
+                    let is_echo = transfer.echo_at.take_if(|at| *at <= now).is_some();
+                    if now.since(transfer.last_arrival) >= TASK_TIMEOUT {
                         self.remove(id);
                         continue;
                     }
-                    if again || echo {
-                        (transfer.stage, transfer.is_repeat, transfer.echo_at) = (Stage::Fetching, true, None);
-                        transfer.is_echo = echo;
-                        repeats.push((id, transfer.app.clone()));
+                    if is_again || is_echo {
+                        (transfer.stage, transfer.purpose) = (Stage::Fetching, Purpose::Repeat);
+                        (transfer.echo_at, transfer.is_echo) = (None, is_echo);
+                        repeats.push(id);
                     }
                 }
+                Stage::Fetching | Stage::Persisting(_) | Stage::Claiming(..) | Stage::Contested(..) => {}
             }
             let alarm = transfer.next_alarm();
             self.set_alarm(id, alarm);
@@ -420,27 +309,31 @@ impl<T: Clone> Schedule<T> {
         repeats
     }
 
-    /// Whether requests for `app` are open here.
-    #[must_use]
-    pub fn is_open(&self, app: &App) -> bool {
-        self.by_app.get(app).and_then(|id| self.transfers.get(id)).is_some_and(Transfer::is_open)
+    pub(super) fn get(&self, id: TransferId) -> Option<&Transfer<W>> {
+        self.transfers.get(&id)
     }
 
-    /// What the transfer of `app` was started with, if it is being sent.
-    #[must_use]
-    pub fn load(&self, app: &App) -> Option<&T> {
-        match &self.transfers.get(self.by_app.get(app)?)?.stage {
-            Stage::Sending { load, .. } => Some(load),
-            Stage::Fetching | Stage::Resting => None,
-        }
+    pub(super) fn get_mut(&mut self, id: TransferId) -> Option<&mut Transfer<W>> {
+        self.transfers.get_mut(&id)
     }
 
-    /// The apps with open requests.
-    pub fn open_apps(&self) -> impl Iterator<Item = &App> {
-        self.transfers.values().filter(|transfer| transfer.is_open()).map(|transfer| &transfer.app)
+    /// The open transfer of `app`.
+    pub(super) fn open(&self, app: &App) -> Option<TransferId> {
+        let id = *self.by_app.get(app)?;
+        self.transfers.get(&id)?.is_open().then_some(id)
     }
 
-    /// A transfer has covered everybody.
+    /// The transfers, resting ones included.
+    pub(super) fn transfers(&self) -> impl Iterator<Item = (TransferId, &Transfer<W>)> {
+        self.transfers.iter().map(|(id, transfer)| (*id, transfer))
+    }
+
+    /// How many requests are not covered.
+    pub(super) fn open_requests(&self) -> usize {
+        self.open_requests
+    }
+
+    /// Every request of a transfer is covered.
     fn rest(&mut self, id: TransferId, now: Time) {
         let is_full = self.transfers.len() > MAX_RESTING + self.open_requests;
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
@@ -455,7 +348,8 @@ impl<T: Clone> Schedule<T> {
         let echo_at = now + ECHO_DELAY;
         let is_due = transfer.echoes > 0
             && (transfer.passes < MAX_ECHOED_PASSES || !transfer.is_echoed)
-            && echo_at.since(transfer.latest) < TASK_TIMEOUT;
+            && echo_at.since(transfer.last_arrival) < TASK_TIMEOUT
+            && holds(Rule::Echo);
         transfer.echo_at = is_due.then_some(echo_at);
         let alarm = transfer.next_alarm();
         if is_full {
@@ -472,10 +366,11 @@ impl<T: Clone> Schedule<T> {
         time.map(|time| self.alarms.insert((time, id)));
     }
 
-    fn remove(&mut self, id: TransferId) -> Option<Transfer<T>> {
+    /// Removes a transfer, with its open requests.
+    pub(super) fn remove(&mut self, id: TransferId) -> Option<Transfer<W>> {
         self.set_alarm(id, None);
         let transfer = self.transfers.remove(&id)?;
-        self.open_requests -= transfer.open.len();
+        self.open_requests -= transfer.requests.len();
         self.by_app.remove(&transfer.app);
         self.turns.retain(|turn| *turn != id);
         Some(transfer)

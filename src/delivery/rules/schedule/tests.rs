@@ -1,6 +1,8 @@
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::*;
+use crate::delivery::rules::request::Origin;
 use crate::mqtt::topic::{Channel, Layout};
 
 const NOW: Time = Time(1_000_000_000);
@@ -14,8 +16,9 @@ fn app(name: &str) -> App {
     App { channel: Arc::new(channel), layout: Layout::Plain, name: name.into() }
 }
 
-fn cut(total_chunks: u64, message_size: u64) -> Cut {
-    Cut { total_chunks, message_size, module_size: total_chunks * message_size }
+/// A module of so many chunks of so many bytes.
+fn plan(total_chunks: u64, chunk_size: u32) -> ChunkPlan {
+    ChunkPlan::new(total_chunks * u64::from(chunk_size), NonZeroU32::new(chunk_size).unwrap())
 }
 
 fn limits() -> Limits {
@@ -23,30 +26,57 @@ fn limits() -> Limits {
     Limits { open_requests: 9, passes_per_minute, publish_rate: None, repeats: 1 << 30 }
 }
 
-fn schedule() -> Schedule<&'static str> {
+fn schedule() -> Schedule<()> {
     Schedule::new(limits())
 }
 
-fn request(schedule: &mut Schedule<&'static str>, name: &str, now: Time) -> Result<Admission, Excess> {
-    schedule.request(&app(name), 0, now, now)
+fn request_as(schedule: &mut Schedule<()>, name: &str, id: RequestId, now: Time) -> Result<Admission, Excess> {
+    let request = Request::new(id, now, Origin::Device, ());
+    schedule.admit(&app(name), request, Purpose::Request, now).map_err(|(excess, _)| excess)
 }
 
-/// Opens a transfer of `total_chunks` whose load is its own name.
-fn started(schedule: &mut Schedule<&'static str>, name: &'static str, total_chunks: u64) -> TransferId {
-    let Ok(Admission::Opened(id)) = request(schedule, name, NOW) else { panic!("{name} is already open") };
-    assert_eq!(schedule.start(id, cut(total_chunks, 1), name, NOW), Start::Sending);
+fn request(schedule: &mut Schedule<()>, name: &str, now: Time) -> Result<Admission, Excess> {
+    request_as(schedule, name, 0, now)
+}
+
+/// Opens a transfer.
+fn opened(schedule: &mut Schedule<()>, name: &str, now: Time) -> TransferId {
+    match request(schedule, name, now) {
+        Ok(Admission::Opened { transfer, .. }) => transfer,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+fn start(schedule: &mut Schedule<()>, id: TransferId, total_chunks: u64, chunk_size: u32, now: Time) {
+    schedule.start(id, &plan(total_chunks, chunk_size), chunk_size.into(), now).unwrap();
+}
+
+/// Opens a transfer of `total_chunks`, and starts it.
+fn started(schedule: &mut Schedule<()>, name: &str, total_chunks: u64) -> TransferId {
+    let id = opened(schedule, name, NOW);
+    start(schedule, id, total_chunks, 1, NOW);
     id
 }
 
-/// Publishes and acknowledges one chunk; returns it as (name, index), and whether a transfer completed.
-fn step(schedule: &mut Schedule<&'static str>, now: Time) -> Option<((&'static str, u64), bool)> {
-    let turn = schedule.next_turn(now)?;
-    let covered = schedule.acknowledged(turn.id, turn.position, now);
-    Some(((turn.load, turn.index), covered.is_some_and(|covered| covered.is_complete)))
+/// What an acknowledgement covers, if it covers something.
+fn acknowledged(schedule: &mut Schedule<()>, turn: &Turn, now: Time) -> Option<Covered<()>> {
+    schedule.acknowledged(turn, now).filter(|covered| covered.is_complete || !covered.requests.is_empty())
 }
 
-/// Publishes and acknowledges all that there is to send; returns how many chunks that was.
-fn drain(schedule: &mut Schedule<&'static str>, now: Time) -> u64 {
+/// Publishes and acknowledges one chunk; returns it as (name, index), and whether a transfer completed.
+fn step(schedule: &mut Schedule<()>, now: Time) -> Option<((String, u64), bool)> {
+    let turn = schedule.next_turn(now)?;
+    let name = schedule.get(turn.transfer)?.app.name.to_string();
+    let covered = acknowledged(schedule, &turn, now);
+    Some(((name, turn.index), covered.is_some_and(|covered| covered.is_complete)))
+}
+
+fn stepped(name: &str, index: u64, is_complete: bool) -> Option<((String, u64), bool)> {
+    Some(((name.to_owned(), index), is_complete))
+}
+
+/// Publishes and acknowledges all that there is to publish; returns how many chunks that was.
+fn drain(schedule: &mut Schedule<()>, now: Time) -> u64 {
     std::iter::from_fn(|| step(schedule, now)).map(|_| 1).sum()
 }
 
@@ -54,40 +84,47 @@ fn drain(schedule: &mut Schedule<&'static str>, now: Time) -> u64 {
 fn a_lone_request_gets_one_pass() {
     let mut schedule = schedule();
     started(&mut schedule, "a", 3);
-    assert_eq!(step(&mut schedule, NOW), Some((("a", 0), false)));
-    assert_eq!(step(&mut schedule, NOW), Some((("a", 1), false)));
-    assert_eq!(step(&mut schedule, NOW), Some((("a", 2), true)));
+    assert_eq!(step(&mut schedule, NOW), stepped("a", 0, false));
+    assert_eq!(step(&mut schedule, NOW), stepped("a", 1, false));
+    assert_eq!(step(&mut schedule, NOW), stepped("a", 2, true));
     assert_eq!(step(&mut schedule, NOW), None);
-    assert!(!schedule.is_open(&app("a")));
+    assert!(schedule.open(&app("a")).is_none());
 }
 
 #[test]
 fn the_first_chunk_of_a_request_is_the_next_one_after_it_came() {
     let mut schedule = schedule();
-    let id = started(&mut schedule, "a", 4);
-    step(&mut schedule, NOW);
+    started(&mut schedule, "a", 4);
+    let turn = schedule.next_turn(NOW).unwrap();
+    assert_eq!(schedule.acknowledged(&turn, NOW).unwrap().first_chunks, [Duration::ZERO]);
     for late in [7, 8] {
-        schedule.request(&app("a"), late, NOW, NOW).unwrap();
+        request_as(&mut schedule, "a", late, NOW).unwrap();
     }
-    let begun = |position| schedule.begun_at(id, position).collect::<Vec<_>>();
-    assert_eq!([0, 1, 2].map(begun), [vec![0], vec![7, 8], vec![]]);
+    let mut first_chunks = || {
+        let turn = schedule.next_turn(NOW).unwrap();
+        schedule.acknowledged(&turn, after(1.0)).unwrap().first_chunks
+    };
+    assert_eq!([first_chunks(), first_chunks()], [vec![Duration::from_secs(1); 2], vec![]]);
     assert_eq!(schedule.open_requests(), 3);
 }
 
 #[test]
-fn a_transfer_that_nobody_wants_any_more_is_given_up() {
+fn a_transfer_that_nobody_needs_any_more_is_removed() {
     let mut schedule = schedule();
     let id = started(&mut schedule, "a", 4);
     step(&mut schedule, NOW);
-    let Ok(Admission::Joined { requests: 2, .. }) = schedule.request(&app("a"), 7, NOW, NOW) else {
+    let Ok(Admission::Joined { requests: 2, .. }) = request_as(&mut schedule, "a", 7, NOW) else {
         panic!("it does not join")
     };
-    assert_eq!(schedule.withdraw(0), None, "somebody else wants it");
-    assert_eq!(schedule.withdraw(0), None);
+    let withdraw =
+        |schedule: &mut Schedule<()>, id| schedule.withdraw(id).map(|(request, transfer)| (request.id, transfer));
+    assert_eq!(withdraw(&mut schedule, 0), Some((0, None)), "another request needs it");
+    assert_eq!(withdraw(&mut schedule, 0), None);
     assert!(schedule.next_turn(NOW).is_some());
-    assert_eq!(schedule.withdraw(7), Some(id));
+    assert_eq!(withdraw(&mut schedule, 7), Some((7, Some(id))));
+    schedule.remove(id);
     assert_eq!(schedule.next_turn(NOW), None);
-    assert!(matches!(request(&mut schedule, "a", NOW), Ok(Admission::Opened(_))), "nothing is joined");
+    assert!(matches!(request(&mut schedule, "a", NOW), Ok(Admission::Opened { .. })), "nothing is joined");
 }
 
 #[test]
@@ -101,33 +138,33 @@ fn a_joiner_costs_the_prefix_it_missed() {
     let indices: Vec<_> = (0..4).map(|_| schedule.next_turn(NOW).unwrap()).collect();
     assert_eq!(indices.iter().map(|turn| turn.index).collect::<Vec<_>>(), [3, 0, 1, 2]);
     assert_eq!(schedule.next_turn(NOW), None);
-    let first = schedule.acknowledged(id, indices[0].position, NOW).unwrap();
-    assert_eq!((first.requests, first.is_complete), (vec![0], false), "who came first is covered first");
+    let first = acknowledged(&mut schedule, &indices[0], NOW).unwrap();
+    assert_eq!((first.requests.len(), first.is_complete), (1, false), "the first request is covered first");
     for turn in &indices[1..3] {
-        assert_eq!(schedule.acknowledged(id, turn.position, NOW), None);
+        assert_eq!(acknowledged(&mut schedule, turn, NOW), None);
     }
-    let covered = schedule.acknowledged(id, indices[3].position, NOW);
-    assert_eq!(covered, Some(Covered { load: "a", requests: vec![0], served: 2, is_complete: true }));
+    let covered = acknowledged(&mut schedule, &indices[3], NOW).unwrap();
+    assert_eq!((covered.requests.len(), covered.served, covered.is_complete), (1, 2, true));
 }
 
 #[test]
 fn a_request_during_the_fetch_joins_for_free() {
     let mut schedule = schedule();
-    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
+    let id = opened(&mut schedule, "a", NOW);
     assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined { transfer: id, requests: 2 }));
-    schedule.start(id, cut(1, 1), "a", NOW);
-    assert_eq!(step(&mut schedule, NOW), Some((("a", 0), true)));
+    start(&mut schedule, id, 1, 1, NOW);
+    assert_eq!(step(&mut schedule, NOW), stepped("a", 0, true));
 }
 
 #[test]
 fn a_request_while_the_last_chunk_is_in_flight_starts_another_pass() {
     let mut schedule = schedule();
-    let id = started(&mut schedule, "a", 1);
+    started(&mut schedule, "a", 1);
     let turn = schedule.next_turn(NOW).unwrap();
     request(&mut schedule, "a", NOW).unwrap();
-    let covered = schedule.acknowledged(id, turn.position, NOW).unwrap();
+    let covered = acknowledged(&mut schedule, &turn, NOW).unwrap();
     assert_eq!((covered.requests.len(), covered.is_complete), (1, false));
-    assert_eq!(step(&mut schedule, NOW), Some((("a", 0), true)));
+    assert_eq!(step(&mut schedule, NOW), stepped("a", 0, true));
 }
 
 #[test]
@@ -143,22 +180,23 @@ fn transfers_take_turns_chunk_by_chunk() {
 #[test]
 fn a_lost_chunk_is_sent_again_and_awaited() {
     let mut schedule = schedule();
-    let id = started(&mut schedule, "a", 2);
+    started(&mut schedule, "a", 2);
     let (first, second) = (schedule.next_turn(NOW).unwrap(), schedule.next_turn(NOW).unwrap());
-    schedule.lost(id, first.position);
-    assert_eq!(schedule.acknowledged(id, second.position, NOW), None);
-    assert_eq!(step(&mut schedule, NOW), Some((("a", 0), true)));
+    schedule.lost(&first);
+    assert_eq!(acknowledged(&mut schedule, &second, NOW), None);
+    assert_eq!(step(&mut schedule, NOW), stepped("a", 0, true));
 }
 
 #[test]
-fn too_many_requests_are_turned_away_and_room_comes_back() {
+fn too_many_requests_are_rejected_until_there_is_room() {
     let mut schedule = Schedule::new(Limits { open_requests: 1, ..limits() });
     let id = started(&mut schedule, "a", 2);
     assert_eq!(request(&mut schedule, "b", NOW), Err(Excess::Requests));
-    assert_eq!(schedule.abandon(id), [0]);
+    let turn = schedule.next_turn(NOW).unwrap();
+    assert_eq!(schedule.remove(id).unwrap().requests.len(), 1);
     assert_eq!(schedule.next_turn(NOW), None);
-    assert_eq!(schedule.acknowledged(id, 0, NOW), None);
-    assert!(matches!(request(&mut schedule, "b", NOW), Ok(Admission::Opened(_))));
+    assert_eq!(acknowledged(&mut schedule, &turn, NOW), None);
+    assert!(matches!(request(&mut schedule, "b", NOW), Ok(Admission::Opened { .. })));
 }
 
 /// Two requests may be two tasks of one device: the pass is repeated 6 s after its end.
@@ -172,38 +210,40 @@ fn a_second_task_gets_an_echo() {
     assert_eq!(schedule.wake(after(5.9)), []);
     let repeats = schedule.wake(after(6.0));
     assert_eq!(repeats.len(), 1);
-    assert_eq!(schedule.start(repeats[0].0, cut(3, 1), "a", after(6.0)), Start::Sending);
+    start(&mut schedule, repeats[0], 3, 1, after(6.0));
     assert_eq!(drain(&mut schedule, after(6.0)), 3);
     assert_eq!(schedule.wake(after(54.9)), [], "one echo for two requests");
     assert_eq!(schedule.next_alarm(), Some(after(55.0)));
     schedule.wake(after(55.0));
-    assert_eq!(schedule.next_alarm(), None, "and then it is forgotten");
+    assert_eq!(schedule.next_alarm(), None, "then it is forgotten");
 }
 
-/// Who asks during an echo gets the module as it is then.
+/// A request during an echo gets the module as it is then.
 #[test]
 fn a_request_takes_over_from_an_echo() {
     let mut schedule = schedule();
     started(&mut schedule, "a", 3);
     request(&mut schedule, "a", NOW).unwrap();
     drain(&mut schedule, NOW);
-    let (echo, _) = schedule.wake(after(6.0)).remove(0);
-    schedule.start(echo, cut(3, 1), "old", after(6.0));
+    let echo = schedule.wake(after(6.0)).remove(0);
+    start(&mut schedule, echo, 3, 1, after(6.0));
     schedule.next_turn(after(6.0)).unwrap();
-    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", after(6.0)) else { panic!("it joined the echo") };
+    let Ok(Admission::Opened { transfer: id, superseded }) = request(&mut schedule, "a", after(6.0)) else {
+        panic!("it joined the echo")
+    };
+    assert_eq!(superseded, Some(echo));
     assert_eq!(schedule.next_turn(after(6.0)), None);
-    assert_eq!(schedule.start(echo, cut(3, 1), "old", after(6.0)), Start::Gone);
-    schedule.start(id, cut(3, 1), "new", after(6.0));
+    start(&mut schedule, id, 3, 1, after(6.0));
     assert_eq!(drain(&mut schedule, after(6.0)), 3);
     assert_eq!(schedule.wake(after(12.0)).len(), 1, "the echo is still due");
 }
 
-/// 500 tasks that ask at once get four passes in all.
+/// 500 requests at once get four passes in all.
 #[test]
 fn a_crowd_gets_four_passes() {
     let mut schedule = Schedule::new(Limits { open_requests: 500, ..limits() });
-    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
-    schedule.start(id, cut(10, 1 << 20), "a", NOW);
+    let id = opened(&mut schedule, "a", NOW);
+    start(&mut schedule, id, 10, 1 << 20, NOW);
     let mut sent = 0;
     for _ in 1..500 {
         request(&mut schedule, "a", NOW).unwrap();
@@ -211,16 +251,16 @@ fn a_crowd_gets_four_passes() {
     }
     for second in 0..60 {
         let now = after(f64::from(second));
-        for (id, _) in schedule.wake(now) {
-            schedule.start(id, cut(10, 1 << 20), "a", now);
+        for id in schedule.wake(now) {
+            start(&mut schedule, id, 10, 1 << 20, now);
         }
         sent += drain(&mut schedule, now);
     }
     assert_eq!(sent, 40);
-    assert!(!schedule.is_open(&app("a")));
+    assert!(schedule.open(&app("a")).is_none());
 }
 
-/// After the broker was away, everything that somebody still waits for is covered when devices are back.
+/// After the broker was away, everything that a device still waits for is covered when devices are back.
 #[test]
 fn what_was_covered_is_covered_again_after_an_outage() {
     let mut schedule = schedule();
@@ -229,11 +269,12 @@ fn what_was_covered_is_covered_again_after_an_outage() {
     started(&mut schedule, "half", 4);
     step(&mut schedule, NOW);
     let turn = schedule.next_turn(NOW).unwrap();
-    schedule.lost(turn.id, turn.position);
+    schedule.lost(&turn);
     assert_eq!(schedule.recover(Duration::from_secs(2), after(3.0)), 2);
-    assert_eq!(step(&mut schedule, after(3.0)), Some((("half", 1), false)), "it goes on at once");
+    assert_eq!(step(&mut schedule, after(3.0)), stepped("half", 1, false), "it goes on at once");
     let repeats = schedule.wake(after(6.5));
-    assert_eq!(repeats.iter().map(|(_, app)| &*app.name).collect::<Vec<_>>(), ["done"]);
+    let names = repeats.iter().map(|id| schedule.get(*id).unwrap().app.name.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["done"]);
     let rest: Vec<_> = std::iter::from_fn(|| step(&mut schedule, after(6.5))).collect();
     let indices: Vec<_> = rest.iter().map(|((_, index), _)| *index).collect();
     assert_eq!(indices, [2, 3, 0, 1], "a whole pass from here");
@@ -243,8 +284,8 @@ fn what_was_covered_is_covered_again_after_an_outage() {
 #[test]
 fn passes_are_spaced() {
     let mut schedule = schedule();
-    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
-    schedule.start(id, cut(2, 1 << 20), "a", NOW);
+    let id = opened(&mut schedule, "a", NOW);
+    start(&mut schedule, id, 2, 1 << 20, NOW);
     let mut times = Vec::new();
     for tenth in 0..200 {
         let now = after(f64::from(tenth) / 10.0);
@@ -256,7 +297,7 @@ fn passes_are_spaced() {
             if tenth < 130 {
                 request(&mut schedule, "a", now).unwrap();
             }
-            schedule.acknowledged(turn.id, turn.position, now);
+            acknowledged(&mut schedule, &turn, now);
         }
     }
     assert_eq!(times, [0, 0, 6, 12, 18]);
@@ -265,19 +306,19 @@ fn passes_are_spaced() {
 #[test]
 fn repeated_bytes_are_bounded_and_first_copies_are_not() {
     let mut schedule = Schedule::new(Limits { repeats: 25, ..limits() });
-    let Ok(Admission::Opened(id)) = request(&mut schedule, "a", NOW) else { panic!() };
-    schedule.start(id, cut(2, 10), "a", NOW);
+    let id = opened(&mut schedule, "a", NOW);
+    start(&mut schedule, id, 2, 10, NOW);
     schedule.next_turn(NOW).unwrap();
     assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined { transfer: id, requests: 2 }));
     schedule.next_turn(NOW).unwrap();
     assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined { transfer: id, requests: 3 }));
     schedule.next_turn(NOW).unwrap();
     assert_eq!(request(&mut schedule, "a", NOW), Err(Excess::Repeats));
-    let Ok(Admission::Opened(id)) = request(&mut schedule, "b", NOW) else { panic!() };
-    assert_eq!(schedule.start(id, cut(100, 10), "b", NOW), Start::Sending);
+    let id = opened(&mut schedule, "b", NOW);
+    start(&mut schedule, id, 100, 10, NOW);
 }
 
-/// Every request hears every chunk after it came, whatever joins, gets lost or is acknowledged out of order.
+/// Every request receives every chunk after it came, whatever joins, gets lost or is acknowledged out of order.
 #[test]
 fn every_request_is_covered_under_random_joins_and_losses() {
     for seed in 1..300_u64 {
@@ -292,30 +333,30 @@ fn every_request_is_covered_under_random_joins_and_losses() {
         let mut schedule = schedule();
         started(&mut schedule, "a", total);
         // For each request the chunks that were acknowledged after it came, by sequence of publishing.
-        let mut heard = vec![BTreeSet::new()];
-        let mut flying: Vec<(Turn<&str>, usize)> = Vec::new();
+        let mut received = vec![BTreeSet::new()];
+        let mut flying: Vec<(Turn, usize)> = Vec::new();
         let mut completed = None;
         while completed.is_none() {
             match below(5) {
-                0 if heard.len() < 5 => {
+                0 if received.len() < 5 => {
                     request(&mut schedule, "a", NOW).unwrap();
-                    heard.push(BTreeSet::new());
+                    received.push(BTreeSet::new());
                 }
-                1 | 2 => flying.extend(schedule.next_turn(NOW).map(|turn| (turn, heard.len()))),
+                1 | 2 => flying.extend(schedule.next_turn(NOW).map(|turn| (turn, received.len()))),
                 _ if flying.is_empty() => {}
                 choice => {
                     let (turn, listeners) = flying.swap_remove(usize::try_from(below(flying.len() as u64)).unwrap());
                     if choice == 3 && below(3) == 0 {
-                        schedule.lost(turn.id, turn.position);
+                        schedule.lost(&turn);
                     } else {
-                        heard[..listeners].iter_mut().for_each(|chunks| chunks.extend([turn.index]));
-                        let covered = schedule.acknowledged(turn.id, turn.position, NOW);
+                        received[..listeners].iter_mut().for_each(|chunks| chunks.extend([turn.index]));
+                        let covered = acknowledged(&mut schedule, &turn, NOW);
                         completed = covered.filter(|covered| covered.is_complete).map(|covered| covered.served);
                     }
                 }
             }
         }
-        assert_eq!(completed.unwrap(), heard.len() as u64, "seed {seed}");
-        assert!(heard.iter().all(|chunks| chunks.len() as u64 == total), "seed {seed}: {heard:?}");
+        assert_eq!(completed.unwrap(), received.len() as u64, "seed {seed}");
+        assert!(received.iter().all(|chunks| chunks.len() as u64 == total), "seed {seed}: {received:?}");
     }
 }

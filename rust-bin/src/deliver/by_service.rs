@@ -1,4 +1,4 @@
-//! Delivering in place of the proxy, while that is away.
+//! Delivering where no proxy is online: the service runs for as long as it takes, and serves devices meanwhile.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -12,30 +12,27 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Delivered, LOOK_INTERVAL, Options, Outcome};
-use crate::exit;
 use crate::failure::Failure;
 use crate::progress;
 use crate::shutdown::unless_stopped;
 
-/// Runs a service for as long as it takes. `had_proxies` says whether there ever was another one on the channel.
+/// Runs a service for as long as it takes.
 pub(super) async fn deliver_all(
     config: Config,
     channel: &Arc<Channel>,
-    had_proxies: bool,
     options: &Options,
     stop: &CancellationToken,
 ) -> Result<Vec<Outcome>, Failure> {
     let (address, waited) = (config.mqtt.address.clone(), config.mqtt.timeout);
-    let made = tokio::task::spawn_blocking(move || Service::for_asks(config, had_proxies)).await;
-    let service = made.map_err(|error| Failure::Other(exit::FAILURE, error.to_string(), None))??;
+    let (service, task) = Service::open(config).await?;
 
     let ended = CancellationToken::new();
-    let mut running = pin!(service.run(ended.clone()));
+    let mut running = pin!(task.run(ended.clone()));
     let delivered = async {
         let mut ready = service.ready();
         let ready = tokio::time::timeout(waited, ready.wait_for(|ready| *ready)).await;
         ready.map_err(|_| Error::no_broker_within(&address, waited))?.map_err(|_| Failure::Stopped)?;
-        Ok(ask_all(&service, channel, options).await)
+        Ok(request_all(&service, channel, options).await)
     };
     let outcomes = tokio::select! {
         end = &mut running => return end.map_err(Failure::Core).and(Err(Failure::Stopped)),
@@ -46,32 +43,32 @@ pub(super) async fn deliver_all(
     outcomes
 }
 
-/// Asks for everything at once; the schedule lets them take turns.
-async fn ask_all(service: &Arc<Service>, channel: &Arc<Channel>, options: &Options) -> Vec<Outcome> {
+/// Requests everything at once; the transfers take turns.
+async fn request_all(service: &Service, channel: &Arc<Channel>, options: &Options) -> Vec<Outcome> {
     let bars = progress::bars(options.verbosity);
-    let mut asks = JoinSet::new();
+    let mut calls = JoinSet::new();
     let mut open: Vec<(App, ProgressBar)> = Vec::new();
     for (index, reference) in options.references.iter().enumerate() {
         let app = App { channel: Arc::clone(channel), layout: options.layout.into(), name: reference.as_str().into() };
         open.push((app.clone(), progress::of_chunks(&bars, reference)));
-        let service = Arc::clone(service);
-        asks.spawn(async move { (index, service.ask(app).await.map(Delivered::from)) });
+        let service = service.clone();
+        calls.spawn(async move { (index, service.deliver(app).await.map(Delivered::from)) });
     }
     let mut outcomes: Vec<Option<Outcome>> = open.iter().map(|_| None).collect();
     let mut look = tokio::time::interval(LOOK_INTERVAL);
     loop {
         tokio::select! {
-            asked = asks.join_next() => match asked {
+            called = calls.join_next() => match called {
                 Some(Ok((index, outcome))) => {
                     open[index].1.finish_and_clear();
                     outcomes[index] = Some(outcome);
                 }
-                // It panicked, and has said so.
+                // A panic, which is in the log.
                 Some(Err(_)) => {}
                 None => break,
             },
             _ = look.tick() => for (app, bar) in &open {
-                if let Some((done, total)) = service.progress(app) {
+                if let Some((done, total)) = service.telemetry().progress(app) {
                     progress::note(bar, done, total);
                 }
             },

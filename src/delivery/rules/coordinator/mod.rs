@@ -1,0 +1,369 @@
+//! The rules of delivery as one state machine: it takes events with a time and returns actions.
+//!
+//! The service performs the actions on sockets and disks; the simulation performs them on simulated ones. What is proved
+//! there is therefore what runs. Each method is an event; [`Coordinator::next_action`] returns what is to be done.
+//!
+//! ```text
+//! request ──▶ Fetch ──▶ fetched ──▶ PersistVersions ──▶ persisted ──▶ Claim ──▶ claim returns ──▶ Send
+//!     │                                                   │ (alone, or a repeat)                   ▲
+//!     └──▶ Joined                                         └────────────────────────────────────────┘
+//! next_turn ──▶ publish ──▶ acknowledged ──▶ Covered          failed, withdrawn, yielded ──▶ End
+//! ```
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::delivery::rules::action::{Action, End, Fault, Options, Rejection, Saved};
+use crate::delivery::rules::replicas::{CLAIM_TIMEOUT, Replicas};
+use crate::delivery::rules::request::{Origin, Request, RequestId};
+use crate::delivery::rules::rule::{Rule, holds};
+use crate::delivery::rules::schedule::{Admission, Covered, Limits, Schedule, TransferId, Turn};
+use crate::delivery::rules::transfer::{Prepared, Purpose, Stage};
+use crate::delivery::rules::versions::{Candidate, TagMoves, Versions};
+use crate::mqtt::chunk::Encoder;
+use crate::mqtt::topic::App;
+use crate::util::clock::Time;
+
+/// How old a request that was kept for the proxy may be: its device waits until it is 55 s old.
+pub const MAX_REQUEST_AGE: Duration = Duration::from_secs(50);
+
+/// The rules of delivery.
+#[derive(Debug)]
+pub struct Coordinator<W> {
+    options: Options,
+    pub(in crate::delivery::rules) schedule: Schedule<W>,
+    pub(in crate::delivery::rules) versions: Versions,
+    pub(in crate::delivery::rules) replicas: Option<Replicas<W>>,
+    /// Apps of which an earlier process was sending the latest version.
+    interrupted: HashSet<App>,
+    /// How long the proxy was away before its subscription came back; before the first time, since when.
+    away: Away,
+    pub(in crate::delivery::rules) heartbeat_at: Time,
+    pub(in crate::delivery::rules) actions: VecDeque<Action<W>>,
+}
+
+/// How long the proxy was away.
+#[derive(Debug, Clone, Copy)]
+enum Away {
+    /// Since an earlier process had its subscription; nothing if none had, or its state was lost.
+    Since(Option<Time>),
+    /// For so long, between two connections of this process.
+    For(Duration),
+}
+
+impl<W> Coordinator<W> {
+    /// The rules, with what an earlier process left.
+    pub fn new(options: Options, saved: Saved, now: Time) -> Self {
+        let mut coordinator = Self {
+            schedule: Schedule::new(options.limits),
+            versions: Versions::default(),
+            replicas: options.replica.clone().map(Replicas::new),
+            interrupted: HashSet::new(),
+            away: Away::Since(saved.present),
+            heartbeat_at: now,
+            actions: VecDeque::new(),
+            options,
+        };
+        coordinator.versions.set_uncertain_until(saved.uncertain_until);
+        if coordinator.replicas.is_some() {
+            // Messages of other replicas may have been missed meanwhile.
+            coordinator.set_uncertain(now);
+        }
+        for (app, versions) in saved.versions {
+            if coordinator.versions.restore(app.clone(), versions, now) {
+                coordinator.interrupted.insert(app);
+            }
+        }
+        coordinator.forget_versions(now);
+        coordinator
+    }
+
+    /// What is to be done next.
+    pub fn next_action(&mut self) -> Option<Action<W>> {
+        self.actions.pop_front()
+    }
+
+    /// A request, which is on disk unless it is a caller's.
+    pub fn request(&mut self, app: &App, request: Request<W>, now: Time) {
+        if self.age(&request, now) >= MAX_REQUEST_AGE {
+            let is_first = self.replicas.as_ref().is_none_or(|replicas| replicas.is_first(app));
+            return if is_first { self.reject(app, request, Rejection::TooLate) } else { self.forget(&[request]) };
+        }
+        match &mut self.replicas {
+            Some(replicas) if request.origin != Origin::Caller => {
+                if let Err(request) = replicas.watch(app, request, now) {
+                    return self.reject(app, request, Rejection::Watched);
+                }
+                self.take_over(app, now);
+            }
+            _ => self.admit(app, request, now),
+        }
+    }
+
+    /// How old a request is, as far as is known.
+    fn age(&mut self, request: &Request<W>, now: Time) -> Duration {
+        match (request.origin, self.away) {
+            (Origin::Queue, Away::For(away)) => away,
+            (Origin::Queue, Away::Since(Some(present))) => now.since(present),
+            (Origin::Queue, Away::Since(None)) => {
+                // There was a session, of which nothing is known any more.
+                self.set_uncertain(now);
+                Duration::ZERO
+            }
+            _ => now.since(request.arrived),
+        }
+    }
+
+    /// The caller of a request does not wait for it any more. Returns the request if it was open.
+    pub fn withdraw(&mut self, id: RequestId, now: Time) -> Option<Request<W>> {
+        if let Some((request, transfer)) = self.schedule.withdraw(id) {
+            if let Some(transfer) = transfer {
+                self.end(transfer, End::Withdrawn, now);
+            }
+            return Some(request);
+        }
+        self.replicas.as_mut()?.remove(id)
+    }
+
+    /// The module of a transfer is on disk and verified.
+    pub fn fetched(&mut self, id: TransferId, candidate: Candidate, now: Time) {
+        let Some(transfer) = self.schedule.get_mut(id) else { return };
+        match self.versions.begin(&transfer.app, candidate, self.options.chunk_size, now) {
+            Ok(plan) => {
+                transfer.stage = Stage::Persisting(Prepared { candidate, plan });
+                let app = transfer.app.clone();
+                self.persist_versions(app, Some(id));
+                if !holds(Rule::PersistFirst) {
+                    self.persisted(id, now);
+                }
+            }
+            Err(reason) => self.end(id, End::Failed(Fault::Unsafe(reason)), now),
+        }
+    }
+
+    /// The versions of a transfer's app are on disk.
+    pub fn persisted(&mut self, id: TransferId, now: Time) {
+        let Some(transfer) = self.schedule.get_mut(id) else { return };
+        let Stage::Persisting(prepared) = transfer.stage else { return };
+        if self.replicas.is_none() || transfer.purpose == Purpose::Repeat || !holds(Rule::Claim) {
+            return self.send(id, now);
+        }
+        transfer.stage = Stage::Claiming(prepared, now);
+        let claim = Action::Claim(transfer.app.clone(), prepared.version());
+        self.actions.push_back(claim);
+    }
+
+    /// A transfer cannot go on: its module cannot be had or read. Returns its open requests, which are off the disk unless
+    /// `is_stopping`: then the next process serves them.
+    pub fn failed(&mut self, id: TransferId, is_stopping: bool, now: Time) -> Vec<Request<W>> {
+        let requests = self.remove(id, now);
+        if !is_stopping {
+            self.forget(&requests);
+        }
+        requests
+    }
+
+    /// Takes the next chunk to publish.
+    pub fn next_turn(&mut self, now: Time) -> Option<Turn> {
+        self.schedule.next_turn(now)
+    }
+
+    /// The broker acknowledged a chunk.
+    pub fn acknowledged(&mut self, turn: &Turn, now: Time) -> Option<Covered<W>> {
+        let app = self.schedule.get(turn.transfer)?.app.clone();
+        let covered = self.schedule.acknowledged(turn, now)?;
+        if covered.is_complete {
+            self.versions.end(&app, now);
+            self.persist_versions(app, None);
+        }
+        self.forget(&covered.requests);
+        Some(covered)
+    }
+
+    /// The broker will not acknowledge a chunk: its connection ended.
+    pub fn lost(&mut self, turn: &Turn) {
+        self.schedule.lost(turn);
+    }
+
+    /// The connection for chunks is back after `outage`. Returns how many transfers are covered again.
+    pub fn chunks_connected(&mut self, outage: Duration, now: Time) -> usize {
+        self.schedule.recover(outage, now)
+    }
+
+    /// The connection for requests is back, with its subscriptions, after `outage`.
+    pub fn requests_connected(&mut self, outage: Duration, now: Time) {
+        self.away = Away::For(outage);
+        if self.replicas.is_none() {
+            return;
+        }
+        // Messages of other replicas may have been missed meanwhile, and so may claims.
+        self.set_uncertain(now);
+        let open = self.schedule.transfers().filter_map(|(_, transfer)| match &transfer.stage {
+            Stage::Claiming(prepared, _) => Some(Action::Claim(transfer.app.clone(), prepared.version())),
+            _ => None,
+        });
+        let claims: Vec<_> = open.collect();
+        self.actions.extend(claims);
+    }
+
+    /// A presence message: of a replica of this one if `is_replica`.
+    pub fn presence(&mut self, instance: &str, is_online: bool, is_retained: bool, is_replica: bool, now: Time) {
+        // A retained message is older than this proxy, which remembers nothing of that time.
+        if is_retained && matches!(self.away, Away::Since(None)) {
+            self.set_uncertain(now);
+        }
+        if is_replica && let Some(replicas) = &mut self.replicas {
+            replicas.presence(instance, is_online, now);
+        }
+    }
+
+    /// When [`Coordinator::wake`] has something to do, or a chunk may be published again. It is to be called each second
+    /// besides, where there are replicas.
+    pub fn next_alarm(&self) -> Option<Time> {
+        let of_claims = self.schedule.transfers().filter_map(|(_, transfer)| match &transfer.stage {
+            Stage::Claiming(_, since) => Some(*since + CLAIM_TIMEOUT),
+            Stage::Contested(_, until) => Some(*until),
+            _ => None,
+        });
+        let of_claims = if self.replicas.is_some() { of_claims.min() } else { None };
+        of_claims.into_iter().chain(self.schedule.next_alarm()).min()
+    }
+
+    /// Does what is due.
+    pub fn wake(&mut self, now: Time) {
+        for id in self.schedule.wake(now) {
+            self.fetch(id, now);
+        }
+        if self.replicas.is_some() {
+            self.wake_replica(now);
+        }
+    }
+
+    /// Forgets versions of which no device holds chunks any more. To be called each minute.
+    pub fn forget_versions(&mut self, now: Time) {
+        for app in self.versions.forget(now) {
+            self.actions.push_back(Action::PersistVersions { app, versions: Vec::new(), transfer: None });
+        }
+    }
+
+    /// Devices may hold chunks of versions that this proxy does not know.
+    pub fn set_uncertain(&mut self, now: Time) {
+        if holds(Rule::Uncertainty) {
+            let until = self.versions.set_uncertain(now);
+            self.actions.push_back(Action::PersistUncertainty(until));
+        }
+    }
+
+    /// The transfers with open requests.
+    pub fn open_transfers(&self) -> impl Iterator<Item = TransferId> {
+        self.schedule.transfers().filter(|(_, transfer)| transfer.is_open()).map(|(id, _)| id)
+    }
+
+    /// The transfers that are fetched or sent, repeats included.
+    pub fn active_transfers(&self) -> impl Iterator<Item = TransferId> {
+        self.schedule.transfers().filter(|(_, transfer)| !matches!(transfer.stage, Stage::Resting)).map(|(id, _)| id)
+    }
+
+    /// How many requests are not covered.
+    pub fn open_requests(&self) -> usize {
+        self.schedule.open_requests()
+    }
+
+    /// The bounds of the schedule.
+    pub fn limits(&self) -> Limits {
+        self.options.limits
+    }
+
+    pub(in crate::delivery::rules) fn admit(&mut self, app: &App, request: Request<W>, now: Time) {
+        let is_resumed = request.origin == Origin::Disk && self.interrupted.contains(app);
+        let purpose = if is_resumed { Purpose::Resume } else { Purpose::Request };
+        match self.schedule.admit(app, request, purpose, now) {
+            Ok(Admission::Opened { transfer, superseded }) => {
+                self.interrupted.remove(app);
+                if let Some(repeat) = superseded {
+                    self.versions.end(app, now);
+                    self.persist_versions(app.clone(), None);
+                    self.actions.push_back(Action::End {
+                        transfer: repeat,
+                        end: End::Superseded,
+                        requests: Vec::new(),
+                    });
+                }
+                self.fetch(transfer, now);
+            }
+            Ok(Admission::Joined { transfer, requests }) => {
+                self.actions.push_back(Action::Joined { transfer, app: app.clone(), requests });
+            }
+            Err((excess, request)) => self.reject(app, request, Rejection::Excess(excess)),
+        }
+    }
+
+    pub(in crate::delivery::rules) fn reject(&mut self, app: &App, request: Request<W>, rejection: Rejection) {
+        self.actions.push_back(Action::Forget(vec![request.id]));
+        self.actions.push_back(Action::Reject { app: app.clone(), request, rejection });
+    }
+
+    /// Has the module of a transfer fetched: as the reference means it now, or as it was sent last.
+    pub(in crate::delivery::rules) fn fetch(&mut self, transfer: TransferId, now: Time) {
+        let Some((app, purpose)) = self.schedule.get(transfer).map(|open| (open.app.clone(), open.purpose)) else {
+            return;
+        };
+        let root = match (purpose, self.options.tag_moves) {
+            (Purpose::Request, TagMoves::Fresh) => None,
+            (Purpose::Request, TagMoves::Pinned) => self.versions.pin(&app, now),
+            (Purpose::Resume | Purpose::Repeat, _) => self.versions.latest(&app),
+        };
+        self.actions.push_back(Action::Fetch { transfer, app, purpose, root });
+    }
+
+    pub(in crate::delivery::rules) fn send(&mut self, id: TransferId, now: Time) {
+        let Some(transfer) = self.schedule.get(id) else { return };
+        let Some(Prepared { plan, .. }) = transfer.prepared().copied() else { return };
+        let message_size = Encoder::new(&transfer.app.name, plan.total_chunks()).message_size(plan.chunk(0).1) as u64;
+        match self.schedule.start(id, &plan, message_size, now) {
+            Ok(()) => self.actions.push_back(Action::Send { transfer: id, plan }),
+            Err(excess) => self.end(id, End::Failed(Fault::Excess(excess)), now),
+        }
+    }
+
+    /// Ends a transfer that does not cover its requests.
+    pub(in crate::delivery::rules) fn end(&mut self, id: TransferId, end: End, now: Time) {
+        let Some(app) = self.schedule.get(id).map(|transfer| transfer.app.clone()) else { return };
+        let mut requests = self.remove(id, now);
+        if end == End::Yielded
+            && let Some(replicas) = &mut self.replicas
+        {
+            // The caller of a request learns that another replica sends the app; devices receive it from there.
+            let is_devices = |request: &mut Request<W>| request.origin != Origin::Caller;
+            let devices = requests.extract_if(.., is_devices).collect();
+            replicas.give_back(&app, devices, now);
+        } else {
+            self.forget(&requests);
+        }
+        self.actions.push_back(Action::End { transfer: id, end, requests });
+    }
+
+    /// Removes a transfer; its version counts as sent until now.
+    pub(in crate::delivery::rules) fn remove(&mut self, id: TransferId, now: Time) -> Vec<Request<W>> {
+        let Some(transfer) = self.schedule.remove(id) else { return Vec::new() };
+        if !matches!(transfer.stage, Stage::Fetching | Stage::Resting) {
+            self.versions.end(&transfer.app, now);
+            self.persist_versions(transfer.app, None);
+        }
+        transfer.requests.into()
+    }
+
+    pub(in crate::delivery::rules) fn persist_versions(&mut self, app: App, transfer: Option<TransferId>) {
+        let versions = self.versions.of(&app).to_vec();
+        self.actions.push_back(Action::PersistVersions { app, versions, transfer });
+    }
+
+    pub(in crate::delivery::rules) fn forget(&mut self, requests: &[Request<W>]) {
+        if !requests.is_empty() {
+            self.actions.push_back(Action::Forget(requests.iter().map(|request| request.id).collect()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

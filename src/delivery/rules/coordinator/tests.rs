@@ -1,0 +1,221 @@
+//! Single rules of the coordinator; the simulation is the test of all of them together.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use super::*;
+use crate::delivery::plan::ChunkPlan;
+use crate::delivery::rules::versions::Version;
+use crate::mqtt::topic::{Channel, Layout};
+use crate::oci::digest::Digest;
+
+const NOW: Time = Time(1_000_000_000);
+const CHUNK_SIZE: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+fn app() -> App {
+    let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
+    App { channel, layout: Layout::Plain, name: "a".into() }
+}
+
+fn after(milliseconds: u64) -> Time {
+    NOW + Duration::from_millis(milliseconds)
+}
+
+fn options(replica: Option<&str>) -> Options {
+    let passes_per_minute = NonZeroU32::new(10).unwrap();
+    let limits = Limits { open_requests: 100, passes_per_minute, publish_rate: None, repeats: 1 << 30 };
+    Options { limits, chunk_size: CHUNK_SIZE, tag_moves: TagMoves::Fresh, replica: replica.map(str::to_owned) }
+}
+
+/// A proxy that was there a moment ago.
+fn coordinator(replica: Option<&str>) -> Coordinator<()> {
+    Coordinator::new(options(replica), Saved { present: Some(NOW), ..Saved::default() }, NOW)
+}
+
+fn request(rules: &mut Coordinator<()>, id: RequestId, origin: Origin, now: Time) {
+    rules.request(&app(), Request::new(id, now, origin, ()), now);
+}
+
+fn candidate(name: &str) -> Candidate {
+    let digest = Digest::of(name.as_bytes());
+    Candidate { root: digest, digest, size: 1000, may_move: true }
+}
+
+fn actions(rules: &mut Coordinator<()>) -> Vec<Action<()>> {
+    std::iter::from_fn(|| rules.next_action()).collect()
+}
+
+/// The transfer that is to be fetched.
+fn fetch(rules: &mut Coordinator<()>) -> Option<(TransferId, Purpose, Option<Digest>)> {
+    actions(rules).into_iter().find_map(|action| match action {
+        Action::Fetch { transfer, purpose, root, .. } => Some((transfer, purpose, root)),
+        _ => None,
+    })
+}
+
+fn claim(rules: &mut Coordinator<()>) -> Option<Version> {
+    actions(rules).into_iter().find_map(|action| match action {
+        Action::Claim(_, version) => Some(version),
+        _ => None,
+    })
+}
+
+fn sent(rules: &mut Coordinator<()>) -> Option<ChunkPlan> {
+    actions(rules).into_iter().find_map(|action| match action {
+        Action::Send { plan, .. } => Some(plan),
+        _ => None,
+    })
+}
+
+/// A replica that has fetched `module`, and what it claims.
+fn claiming(name: &str, module: &str, now: Time) -> (Coordinator<()>, TransferId, Version) {
+    let mut rules = coordinator(Some(name));
+    request(&mut rules, 0, Origin::Device, now);
+    let (transfer, ..) = fetch(&mut rules).unwrap();
+    rules.fetched(transfer, candidate(module), now);
+    rules.persisted(transfer, now);
+    let version = claim(&mut rules).unwrap();
+    (rules, transfer, version)
+}
+
+#[test]
+fn no_chunk_has_a_turn_before_its_version_is_on_disk() {
+    let mut rules = coordinator(None);
+    request(&mut rules, 0, Origin::Device, NOW);
+    let (transfer, ..) = fetch(&mut rules).unwrap();
+    rules.fetched(transfer, candidate("one"), NOW);
+    let written = actions(&mut rules);
+    assert!(
+        matches!(&written[..], [Action::PersistVersions { transfer: Some(id), .. }] if *id == transfer),
+        "{written:?}"
+    );
+    assert_eq!(rules.next_turn(NOW), None);
+    rules.persisted(transfer, NOW);
+    assert!(sent(&mut rules).is_some());
+    assert!(rules.next_turn(NOW).is_some());
+}
+
+/// The broker delivers all claims in one order: the first one counts, and every other claimant yields.
+#[test]
+fn the_first_claim_sends_and_the_second_yields() {
+    let (mut one, _, claimed) = claiming("one", "module", NOW);
+    let (mut two, transfer, other) = claiming("two", "module", NOW);
+    two.replica_serves("one", &app(), Some(claimed), true, NOW);
+    one.claim_returned(&app(), &claimed, NOW);
+    one.replica_serves("two", &app(), Some(other), true, NOW);
+    two.claim_returned(&app(), &other, NOW);
+    let ended = actions(&mut two);
+    let yielded = Action::End { transfer, end: End::Yielded, requests: Vec::new() };
+    assert!(ended.contains(&yielded), "{ended:?}");
+    one.wake(after(500));
+    assert!(sent(&mut one).is_some());
+    // The owner ends: it has served the request that waited here.
+    two.replica_ended("one", &app(), Some(claimed), after(2000));
+    assert!(actions(&mut two).contains(&Action::Forget(vec![0])));
+    two.wake(after(60_000));
+    assert_eq!(fetch(&mut two), None);
+}
+
+/// A replica that remembers another version in as many chunks objects, and the claimant cuts its module anew.
+#[test]
+fn an_objection_makes_the_claimant_choose_another_number_of_chunks() {
+    let (mut one, _, claimed) = claiming("one", "new", NOW);
+    let mut two = coordinator(Some("two"));
+    let old = Version { root: None, digest: Digest::of(b"old"), plan: claimed.plan };
+    two.replica_ended("three", &app(), Some(old), NOW);
+    actions(&mut two);
+    two.replica_serves("one", &app(), Some(claimed), true, NOW);
+    let objection = actions(&mut two).into_iter().find_map(|action| match action {
+        Action::Object(_, version) => Some(version),
+        _ => None,
+    });
+    assert_eq!(objection, Some(old));
+
+    one.claim_returned(&app(), &claimed, NOW);
+    assert_eq!(sent(&mut one), None, "others may object");
+    one.replica_objects(&app(), old, after(100));
+    one.wake(after(500));
+    let written = actions(&mut one).into_iter().find_map(|action| match action {
+        Action::PersistVersions { versions, transfer: Some(transfer), .. } => Some((versions, transfer)),
+        _ => None,
+    });
+    let (versions, transfer) = written.unwrap();
+    assert_ne!(versions.last().unwrap().version.plan.total_chunks(), claimed.plan.total_chunks());
+    one.persisted(transfer, after(500));
+    let again = claim(&mut one).unwrap();
+    one.claim_returned(&app(), &claimed, after(600));
+    one.wake(after(1200));
+    assert_eq!(sent(&mut one), None, "that was the claim before");
+    one.claim_returned(&app(), &again, after(1200));
+    one.wake(after(1700));
+    assert_eq!(sent(&mut one), Some(again.plan));
+}
+
+#[test]
+fn a_claim_that_does_not_return_fails() {
+    let (mut rules, transfer, _) = claiming("one", "module", NOW);
+    rules.wake(after(19_999));
+    assert!(!actions(&mut rules).iter().any(|action| matches!(action, Action::End { .. })));
+    assert_eq!(rules.next_alarm(), Some(after(20_000)));
+    rules.wake(after(20_000));
+    let is_lost = |action: &Action<()>| matches!(action, Action::End { transfer: id, end: End::Failed(Fault::ClaimLost), requests } if *id == transfer && requests.len() == 1);
+    assert!(actions(&mut rules).iter().any(is_lost));
+}
+
+/// Requests that the broker queued while every member was away are served by one of them, the highest of the ranking.
+#[test]
+fn queued_requests_are_served_by_one_member() {
+    let mut members: Vec<_> = ["one", "two", "three"].map(|name| (name, coordinator(Some(name)))).into();
+    for (_, rules) in &mut members {
+        ["one", "two", "three"].iter().for_each(|other| rules.presence(other, true, false, true, NOW));
+        request(rules, 0, Origin::Queue, NOW);
+        assert_eq!(fetch(rules), None, "what is queued behind it may say that it was served");
+        rules.wake(after(1000));
+    }
+    let serving = members.iter_mut().filter_map(|(_, rules)| fetch(rules)).count();
+    assert_eq!(serving, 1);
+}
+
+#[test]
+fn an_old_request_is_rejected_and_forgotten() {
+    let mut rules = Coordinator::new(options(None), Saved { present: Some(NOW), ..Saved::default() }, after(50_000));
+    request(&mut rules, 3, Origin::Queue, after(50_000));
+    let rejected = actions(&mut rules);
+    let is_rejected = |action: &Action<()>| matches!(action, Action::Reject { rejection: Rejection::TooLate, .. });
+    assert!(rejected.contains(&Action::Forget(vec![3])) && rejected.iter().any(is_rejected), "{rejected:?}");
+}
+
+/// What was being sent goes on by digest for the requests of that time; a new request gets what the tag means now.
+#[test]
+fn only_requests_from_the_disk_resume_the_interrupted_version() {
+    let version = |origin| {
+        let mut before = coordinator(None);
+        request(&mut before, 0, Origin::Device, NOW);
+        let (transfer, ..) = fetch(&mut before).unwrap();
+        before.fetched(transfer, candidate("one"), NOW);
+        let versions = actions(&mut before).into_iter().find_map(|action| match action {
+            Action::PersistVersions { versions, .. } => Some(versions),
+            _ => None,
+        });
+        let saved = Saved { versions: vec![(app(), versions.unwrap())], present: Some(NOW), ..Saved::default() };
+        let mut rules = Coordinator::new(options(None), saved, after(1000));
+        request(&mut rules, 0, origin, after(1000));
+        fetch(&mut rules).map(|(_, purpose, root)| (purpose, root))
+    };
+    assert_eq!(version(Origin::Disk), Some((Purpose::Resume, Some(Digest::of(b"one")))));
+    assert_eq!(version(Origin::Device), Some((Purpose::Request, None)));
+}
+
+#[test]
+fn a_withdrawn_request_ends_its_transfer_unless_another_needs_it() {
+    let mut rules = coordinator(None);
+    request(&mut rules, 0, Origin::Caller, NOW);
+    let (transfer, ..) = fetch(&mut rules).unwrap();
+    request(&mut rules, 1, Origin::Caller, NOW);
+    assert!(rules.withdraw(0, NOW).is_some());
+    assert!(!actions(&mut rules).iter().any(|action| matches!(action, Action::End { .. })));
+    assert!(rules.withdraw(1, NOW).is_some());
+    let ended = actions(&mut rules);
+    assert!(ended.contains(&Action::End { transfer, end: End::Withdrawn, requests: Vec::new() }), "{ended:?}");
+    assert!(rules.withdraw(1, NOW).is_none());
+}

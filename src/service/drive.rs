@@ -1,0 +1,173 @@
+//! What drives the pipeline: its next step, the connections, housekeeping, the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::pipeline::{Pipeline, Step};
+use crate::config::Config;
+use crate::delivery::MAX_OPEN_MODULES;
+use crate::delivery::rules::action::{Options, Saved};
+use crate::delivery::rules::coordinator::Coordinator;
+use crate::delivery::rules::request::RequestId;
+use crate::delivery::sender::Sender;
+use crate::error::Error;
+use crate::mqtt::{Health, Publisher};
+use crate::oci::pull::Puller;
+use crate::state::State;
+use crate::telemetry::{Telemetry, Waiting};
+use crate::util::clock::Clock;
+
+impl Pipeline {
+    /// A pipeline with what an earlier process left, which publishes chunks by `publisher`.
+    pub(super) fn new(
+        config: &Config,
+        saved: Saved,
+        first_request: RequestId,
+        publisher: Publisher,
+        (clock, puller, state, telemetry): (Clock, Arc<Puller>, Arc<State>, Arc<Telemetry>),
+    ) -> Self {
+        let options = Options {
+            limits: config.delivery.limits,
+            chunk_size: config.delivery.chunk_size,
+            tag_moves: config.delivery.tag_moves,
+            replica: config.share_group.is_some().then(|| telemetry.instance().to_owned()),
+        };
+        Self {
+            coordinator: Coordinator::new(options, saved, clock.now()),
+            deliveries: std::collections::HashMap::new(),
+            work: JoinSet::new(),
+            sender: Sender::new(publisher, config.delivery.max_in_flight),
+            withdrawals: FuturesUnordered::new(),
+            places: Arc::new(Semaphore::new(MAX_OPEN_MODULES)),
+            next_request: first_request,
+            registry: config.registry.url.clone(),
+            group: config.share_group.clone(),
+            clock,
+            puller,
+            state,
+            telemetry,
+        }
+    }
+
+    pub(super) fn new_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        self.next_request - 1
+    }
+
+    /// Waits for the next step. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> Step {
+        let now = self.clock.now();
+        let alarm = self.coordinator.next_alarm();
+        let due = async {
+            match alarm {
+                Some(time) => tokio::time::sleep(time.since(now)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            sent = self.sender.next() => Step::Sent(sent),
+            Some(work) = self.work.join_next() => work.unwrap_or_else(|error| Step::Panicked(error.id(), error.to_string())),
+            Some(request) = self.withdrawals.next() => Step::Withdrawn(request),
+            () = due => Step::Due,
+        }
+    }
+
+    /// Takes a step.
+    pub(super) fn take(&mut self, step: Step) {
+        let now = self.clock.now();
+        match step {
+            Step::Fetched(transfer, fetched) => self.fetched(transfer, fetched),
+            Step::Persisted(transfer, persisted) => self.persisted(transfer, persisted),
+            Step::Sent(sent) => self.sent(sent),
+            Step::Withdrawn(request) => {
+                if self.coordinator.withdraw(request, now).is_some() {
+                    self.telemetry.withdrawn();
+                }
+            }
+            Step::Panicked(task, panic) => {
+                let is_it = |work: &tokio::task::AbortHandle| work.id() == task;
+                let failed = self.deliveries.iter().find(|(_, delivery)| delivery.work.as_ref().is_some_and(is_it));
+                // One that was aborted has no delivery any more.
+                if let Some(transfer) = failed.map(|(transfer, _)| *transfer) {
+                    self.fail(transfer, &Error::Setup { object: "a task of the delivery".into(), detail: panic });
+                }
+            }
+            Step::Due => self.coordinator.wake(now),
+        }
+        self.advance();
+    }
+
+    /// The connection for chunks is up. What the broker had may be lost.
+    pub(super) fn chunks_connected(&mut self, Health { connections, down_time, .. }: Health) {
+        if connections > 1 {
+            let transfers = self.coordinator.chunks_connected(down_time, self.clock.now());
+            if transfers > 0 {
+                self.telemetry.covering_again(transfers, down_time);
+            }
+        }
+        self.advance();
+    }
+
+    /// The connection for requests is up, with its subscriptions.
+    pub(super) fn requests_connected(&mut self, Health { connections, down_time, .. }: Health) {
+        if connections > 1 {
+            self.coordinator.requests_connected(down_time, self.clock.now());
+        }
+        self.advance();
+    }
+
+    /// What is due each second.
+    pub(super) fn tick(&mut self, messages: usize) {
+        self.coordinator.wake(self.clock.now());
+        self.advance();
+        let waiting = self.deliveries.values().filter(|delivery| delivery.module.is_none()).count();
+        let free = self.places.available_permits();
+        self.telemetry.measured(Waiting {
+            messages,
+            modules: if free == 0 { waiting } else { 0 },
+            changes: self.state.waiting(),
+            requests: self.coordinator.open_requests(),
+            transfers: self.coordinator.open_transfers().count(),
+        });
+    }
+
+    /// Forgets what is out of date.
+    pub(super) fn forget(&mut self) {
+        self.coordinator.forget_versions(self.clock.now());
+        self.advance();
+    }
+
+    /// Writes that devices can make requests now.
+    pub(super) fn write_present(&self) {
+        self.state.write_present(self.clock.now());
+    }
+
+    /// How many transfers are fetched or sent.
+    pub(super) fn active(&self) -> usize {
+        self.deliveries.len()
+    }
+
+    /// Goes on for at most `limit`, or until every transfer has ended; then ends those that have not.
+    pub(super) async fn drain(&mut self, limit: Duration) {
+        let ended = async {
+            while self.active() > 0 {
+                let step = self.next().await;
+                self.take(step);
+            }
+        };
+        let _ = tokio::time::timeout(limit, ended).await;
+        let open: Vec<_> =
+            self.deliveries.iter().map(|(transfer, delivery)| (*transfer, delivery.app.clone())).collect();
+        for (transfer, app) in open {
+            self.fail(transfer, &Error::Stopping { app_name: app.name.to_string() });
+        }
+        self.advance();
+        self.work.shutdown().await;
+    }
+}

@@ -1,0 +1,248 @@
+//! What the broker sends: the connections, and what their messages mean.
+//!
+//! There are two connections, so that requests and chunks do not delay each other. The one for requests has a persistent
+//! session, in which the broker queues requests while the proxy is away; for a replica it also has the status messages of
+//! the others, in the order in which all replicas receive them. The one for chunks has a clean session, since what was not
+//! acknowledged is published again anyway.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::watch;
+use tracing::warn;
+
+use super::presence::Presences;
+use crate::config::Config;
+use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
+use crate::error::Error;
+use crate::mqtt::chunk;
+use crate::mqtt::request::{MAX_REQUEST_SIZE, Request};
+use crate::mqtt::status::{Presence, Status};
+use crate::mqtt::topic::{App, Channel, Channels, Layout, Role};
+use crate::mqtt::{Ack, Backoff, Connection, ConnectionOptions, Health, Message, Publisher, Session, Subscription};
+use crate::telemetry::Telemetry;
+
+/// Messages that may wait between the connections and the service.
+const MAX_INBOUND: usize = 4096;
+/// Messages of our own that may wait for the broker beside the chunks: acknowledgements and status messages.
+const MAX_OUTBOUND: usize = 4096;
+/// Largest packet that is received, bytes: more than the brokers that have a limit let through.
+const MAX_INCOMING_PACKET: usize = 4 << 20;
+/// Bytes around the payload of a packet: topic and header.
+const PACKET_OVERHEAD: usize = 64 << 10;
+/// How often the connection for requests pings the broker.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// The same for chunks, whose connection must not be taken for dead while it is slow: the other one finds out.
+const CHUNKS_KEEP_ALIVE: Duration = Duration::from_secs(600);
+
+/// A message from the broker.
+pub(super) enum Inbound {
+    /// A request; `is_queued` if the broker may have queued it while the proxy was away.
+    Request { app: App, is_queued: bool, ack: Ack },
+    /// A status message, for a replica.
+    Status(App, Box<Status>),
+    /// A presence message.
+    Presence { instance: String, presence: Presence, is_retained: bool },
+}
+
+/// The connections to the broker.
+pub(super) struct Connections {
+    requests: Connection,
+    chunks: Connection,
+    requests_health: watch::Receiver<Health>,
+    chunks_health: watch::Receiver<Health>,
+}
+
+/// What became of a connection.
+pub(super) enum Change {
+    /// The connection for requests came up or went down.
+    Requests(Health),
+    /// The connection for chunks did.
+    Chunks(Health),
+    /// One has ended, which before [`Connections::close`] is a failure.
+    Ended(Result<(), Error>),
+}
+
+impl Connections {
+    /// Starts connecting; what arrives goes to the receiver.
+    pub(super) fn open(
+        config: &Config,
+        telemetry: &Arc<Telemetry>,
+        presences: &Presences,
+    ) -> Result<(Self, mpsc::Receiver<Inbound>), Error> {
+        let (inbound, messages) = mpsc::channel(MAX_INBOUND);
+        let channels = config.channels.clone();
+        let instance = telemetry.instance().to_owned();
+        let requests = requests(config, &instance, presences);
+        let chunks = chunks(config, &instance, presences, &requests);
+        let inbox =
+            Inbox { channels, is_replica: config.share_group.is_some(), telemetry: Arc::clone(telemetry), inbound };
+        let requests = Connection::open(&config.mqtt, requests, move |message| inbox.receive(message))?;
+        let chunks = Connection::open(&config.mqtt, chunks, |_| ())?;
+        let (requests_health, chunks_health) = (requests.health(), chunks.health());
+        Ok((Self { requests, chunks, requests_health, chunks_health }, messages))
+    }
+
+    /// What publishes beside the chunks.
+    pub(super) fn publisher(&self) -> Publisher {
+        self.requests.publisher()
+    }
+
+    /// What publishes chunks.
+    pub(super) fn chunk_publisher(&self) -> Publisher {
+        self.chunks.publisher()
+    }
+
+    /// Whether the proxy is subscribed to its requests.
+    pub(super) fn is_up(&self) -> bool {
+        self.requests_health.borrow().is_up
+    }
+
+    /// How the connections are, now and on each change.
+    pub(super) fn health(&self) -> [watch::Receiver<Health>; 2] {
+        [self.requests.health(), self.chunks.health()]
+    }
+
+    /// Waits until something became of a connection.
+    pub(super) async fn changed(&mut self) -> Change {
+        tokio::select! {
+            Ok(()) = self.requests_health.changed() => Change::Requests(*self.requests_health.borrow_and_update()),
+            Ok(()) = self.chunks_health.changed() => Change::Chunks(*self.chunks_health.borrow_and_update()),
+            end = self.requests.ended() => Change::Ended(end),
+            end = self.chunks.ended() => Change::Ended(end),
+        }
+    }
+
+    /// Disconnects after what is in flight.
+    pub(super) async fn close(self) {
+        tokio::join!(self.requests.close(), self.chunks.close());
+    }
+}
+
+fn subscribe(filter: String, is_required: bool) -> Subscription {
+    Subscription { filter, qos: 1, is_required }
+}
+
+/// The connection for requests.
+fn requests(config: &Config, instance: &str, presences: &Presences) -> ConnectionOptions {
+    let filters = |role| config.channels.filters(role).into_iter();
+    let mut subscriptions: Vec<_> = filters(Role::Request).map(|filter| subscribe(filter, true)).collect();
+    if config.share_group.is_some() {
+        subscriptions.extend(filters(Role::Status).map(|filter| subscribe(filter, true)));
+    }
+    if config.channels.named().next().is_some() {
+        subscriptions.extend(filters(Role::Presence("+")).map(|filter| subscribe(filter, false)));
+    }
+    ConnectionOptions {
+        client_id: instance.to_owned(),
+        session: Session::Persistent,
+        subscriptions,
+        will: presences.will(Layout::Messages),
+        qos: 1,
+        has_manual_acks: true,
+        keep_alive: KEEP_ALIVE,
+        stalled: Arc::default(),
+        backoff: Backoff::EAGER,
+        queue: MAX_OUTBOUND,
+        max_in_flight: MAX_IN_FLIGHT_MESSAGES,
+        max_incoming: MAX_INCOMING_PACKET,
+        max_outgoing: 2 * PACKET_OVERHEAD,
+        is_logged: true,
+    }
+}
+
+/// The connection for chunks, beside that for `requests`.
+fn chunks(config: &Config, instance: &str, presences: &Presences, requests: &ConnectionOptions) -> ConnectionOptions {
+    ConnectionOptions {
+        client_id: format!("{instance}-chunks"),
+        session: Session::Clean,
+        subscriptions: Vec::new(),
+        will: presences.will(Layout::Plain),
+        qos: config.mqtt.qos,
+        has_manual_acks: false,
+        keep_alive: CHUNKS_KEEP_ALIVE,
+        stalled: Arc::clone(&requests.stalled),
+        backoff: Backoff::EAGER,
+        queue: MAX_IN_FLIGHT_MESSAGES.into(),
+        max_in_flight: MAX_IN_FLIGHT_MESSAGES,
+        max_incoming: MAX_INCOMING_PACKET,
+        max_outgoing: chunk::max_message_size(config.delivery.chunk_size.get()) + PACKET_OVERHEAD,
+        is_logged: false,
+    }
+}
+
+/// Reads messages, and queues them for the service.
+struct Inbox {
+    channels: Channels,
+    is_replica: bool,
+    telemetry: Arc<Telemetry>,
+    inbound: mpsc::Sender<Inbound>,
+}
+
+impl Inbox {
+    fn receive(&self, message: Message<'_>) {
+        let Message { topic, payload, is_retained, is_queued, ack } = message;
+        let Some((channel, layout, role)) = Channel::of_topic(topic) else { return ack.acknowledge() };
+        if !matches!(role, Role::Presence(_)) && !self.channels.contains(&channel) {
+            return ack.acknowledge();
+        }
+        match role {
+            // A retained message is what somebody requested at some time, not a request now.
+            Role::Request if !is_retained => self.request(channel, layout, &payload, is_queued, ack),
+            Role::Status if !is_retained && self.is_replica => {
+                ack.acknowledge();
+                if let Some(status) = status(&payload) {
+                    let app = App { channel: channel.into(), layout, name: status.app_name.as_str().into() };
+                    self.queue(Inbound::Status(app, status));
+                }
+            }
+            Role::Presence(instance) => {
+                ack.acknowledge();
+                if let Ok(presence) = serde_json::from_slice(&payload) {
+                    self.queue(Inbound::Presence { instance: instance.to_owned(), presence, is_retained });
+                }
+            }
+            _ => ack.acknowledge(),
+        }
+    }
+
+    fn request(&self, channel: Channel, layout: Layout, payload: &[u8], is_queued: bool, ack: Ack) {
+        match Request::parse(payload) {
+            Ok(Request { app_name }) => {
+                let app = App { channel: channel.into(), layout, name: app_name.as_str().into() };
+                let request = Inbound::Request { app, is_queued, ack };
+                if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = self.inbound.try_send(request)
+                    && let Inbound::Request { app, ack, .. } = request
+                {
+                    // The broker stops sending when too many are not acknowledged.
+                    ack.acknowledge();
+                    self.telemetry.rejected(
+                        &app,
+                        false,
+                        &Error::Overloaded { app_name, limit: MAX_INBOUND, what: "messages wait" },
+                    );
+                }
+            }
+            Err(error) => {
+                ack.acknowledge();
+                self.telemetry.unreadable(&channel, layout, &error);
+            }
+        }
+    }
+
+    /// Queues what others say. What does not fit is made up for: by the next message, or by silence.
+    fn queue(&self, message: Inbound) {
+        if self.inbound.try_send(message).is_err() {
+            warn!("more messages arrive than are read: messages of other proxies were dropped");
+        }
+    }
+}
+
+/// Reads a status message, unless it is larger than one that a proxy can publish.
+fn status(payload: &Bytes) -> Option<Box<Status>> {
+    let status = (payload.len() <= PACKET_OVERHEAD).then(|| serde_json::from_slice::<Box<Status>>(payload).ok())?;
+    status.filter(|status| status.app_name.len() <= MAX_REQUEST_SIZE)
+}

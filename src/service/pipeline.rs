@@ -1,0 +1,387 @@
+//! The path of a module, in reading order: from the message of a device to the broker's last acknowledgement.
+//!
+//! ```text
+//!  broker ──▶ requests connection ──▶ inbox ─┐ 4,096 messages
+//!  callers ──▶ Service::deliver ─────────────┤ 256 calls
+//!                                            ▼
+//!                 ┌──────────────── Task (one task) ─────────────────┐
+//!                 │  Pipeline                                        │
+//!                 │    Coordinator: the rules, no socket, no clock   │──▶ Telemetry ──▶ log, status, events, metrics
+//!                 │    Delivery, one a transfer                      │──▶ State ──▶ writer thread ──▶ disk
+//!                 │    Sender: one chunk encoded, 20 in flight       │──▶ chunks connection ──▶ broker ──▶ devices
+//!                 └───────┬──────────────────────────────▲───────────┘
+//!                         ▼ one task a transfer          │ fetched, persisted
+//!                 Puller: registry ──▶ store ──▶ verified module
+//! ```
+//!
+//! Everything that happens is an event for the [`Coordinator`], and everything that is done is one of its actions, which
+//! [`Pipeline::perform`] lists in the order in which a module meets them. Nothing here waits: what takes time runs on a task
+//! of its own, or in the [`Sender`], and comes back as a [`Step`].
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Semaphore;
+use tokio::task::{Id, JoinSet};
+use tracing::{Instrument, Span, debug_span};
+
+use super::delivery::{Delivery, Fetched};
+use super::faults;
+use super::fetch::Fetch;
+use super::handle::{Call, Caller};
+use super::inbox::Inbound;
+use crate::delivery::plan::ChunkPlan;
+use crate::delivery::rules::HEARTBEAT_INTERVAL;
+use crate::delivery::rules::action::{Action, End, Rejection};
+use crate::delivery::rules::coordinator::Coordinator;
+use crate::delivery::rules::request::{Origin, Request, RequestId};
+use crate::delivery::rules::schedule::{Covered, TransferId, Turn};
+use crate::delivery::rules::transfer::Purpose;
+use crate::delivery::rules::versions::{Sent as SentVersion, Version};
+use crate::delivery::sender::{Sender, Sent};
+use crate::error::Error;
+use crate::mqtt::Ack;
+use crate::mqtt::status::{DeliveryState, Presence, Status};
+use crate::mqtt::topic::App;
+use crate::oci::digest::Digest;
+use crate::oci::host::RegistryUrl;
+use crate::oci::pull::Puller;
+use crate::state::{OpenRequest, State};
+use crate::telemetry::Telemetry;
+use crate::telemetry::events::Report;
+use crate::util::clock::{Clock, Time};
+
+/// Who waits for a request: a device, or a caller in this process.
+pub(super) type Waiter = Option<Caller>;
+
+/// Carries out the transfers that the coordinator decides on.
+pub(super) struct Pipeline {
+    pub(super) coordinator: Coordinator<Waiter>,
+    pub(super) deliveries: HashMap<TransferId, Delivery>,
+    /// Modules that are being fetched, and versions that are being written.
+    pub(super) work: JoinSet<Step>,
+    pub(super) sender: Sender,
+    /// Resolve when the caller of a request does not wait any more.
+    pub(super) withdrawals: FuturesUnordered<Pin<Box<dyn Future<Output = RequestId> + Send>>>,
+    /// A place for every module that is fetched or sent.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) next_request: RequestId,
+    pub(super) registry: RegistryUrl,
+    pub(super) group: Option<String>,
+    pub(super) clock: Clock,
+    pub(super) puller: Arc<Puller>,
+    pub(super) state: Arc<State>,
+    pub(super) telemetry: Arc<Telemetry>,
+}
+
+/// What came of something that takes time.
+pub(super) enum Step {
+    /// A module is on disk and verified, or is not to be had.
+    Fetched(TransferId, Result<Fetched, Error>),
+    /// Versions are on disk, or cannot be written.
+    Persisted(TransferId, Result<(), Error>),
+    /// Something became of a chunk.
+    Sent(Sent),
+    /// The caller of a request does not wait any more.
+    Withdrawn(RequestId),
+    /// A task of a transfer panicked.
+    Panicked(Id, String),
+    /// The coordinator has something to do.
+    Due,
+}
+
+impl Pipeline {
+    // 1. Receive: a message of the broker, or a call from inside this process.
+
+    /// Takes a message from the broker.
+    pub(super) fn receive(&mut self, message: Inbound) {
+        let now = self.clock.now();
+        match message {
+            Inbound::Request { app, is_queued, ack } => {
+                let origin = if is_queued { Origin::Queue } else { Origin::Device };
+                self.request(&app, origin, ack, now);
+            }
+            Inbound::Status(app, status) => self.status(&app, &status, now),
+            Inbound::Presence { instance, presence: Presence { online, group, .. }, is_retained } => {
+                let is_replica = group.is_some() && group == self.group;
+                self.coordinator.presence(&instance, online, is_retained, is_replica, now);
+            }
+        }
+        self.advance();
+    }
+
+    /// Takes a call from inside this process.
+    pub(super) fn call(&mut self, Call { app, caller, withdrawn }: Call) {
+        if withdrawn.is_cancelled() {
+            return self.telemetry.withdrawn();
+        }
+        let (id, now) = (self.new_request(), self.clock.now());
+        self.withdrawals.push(Box::pin(async move {
+            withdrawn.cancelled().await;
+            id
+        }));
+        self.coordinator.request(&app, Request::new(id, now, Origin::Caller, Some(caller)), now);
+        self.advance();
+    }
+
+    /// Resumes what an earlier process had not covered.
+    pub(super) fn resume(&mut self, requests: Vec<(RequestId, OpenRequest)>) {
+        let now = self.clock.now();
+        for (id, OpenRequest { app, arrived }) in requests {
+            self.telemetry.resumed(&app, now.since(arrived));
+            self.coordinator.request(&app, Request::new(id, arrived, Origin::Disk, None), now);
+        }
+        self.advance();
+    }
+
+    /// Writes a request to disk, which acknowledges it to the broker, and serves it.
+    fn request(&mut self, app: &App, origin: Origin, ack: Ack, now: Time) {
+        let id = self.new_request();
+        self.state.open_request(id, OpenRequest { app: app.clone(), arrived: now }, ack);
+        self.coordinator.request(app, Request::new(id, now, origin, None), now);
+    }
+
+    /// Takes a status message of a replica, which may be this one.
+    fn status(&mut self, app: &App, status: &Status, now: Time) {
+        let Status { instance, state, .. } = status;
+        let (rules, version) = (&mut self.coordinator, version_of(status));
+        let is_claim = *state == DeliveryState::Fetching && version.is_some();
+        if instance == self.telemetry.instance() {
+            if let Some(claim) = version.filter(|_| is_claim) {
+                rules.claim_returned(app, &claim, now);
+            }
+            return;
+        }
+        match (state, version) {
+            (DeliveryState::Queued | DeliveryState::Fetching | DeliveryState::Sending, version) => {
+                rules.replica_serves(instance, app, version, is_claim, now);
+            }
+            (DeliveryState::Objected, Some(version)) => rules.replica_objects(app, version, now),
+            (DeliveryState::Objected, None) => {}
+            (DeliveryState::Sent | DeliveryState::Failed, version) => rules.replica_ended(instance, app, version, now),
+        }
+    }
+
+    // 2. Admit: the coordinator decides, and says what is to be done.
+
+    /// Does what the coordinator says, and gives the sender its next chunk.
+    pub(super) fn advance(&mut self) {
+        loop {
+            while let Some(action) = self.coordinator.next_action() {
+                self.perform(action);
+            }
+            if !self.sender.is_ready() {
+                return;
+            }
+            let Some(turn) = self.coordinator.next_turn(self.clock.now()) else { return };
+            if let Some(sending) = self.deliveries.get(&turn.transfer).and_then(|delivery| delivery.outgoing.as_ref()) {
+                self.sender.send(turn, Arc::clone(&sending.chunks));
+            }
+        }
+    }
+
+    /// Performs one action; their order here is that of a module's path.
+    fn perform(&mut self, action: Action<Waiter>) {
+        match action {
+            Action::Reject { app, request, rejection } => self.reject(&app, request, rejection),
+            Action::Joined { transfer, app, requests } => {
+                let delivery = self.deliveries.get(&transfer).map_or_else(Span::none, |open| open.span.clone());
+                self.telemetry.joined(&app, requests, &delivery);
+            }
+            Action::Fetch { transfer, app, purpose, root } => self.fetch(transfer, app, purpose, root),
+            Action::PersistVersions { app, versions, transfer } => self.persist(app, versions, transfer),
+            Action::PersistUncertainty(until) => self.state.write_uncertain(until),
+            Action::Claim(app, version) => self.telemetry.claiming(&app, &version),
+            Action::Object(app, version) => self.telemetry.objecting(&app, &version),
+            Action::Heartbeat(app) => {
+                if self.telemetry.status_silence() >= HEARTBEAT_INTERVAL {
+                    self.telemetry.heartbeat(&app);
+                }
+            }
+            Action::Send { transfer, plan } => self.send(transfer, plan),
+            Action::Forget(ids) => self.state.close_requests(ids),
+            Action::End { transfer, end, requests } => self.end(transfer, end, requests),
+        }
+    }
+
+    fn reject(&mut self, app: &App, request: Request<Waiter>, rejection: Rejection) {
+        let error = faults::of_rejection(app, request.origin, rejection, &self.coordinator.limits());
+        self.telemetry.rejected(app, request.waiter.is_some(), &error);
+        answer([request], |_| Err(error.clone()));
+    }
+
+    // 3. Resolve and fetch.
+
+    fn fetch(&mut self, transfer: TransferId, app: App, purpose: Purpose, root: Option<Digest>) {
+        self.telemetry.opened(&app, purpose);
+        let mut delivery = Delivery::new(app.clone(), purpose);
+        let fetch = Fetch {
+            app,
+            purpose,
+            root,
+            registry: self.registry.clone(),
+            places: Arc::clone(&self.places),
+            puller: Arc::clone(&self.puller),
+            telemetry: Arc::clone(&self.telemetry),
+        };
+        let fetched = async move { Step::Fetched(transfer, fetch.run().await) };
+        delivery.work = Some(self.work.spawn(fetched.instrument(delivery.span.clone())));
+        self.deliveries.insert(transfer, delivery);
+    }
+
+    pub(super) fn fetched(&mut self, transfer: TransferId, fetched: Result<Fetched, Error>) {
+        let Some(delivery) = self.deliveries.get_mut(&transfer) else { return };
+        match fetched {
+            Ok(module) => {
+                delivery.step = debug_span!(parent: &delivery.span, "plan");
+                let candidate = module.candidate;
+                delivery.module = Some(module);
+                self.coordinator.fetched(transfer, candidate, self.clock.now());
+            }
+            Err(error) => self.fail(transfer, &error),
+        }
+    }
+
+    // 4. Plan: the version is on disk before its first chunk is published.
+
+    fn persist(&mut self, app: App, versions: Vec<SentVersion>, transfer: Option<TransferId>) {
+        let waiting = transfer.and_then(|transfer| Some((transfer, self.deliveries.get_mut(&transfer)?)));
+        let Some((transfer, delivery)) = waiting else { return self.state.write_versions(app, versions) };
+        if let Some(planned) = versions.last() {
+            self.telemetry.verified(&app, &planned.version);
+        }
+        let state = Arc::clone(&self.state);
+        let persisted = async move { Step::Persisted(transfer, state.persist_versions(app, versions).await) };
+        delivery.work = Some(self.work.spawn(persisted.instrument(delivery.step.clone())));
+    }
+
+    pub(super) fn persisted(&mut self, transfer: TransferId, persisted: Result<(), Error>) {
+        match persisted {
+            Ok(()) => self.coordinator.persisted(transfer, self.clock.now()),
+            Err(error) => self.fail(transfer, &error),
+        }
+    }
+
+    // 5. Claim: a replica publishes `Action::Claim`, and `status` receives it back.
+
+    // 6. Send: chunk by chunk, as the coordinator gives turns.
+
+    fn send(&mut self, transfer: TransferId, plan: ChunkPlan) {
+        let Some(delivery) = self.deliveries.get_mut(&transfer) else { return };
+        if let Some(version) = delivery.send(plan, self.clock.now()) {
+            delivery.span.in_scope(|| self.telemetry.sending(&delivery.app, delivery.purpose, &version));
+        }
+    }
+
+    pub(super) fn sent(&mut self, sent: Sent) {
+        match sent {
+            Sent::Published { turn, size } => {
+                if let Some(delivery) = self.deliveries.get(&turn.transfer) {
+                    self.telemetry.published(&delivery.app, turn.index, size);
+                }
+            }
+            Sent::Acknowledged { turn, size, time } => self.acknowledged(&turn, size, time),
+            Sent::Lost(turn) => self.coordinator.lost(&turn),
+            Sent::Unreadable(turn, error) => self.fail(turn.transfer, &error),
+            // The connection says why.
+            Sent::Closed => {}
+        }
+        self.telemetry.in_flight(self.sender.in_flight_bytes());
+    }
+
+    fn acknowledged(&mut self, turn: &Turn, size: usize, time: Duration) {
+        let now = self.clock.now();
+        let Some(delivery) = self.deliveries.get_mut(&turn.transfer) else { return };
+        let Some(sending) = &mut delivery.outgoing else { return };
+        let is_progress_due = sending.acknowledge(size, now);
+        self.telemetry.acknowledged(&delivery.app, turn.index, size, time, sending.acknowledged);
+        if is_progress_due && delivery.purpose != Purpose::Repeat {
+            let (version, acknowledged) = (sending.version, sending.acknowledged);
+            delivery.step.in_scope(|| self.telemetry.progressed(&delivery.app, &version, acknowledged));
+        }
+        if let Some(covered) = self.coordinator.acknowledged(turn, now) {
+            self.covered(turn.transfer, covered, now);
+        }
+    }
+
+    // 7. Outcome: requests are covered, or the transfer ends without that.
+
+    fn covered(&mut self, transfer: TransferId, covered: Covered<Waiter>, now: Time) {
+        let Covered { first_chunks, requests, served, is_complete } = covered;
+        first_chunks.into_iter().for_each(|wait| self.telemetry.first_chunk(wait));
+        let Some(delivery) = self.deliveries.get(&transfer) else { return };
+        let Some(report) = delivery.report(served) else { return };
+        if is_complete {
+            self.telemetry.set_open_transfers(self.coordinator.open_transfers().count());
+            delivery.span.in_scope(|| self.telemetry.delivered(&delivery.app, delivery.purpose, &report));
+        }
+        requests.iter().for_each(|request| self.telemetry.covered(now.since(request.arrived)));
+        answer(requests, |caller| Ok(report_for(caller, &report)));
+        if is_complete {
+            self.deliveries.remove(&transfer);
+        }
+    }
+
+    fn end(&mut self, transfer: TransferId, end: End, requests: Vec<Request<Waiter>>) {
+        let Some(delivery) = self.deliveries.remove(&transfer) else { return };
+        let app = &delivery.app;
+        let app_name = || app.name.to_string();
+        match end {
+            End::Withdrawn => self.give_up(&delivery, requests, &Error::Withdrawn { app_name: app_name() }),
+            End::Failed(fault) => {
+                let error = faults::of_fault(app, fault, &self.coordinator.limits());
+                self.give_up(&delivery, requests, &error);
+            }
+            End::Yielded => {
+                let error = Error::GivenWay { app_name: app_name() };
+                delivery.span.in_scope(|| self.telemetry.yielded(app, requests.len(), &error));
+                answer(requests, |_| Err(error.clone()));
+            }
+            End::Superseded => delivery.span.in_scope(|| self.telemetry.superseded(app)),
+        }
+    }
+
+    /// A transfer cannot go on.
+    pub(super) fn fail(&mut self, transfer: TransferId, error: &Error) {
+        let is_stopping = matches!(error, Error::Stopping { .. });
+        let requests = self.coordinator.failed(transfer, is_stopping, self.clock.now());
+        if let Some(delivery) = self.deliveries.remove(&transfer) {
+            self.give_up(&delivery, requests, error);
+        }
+    }
+
+    fn give_up(&self, delivery: &Delivery, requests: Vec<Request<Waiter>>, error: &Error) {
+        let callers = requests.iter().filter(|request| request.waiter.is_some()).count();
+        self.telemetry.set_open_transfers(self.coordinator.open_transfers().count());
+        delivery.span.in_scope(|| {
+            self.telemetry.failed(&delivery.app, delivery.purpose, requests.len(), callers, error);
+        });
+        answer(requests, |_| Err(error.clone()));
+    }
+}
+
+/// Answers the callers among these requests.
+fn answer(requests: impl IntoIterator<Item = Request<Waiter>>, outcome: impl Fn(&Caller) -> Result<Report, Error>) {
+    for caller in requests.into_iter().filter_map(|request| request.waiter) {
+        let outcome = outcome(&caller);
+        // The caller may be gone already.
+        let _ = caller.reply.send(outcome);
+    }
+}
+
+/// The report for one caller: what was sent before the call is not counted as its time.
+fn report_for(caller: &Caller, report: &Report) -> Report {
+    let elapsed = caller.begun.elapsed();
+    let sending = report.sending.min(elapsed);
+    Report { sending, fetching: elapsed.saturating_sub(sending), ..report.clone() }
+}
+
+/// The version that a status message is about.
+fn version_of(status: &Status) -> Option<Version> {
+    let chunk_size = std::num::NonZeroU32::new(status.chunk_size?)?;
+    let plan = ChunkPlan::with_total(status.size?, chunk_size, status.total_chunks?)?;
+    Some(Version { root: None, digest: status.digest?, plan })
+}
