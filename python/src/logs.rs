@@ -16,6 +16,7 @@ use crate::runtime::{FLUSH_TIMEOUT, Process};
 /// The logger above all of ours.
 const NAME: &str = "propeller_proxy";
 /// Lines that may wait for Python; further ones are left out, and counted.
+#[doc(alias = "bound")]
 const MAX_WAITING: usize = 8192;
 /// How often a flush looks whether there is room for it.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);

@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 /// Connections at once.
+#[doc(alias = "bound")]
 const MAX_CONNECTIONS: usize = 64;
 /// How long a request may take to come.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);

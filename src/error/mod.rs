@@ -338,6 +338,7 @@ pub struct Detail(String);
 
 impl Detail {
     /// Longest text that is repeated from a registry, characters.
+    #[doc(alias = "bound")]
     pub const MAX_CHARS: usize = 200;
 
     /// Keeps what can safely be printed of `words`.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 
 /// Largest request that is read, bytes.
+#[doc(alias = "bound")]
 pub const MAX_REQUEST_SIZE: usize = 4096;
 
 /// What a device sends on a request topic: JSON `{"app_name": "<reference>"}`. Further fields are ignored.

@@ -9,6 +9,7 @@ use crate::oci::host::{canonical_host, full_repository};
 use crate::util::authority::split_authority;
 
 /// Longest reference that is accepted, bytes.
+#[doc(alias = "bound")]
 pub const MAX_REFERENCE_SIZE: usize = 512;
 
 /// A module's place: registry, repository, and tag or digest (OCI distribution specification, "Pulling manifests"); and

@@ -45,6 +45,7 @@ use crate::util::metrics;
 use crate::util::ttl_cache::TtlCache;
 
 /// Largest manifest that is read, bytes (the size that the distribution specification obliges registries to take).
+#[doc(alias = "bound")]
 pub const MAX_MANIFEST_SIZE: u64 = 4 << 20;
 /// Largest token or error body that is read, bytes.
 pub const MAX_ANSWER_SIZE: u64 = 64 << 10;

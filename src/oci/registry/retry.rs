@@ -8,14 +8,17 @@ use tracing::debug;
 use crate::error::Error;
 
 /// Tries in a row, after the first, that bring nothing.
+#[doc(alias = "bound")]
 const MAX_RETRIES: usize = 4;
 /// The wait before the first of them; the next ones wait longer.
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 /// The longest wait before one of them.
 const MAX_DELAY: Duration = Duration::from_secs(5);
 /// No try begins later after the last progress than this and one [`MAX_DELAY`], so that a `Retry-After` of 30 s fits.
+#[doc(alias = "bound")]
 const RETRY_WINDOW: Duration = Duration::from_secs(30);
 /// The longest `Retry-After` that is honoured; a registry that asks for more is not asked again.
+#[doc(alias = "bound")]
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Why a try failed, and whether another one may succeed.

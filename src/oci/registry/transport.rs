@@ -32,6 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a registry may be silent before or in the middle of an answer.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The least rate at which a body may come or go, bytes a second.
+#[doc(alias = "bound")]
 pub(super) const MIN_RATE: u64 = 64 << 10;
 /// The time of waiting over which it is measured.
 pub(super) const RATE_WINDOW: Duration = Duration::from_secs(10);
