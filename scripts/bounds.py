@@ -124,7 +124,7 @@ def of_file(file: Path, crate: Path) -> Iterator[Bound]:
         sentence = documentation(lines[:number])
         assert sentence, f"{file}:{number + 1}: {name} has no doc comment"
         value = written(evaluated(expression, constants), kind, sentence)
-        sentence = re.sub(r",? (?:in )?(?:bytes(?: a second)?|(?:milli)?seconds)(?=\.$| \()", "", sentence)
+        sentence = re.sub(r",? (?:in )?(?:bytes(?: a second)?|(?:milli)?seconds)(?=[.:;]| \()", "", sentence)
         yield Bound("::".join([*module, *owner(lines[:number], line), name]), file, sentence, value)
 
 
