@@ -50,9 +50,10 @@ bench: all wheel ## measure on real servers; BASELINE=an earlier run's JSON file
 	  cargo bench --locked -p propeller-proxy-daemon --bench delivery
 
 docs: $(VENV)/installed ## build the documentation into build/site; every warning is an error
+	python scripts/bounds.py
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
-notebooks: extension ## run the notebooks, and write docs/notebooks anew
+notebooks: extension ## run the notebooks, for `make docs` to show them with their outputs
 	python notebooks/fetch_modules.py
 	python notebooks/render.py
 

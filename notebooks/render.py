@@ -1,7 +1,7 @@
-"""Execute the notebooks and write them as Markdown with images beside, as GitHub and this repository's docs show them.
+"""Execute the notebooks in clean kernels and write them, with their outputs, to build/notebooks.
 
-`python notebooks/render.py` renders all of them into docs/notebooks. `--strip` instead takes out of the notebooks what
-does not belong into git.
+The documentation shows them from there: scripts/site.py converts them by `markdown` when the site is built. `--strip`
+instead removes from the notebooks what does not belong into git.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from nbformat import NotebookNode
 from traitlets.config import Config
 
 FOLDER = Path(__file__).parent
-DOCS = FOLDER.parent / "docs" / "notebooks"
+EXECUTED = FOLDER.parent / "build" / "notebooks"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -111,12 +111,11 @@ def markdown(notebook: NotebookNode, name: str) -> tuple[str, dict[str, bytes]]:
 
 
 def main() -> int:
-    """Render the notebooks that are named, or all."""
+    """Execute the notebooks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="such as 01_chunking; all if none is given")
-    parser.add_argument("--to", type=Path, default=DOCS, help="folder to write to")
+    parser.add_argument("--to", type=Path, default=EXECUTED, help="folder to write to")
     parser.add_argument("--strip", action="store_true", help="strip the notebooks, and do not run them")
-    parser.add_argument("--executed", action="store_true", help="write the notebooks with their outputs as well")
     arguments = parser.parse_args()
     names = arguments.names or sorted(path.stem for path in FOLDER.glob("*.ipynb"))
     if arguments.strip:
@@ -131,14 +130,7 @@ def main() -> int:
         except CellExecutionError as error:
             print(f"error: {name}: {error}", file=sys.stderr)
             return 1
-        if arguments.executed:
-            nbformat.write(notebook, arguments.to / f"{name}.ipynb")
-        text, images = markdown(notebook, name)
-        for old in arguments.to.glob(f"{name}-*.png"):
-            old.unlink()
-        for image, data in images.items():
-            (arguments.to / image).write_bytes(data)
-        (arguments.to / f"{name}.md").write_text(text)
+        nbformat.write(notebook, arguments.to / f"{name}.ipynb")
     return 0
 
 

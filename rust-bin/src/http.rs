@@ -35,6 +35,7 @@ use tracing::{debug, info, warn};
 use crate::operation::HttpAddress;
 
 /// Connections at once.
+#[doc(alias = "bound")]
 const MAX_CONNECTIONS: usize = 64;
 /// How long a request may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,6 +9,7 @@ use crate::oci::name::{is_repository, is_tag};
 use crate::util::authority::split_authority;
 
 /// Longest reference that is accepted, bytes.
+#[doc(alias = "bound")]
 pub const MAX_REFERENCE_SIZE: usize = 512;
 
 /// Where a module is: registry, repository, and tag or digest (OCI distribution specification, "Pulling manifests");

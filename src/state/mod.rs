@@ -37,6 +37,7 @@ const FILE: &str = "state.redb";
 /// Memory that the database may keep pages in, bytes.
 const CACHE_SIZE: usize = 1 << 20;
 /// Changes that may wait to be written.
+#[doc(alias = "bound")]
 const QUEUE: usize = 4096;
 
 const REQUESTS: TableDefinition<RequestId, &[u8]> = TableDefinition::new("requests");

@@ -198,6 +198,14 @@ def test_every_code_of_the_core_is_explained() -> None:
     assert sorted(listed) == sorted(_core.ERROR_CODES)
 
 
+def test_the_bounds_are_those_of_the_code() -> None:
+    """docs/reference/bounds.md is what scripts/bounds.py makes of the sources."""
+    checked = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "bounds.py", "--check"], capture_output=True, text=True
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_its_links_lead_somewhere(page: Path) -> None:
     """Files and headings that a page links to are there."""

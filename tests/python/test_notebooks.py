@@ -1,5 +1,6 @@
-"""The notebooks run in a clean kernel without a network, and docs/notebooks has a copy of each."""
+"""The notebooks run in a clean kernel without a network, and the site has a copy of each."""
 
+import importlib.util
 import itertools
 import os
 import re
@@ -15,13 +16,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "notebooks"
-DOCS = ROOT / "docs" / "notebooks"
 PLOTS = {"01_chunking": 5, "02_deliver": 2, "03_tuning": 4}
 """How many plots each notebook shows."""
 DEADLINE = 300.0
 """Longest run of a notebook on a slow machine, seconds."""
 LARGEST_IMAGE = 300_000
-LARGEST_DOCS = 1_500_000
+"""Largest image of a copy, bytes."""
+LARGEST_COPY = 1_500_000
+"""Largest copy of a notebook with its images, bytes."""
 
 # The weaker guard: Python code can reach loopback addresses only.
 GUARD = """
@@ -111,6 +113,17 @@ def read(path: Path) -> Any:
     return nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
 
 
+def rendered(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
+    """Return the copy of an executed notebook for the site, and its images by name."""
+    spec = importlib.util.spec_from_file_location("render", FOLDER / "render.py")
+    assert spec
+    assert spec.loader
+    render = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(render)
+    text, images = render.markdown(notebook, name)
+    return text, images
+
+
 def headings(notebook: Any) -> list[str]:
     """Return the headings of a notebook, with their number signs."""
     text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
@@ -131,16 +144,17 @@ def test_nothing_but_loopback_is_reached(offline: Offline) -> None:
 @pytest.mark.usefixtures("modules")
 @pytest.mark.parametrize("name", PLOTS)
 def test_it_runs(name: str, offline: Offline, tmp_path: Path) -> None:
-    """No cell raises, and each plot is there, with a sentence below it."""
+    """No cell raises, each plot is there, with a sentence below it, and the copy for the site has all of it."""
     run = offline.run(
-        *(sys.executable, FOLDER / "render.py", name, "--executed", "--to", tmp_path),
+        *(sys.executable, FOLDER / "render.py", name, "--to", tmp_path),
         PROXY_CACHE_DIR=str(tmp_path / "cache"),
         PROXY_STATE_DIR=str(tmp_path / "state"),
         PROXY_NO_PROGRESS="1",
         IPYTHONDIR=str(tmp_path / "ipython"),
     )
     assert run.returncode == 0, run.stderr
-    outputs = [cell.outputs for cell in read(tmp_path / f"{name}.ipynb").cells if cell.cell_type == "code"]
+    notebook = read(tmp_path / f"{name}.ipynb")
+    outputs = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
     assert not [output for cell in outputs for output in cell if output.output_type == "error"]
 
     plots = 0
@@ -150,7 +164,13 @@ def test_it_runs(name: str, offline: Offline, tmp_path: Path) -> None:
                 plots += 1
                 assert below["data"]["text/markdown"].endswith(".")
     assert plots == PLOTS[name]
-    assert len(list(tmp_path.glob(f"{name}-*.png"))) == plots
+
+    text, images = rendered(notebook, name)
+    assert [line for line in headings(read(FOLDER / f"{name}.ipynb")) if line not in text.splitlines()] == []
+    assert sorted(re.findall(r"!\[.+\]\((.+\.png)\)", text)) == sorted(images)
+    assert len(images) == plots
+    assert {image: len(data) for image, data in images.items() if len(data) > LARGEST_IMAGE} == {}
+    assert len(text.encode()) + sum(map(len, images.values())) <= LARGEST_COPY
 
 
 @pytest.mark.parametrize("name", PLOTS)
@@ -168,20 +188,3 @@ def test_it_is_stripped(name: str) -> None:
         "language_info": {"name": "python"},
     }
     assert nbformat.writes(notebook) + "\n" == path.read_text()  # type: ignore[no-untyped-call]
-
-
-@pytest.mark.parametrize("name", PLOTS)
-def test_the_docs_have_a_copy(name: str) -> None:
-    """The rendered copy has all headings and all plots; `python notebooks/render.py` makes it anew."""
-    text = (DOCS / f"{name}.md").read_text()
-    assert [line for line in headings(read(FOLDER / f"{name}.ipynb")) if line not in text.splitlines()] == []
-    images = sorted(path.name for path in DOCS.glob(f"{name}-*.png"))
-    assert sorted(re.findall(r"!\[.+\]\((.+\.png)\)", text)) == images
-    assert len(images) == PLOTS[name]
-
-
-def test_the_copies_are_small() -> None:
-    """Images do not weigh the repository down."""
-    sizes = {path.name: path.stat().st_size for path in DOCS.iterdir()}
-    assert {name: size for name, size in sizes.items() if size > LARGEST_IMAGE} == {}
-    assert sum(sizes.values()) <= LARGEST_DOCS

@@ -75,11 +75,23 @@ def test_it_fetches_nothing_from_elsewhere(site: Path) -> None:
 
 def test_diagrams_are_text(site: Path) -> None:
     """Each is drawn by the reader's browser, and can be read where it is not."""
-    for page in (DOCS / "architecture.md", DOCS / "concepts" / "delivery-rules.md"):
+    for page in (DOCS / "architecture.md", DOCS / "concepts" / "delivery.md"):
         diagrams = [fence for fence in pages.fences(page.read_text()) if fence.language == "mermaid"]
         assert diagrams
         built = (site / page.relative_to(DOCS)).with_suffix(".html").read_text()
         assert built.count('<pre class="mermaid">') == len(diagrams)
+
+
+def test_pages_from_outside_the_docs_are_there(site: Path) -> None:
+    """Every notebook and the pages beside the code; and their links lead to pages of the site, or to GitHub."""
+    names = [f"notebooks/{path.stem}.html" for path in (ROOT / "notebooks").glob("*.ipynb")]
+    assert len(names) == 3
+    for name in [*names, "notebooks/index.html", "contributing.html", "changelog.html", "deployment.html"]:
+        built = (site / name).read_text()
+        assert "<h1" in built
+        links = set(re.findall(r'href="([^"#?]+)', built))
+        local = {link for link in links if not re.match(r"(?:[a-z]+:)?//|[a-z]+:", link)}
+        assert {link for link in local if not (site / name).parent.joinpath(link).exists()} == set()
 
 
 def test_the_python_reference_has_every_name(site: Path) -> None:
