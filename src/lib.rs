@@ -1,45 +1,39 @@
 //! Deliver WebAssembly modules from OCI registries to edge devices over MQTT.
 //!
 //! This is the core of propeller-proxy; the daemon in `rust-bin/` and the Python package in `python/` are made of it. It
-//! knows no command line and no Python.
+//! knows no command line, no HTTP endpoint and no Python.
 //!
 //! # Guided tour
 //!
-//! A device publishes `{"app_name": "localhost:5000/add:1.0"}`. The tour follows it, and [`service`] is where the steps
-//! come together: its `Service::deliver` is the whole path as one function, from top to bottom.
+//! A device publishes `{"app_name": "localhost:5000/add:1.0"}`. Read `service/pipeline.rs` next: it is the path of that
+//! request in reading order, with a picture of the tasks and channels. Its steps lead into the other folders:
 //!
-//! 1. [`config`] told the proxy its broker, channel and registry when it started.
-//! 2. [`link`] is a connection to the broker, of which there are two: one receives requests, one carries chunks. [`topic`]
-//!    knows where devices ask and are answered, and [`state`] has the request on disk before it is acknowledged.
-//! 3. [`request`] reads the message: what is the module called?
-//! 4. [`reference`] makes an OCI reference of the name: registry, repository, tag or digest.
-//! 5. [`policy`] decides whether a request may reach that registry.
-//! 6. [`pull`] gets the module; its `Pull::module` tells how. It asks the [`registry`] (or its mirrors) what the reference
-//!    means, shows credentials if it must, reads the `manifest`, checks its `signature`, and finds the layer.
-//! 7. The [`store`] has what was fetched before. Everything else goes there: it is hashed on the way, and only what has the
-//!    right size and SHA-256 becomes a [`blob::Blob`]. If the layer is an `archive`, the module is taken out. [`wasm`] looks
-//!    at its preamble.
-//! 8. [`chunk`] plans how the module is cut, and [`delivery::versions`] sees to it that no device mixes it with another
-//!    version. [`delivery::replicas`] agree on who sends it.
-//! 9. [`delivery`] sends it: the [`delivery::schedule`] says which chunk of which transfer is next, and lets further
-//!    requests for the same module join; the [`delivery::courier`] reads that chunk, has [`wire`] write the message, and
-//!    sees it acknowledged over the [`link`]. [`status`] tells how far it is.
+//! 1. **Receive.** A [`mqtt::Connection`] to the broker has the message; [`mqtt::topic`] knows its channel, and
+//!    [`mqtt::request`] reads the `app_name`. [`state`] has the request on disk before the broker gets its PUBACK.
+//! 2. **Admit.** [`delivery::rules`] decide: the request opens a transfer, joins a running one, waits for another replica, or
+//!    is rejected. They are one state machine, the [`Coordinator`](delivery::rules::coordinator::Coordinator), which takes
+//!    events with a time and returns actions. The service performs those actions; a simulation performs the same ones.
+//! 3. **Resolve and fetch.** [`oci::reference`] makes registry, repository and tag of the name, and [`oci::policy`] decides
+//!    whether a request may reach them. [`oci::pull`] brings the module to disk: it resolves the reference at the
+//!    [`oci::registry`] or a mirror, reads the manifest, checks its signature, selects the layer, and takes the blob from the
+//!    [`oci::store`] or downloads it. Only bytes with the right size and SHA-256 become an [`oci::blob::Blob`].
+//! 4. **Plan.** [`delivery::rules::versions`] cut the module into a number of chunks by which no device mixes it with another
+//!    version, and the state has that on disk before the first chunk.
+//! 5. **Claim.** A replica publishes that it will send, and waits until the broker delivers its claim back.
+//! 6. **Send.** The coordinator gives turns, chunk by chunk. The [`delivery::sender`] reads the chunk, [`mqtt::chunk`] writes
+//!    the message, and the broker acknowledges it with PUBACK or PUBCOMP.
+//! 7. **Outcome.** Requests are covered, or the transfer ends for a reason. [`telemetry`] says so in the log, in spans, on the
+//!    status topic, in events and in metrics.
 //!
-//! Who asks inside this process, by `Service::ask`, takes the same path; the [`journal`] tells what becomes of it.
+//! A failure on the way is an [`error::Error`]: its code, the side it is on, and what to do. [`tls`] is the one TLS set-up of
+//! broker and registries. A caller in this process uses [`service::Service::deliver`], which takes the same path.
+//! [`config`] fills the options of all folders from flags, environment and a file.
 //!
-//! What goes wrong on the way is an [`error::Error`], which says on whose side and what to do. [`tls`] is the one TLS
-//! configuration of both sides.
+//! With the feature `embedded`, `embedded` has a broker and a registry inside the process, and `device` is a stock proplet:
+//! for the demo, tests and fixtures.
 //!
-//! Whoever watches over the proxy asks its [`readiness`], takes its [`metrics`], and follows its traces: a delivery is one
-//! span, with one for each step below it.
-//!
-//! The other way, an [`artifact`] is a module packed for a registry, to which `Puller::push` brings it.
-//!
-//! What can go wrong can be found out beforehand: [`link::check`], [`registry::Registry::check`] [`folder::check_store`]
-//! and [`folder::check_state`].
-//!
-//! With the feature `embedded`, the module `embedded` has a broker, a registry and a proplet inside the process, for the
-//! demo, tests and fixtures.
+//! Each folder says in its `mod.rs` what it knows and what it must never know; `docs/architecture.md` has the arrows of
+//! imports, and a test compares them with the sources.
 
 pub mod config;
 pub mod delivery;

@@ -4,10 +4,11 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use propeller_proxy::config::{self, Config, LogLevel};
+use propeller_proxy::config::{self, LogLevel};
 use propeller_proxy::error::Error;
 use propeller_proxy::mqtt::topic::{App, Channel, Layout};
 use propeller_proxy::service::Service;
+use propeller_proxy::service::ServiceOptions;
 use propeller_proxy::telemetry::events::{Report, Stats};
 use propeller_proxy::util::sync::lock;
 use pyo3::prelude::*;
@@ -28,7 +29,7 @@ use crate::settings::{Settings, sources};
 pub(crate) struct Proxy(Own<Arc<Inner>>);
 
 struct Inner {
-    config: Config,
+    config: ServiceOptions,
     /// The latest run.
     run: Mutex<Arc<Run>>,
 }
@@ -116,7 +117,12 @@ impl Run {
 
     /// Starts the service when `before` has ended; the job is done when the service is subscribed. Dropping the job before
     /// that stops the service.
-    fn start(self: Arc<Self>, before: Arc<Self>, config: Config, process: &'static Process) -> Result<Job, Failure> {
+    fn start(
+        self: Arc<Self>,
+        before: Arc<Self>,
+        config: ServiceOptions,
+        process: &'static Process,
+    ) -> Result<Job, Failure> {
         let unless_started = self.stop.clone().drop_guard();
         let (address, waited) = (config.mqtt.address.clone(), config.mqtt.timeout);
         let (started, is_started) = oneshot::channel();
@@ -140,7 +146,12 @@ impl Run {
     }
 
     /// Runs the service until it is stopped or the interpreter exits; sends to `started` when it is subscribed, or its error.
-    async fn serve(&self, config: Config, started: oneshot::Sender<Result<(), Failure>>, exit: &CancellationToken) {
+    async fn serve(
+        &self,
+        config: ServiceOptions,
+        started: oneshot::Sender<Result<(), Failure>>,
+        exit: &CancellationToken,
+    ) {
         let (service, task) = match Service::open(config).await {
             Ok(opened) => opened,
             Err(error) => return drop(started.send(Err(error.into()))),
@@ -181,7 +192,7 @@ impl Proxy {
     #[new]
     fn new(settings: Settings) -> PyResult<Self> {
         // The log is Python's, but the environment may be that of a daemon, so its level is a setting like any other.
-        let (config, _): (Config, LogLevel) = config::load(&sources(settings)).map_err(Failure::from)?;
+        let (config, _): (ServiceOptions, LogLevel) = config::load(&sources(settings)).map_err(Failure::from)?;
         Ok(Self(Own::new(Arc::new(Inner { config, run: Mutex::new(Run::none()) }))))
     }
 

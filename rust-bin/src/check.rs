@@ -5,12 +5,13 @@ use std::path::Path;
 
 use clap::Args;
 use clap::builder::styling::{AnsiColor, Style};
-use propeller_proxy::config::{self, Config, Sources};
+use propeller_proxy::config::{self, Sources};
 use propeller_proxy::error::Error;
 use propeller_proxy::oci::options::RegistryOptions;
 use propeller_proxy::oci::policy::Policy;
 use propeller_proxy::oci::registry::Registry;
 use propeller_proxy::oci::store::{self, StoreOptions};
+use propeller_proxy::service::ServiceOptions;
 use propeller_proxy::state::StateOptions;
 use propeller_proxy::{mqtt, state};
 use serde::Serialize;
@@ -112,7 +113,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     exit::after(printed, status)
 }
 
-async fn all(sources: &Sources<'_>, config: Config, offline: bool) -> Vec<Check> {
+async fn all(sources: &Sources<'_>, config: ServiceOptions, offline: bool) -> Vec<Check> {
     let file = sources.file().map_or_else(String::new, |file| format!(" and {}", file.display()));
     let mut checks = vec![Check::passed("configuration", format!("flags, environment{file}: nothing is wrong"))];
     if !offline {

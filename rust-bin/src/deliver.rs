@@ -8,8 +8,9 @@ mod outcome;
 use std::sync::Arc;
 use std::time::Duration;
 
-use propeller_proxy::config::Config;
+use propeller_proxy::config;
 use propeller_proxy::mqtt::presence::{self, Proxies};
+use propeller_proxy::service::ServiceOptions;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,7 @@ use crate::{channel, exit};
 
 pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8, Failure> {
     options.verbosity.start_log();
-    let config = Config::load(&options.settings.sources())?;
+    let config = config::load::<ServiceOptions>(&options.settings.sources())?;
     let channel = Arc::new(channel::choose(&config.channels, options.channel.as_deref())?);
     let presences = async { Ok(presence::query(&config.mqtt, &channel).await?) };
     let Proxies { online, .. } = unless_stopped(&stop, presences).await?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use propeller_proxy::config::{Config, Sources};
+use propeller_proxy::config::{self, Sources};
 use propeller_proxy::device::Proplet;
 use propeller_proxy::embedded::broker::{Access, Broker};
 use propeller_proxy::embedded::layout::Layout;
@@ -22,6 +22,7 @@ use propeller_proxy::oci::artifact::Shape;
 use propeller_proxy::oci::digest::Digest;
 use propeller_proxy::oci::wasm::is_wasm;
 use propeller_proxy::service::Service;
+use propeller_proxy::service::ServiceOptions;
 use serde_json::{Value, json};
 
 use crate::output::{self, Format};
@@ -95,7 +96,7 @@ async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Bo
         registry.host()
     ));
 
-    let config = Config::load(&Sources::of_variables(|name| {
+    let config = config::load::<ServiceOptions>(&Sources::of_variables(|name| {
         let value = match name {
             "PROXY_MQTT_ADDRESS" => broker.address(),
             "PROXY_REGISTRY_URL" => registry.host(),

@@ -4,9 +4,10 @@ use std::io;
 use std::time::Duration;
 
 use clap::Args;
-use propeller_proxy::config::{self, Config};
+use propeller_proxy::config::{self};
 use propeller_proxy::error::Error;
 use propeller_proxy::service::Service;
+use propeller_proxy::service::ServiceOptions;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -91,7 +92,7 @@ pub(crate) async fn run(options: Options) -> u8 {
 
 /// Runs the service, with everything that watches it, until `stop`, which is cancelled also if it ends by itself.
 async fn serve(
-    config: Config,
+    config: ServiceOptions,
     endpoint: Option<Endpoint>,
     traces: Option<&Traces>,
     stop: CancellationToken,
@@ -144,7 +145,7 @@ mod tests {
         let (broker, folder) = (Broker::start(Access::Anonymous).await.unwrap(), tempfile::tempdir().unwrap());
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         for _ in 0..2 {
-            let config = Config::load(&Sources::of_variables(|name| match name {
+            let config = config::load::<ServiceOptions>(&Sources::of_variables(|name| match name {
                 "PROXY_MQTT_ADDRESS" => Some(broker.address().into()),
                 "PROXY_REGISTRY_URL" | "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => Some("x".into()),
                 "PROXY_CACHE_DIR" | "PROXY_STATE_DIR" => Some(folder.path().join(name).into()),

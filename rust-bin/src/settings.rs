@@ -6,13 +6,14 @@ use std::marker::PhantomData;
 
 use clap::builder::OsStringValueParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
-use propeller_proxy::config::{self, Config, ConfigError, FILE_SUFFIX, FromSettings, LogLevel, Setting, Sources};
+use propeller_proxy::config::{self, ConfigError, FILE_SUFFIX, FromSettings, LogLevel, Setting, Sources};
 use propeller_proxy::oci::reference::Reference;
+use propeller_proxy::service::ServiceOptions;
 
 use crate::operation::{self, CONFIG_FILE, Operation};
 
 /// Everything that the daemon is made of.
-pub(crate) type All = (Config, LogLevel, Operation);
+pub(crate) type All = (ServiceOptions, LogLevel, Operation);
 
 /// Every setting, in the order of the documentation.
 #[must_use]

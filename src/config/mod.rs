@@ -18,7 +18,6 @@ mod table;
 mod values;
 
 pub use self::load::{FromSettings, load};
-pub use self::options::Config;
 pub use self::problem::{ConfigError, Problem};
 pub use self::reader::Reader;
 pub use self::setting::{FILE_SUFFIX, Parsed, Part, Setting, Typed, in_order};

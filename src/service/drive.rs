@@ -9,7 +9,6 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::pipeline::{Pipeline, Step};
-use crate::config::Config;
 use crate::delivery::MAX_OPEN_MODULES;
 use crate::delivery::rules::action::{Options, Saved};
 use crate::delivery::rules::coordinator::Coordinator;
@@ -18,6 +17,7 @@ use crate::delivery::sender::Sender;
 use crate::error::Error;
 use crate::mqtt::{Health, Publisher};
 use crate::oci::pull::Puller;
+use crate::service::options::ServiceOptions;
 use crate::state::State;
 use crate::telemetry::{Telemetry, Waiting};
 use crate::util::clock::Clock;
@@ -25,7 +25,7 @@ use crate::util::clock::Clock;
 impl Pipeline {
     /// A pipeline with what an earlier process left, which publishes chunks by `publisher`.
     pub(super) fn new(
-        config: &Config,
+        config: &ServiceOptions,
         saved: Saved,
         first_request: RequestId,
         publisher: Publisher,

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::readiness::{Checked, GOOD_FOR};
 use super::task::Task;
-use crate::config::Config;
 use crate::error::Error;
 use crate::mqtt::topic::{App, Channels, is_topic_level};
 use crate::oci::host::RegistryUrl;
 use crate::oci::reference::Reference;
+use crate::service::options::ServiceOptions;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::Report;
 
@@ -61,7 +61,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::Setup`] if the HTTP client cannot be made, [`Error::Disk`] if the store or the state cannot be opened.
-    pub async fn open(config: Config) -> Result<(Self, Task), Error> {
+    pub async fn open(config: ServiceOptions) -> Result<(Self, Task), Error> {
         Task::open(config).await
     }
 

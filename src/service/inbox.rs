@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::presence::Presences;
-use crate::config::Config;
 use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;
 use crate::mqtt::chunk;
@@ -23,6 +22,7 @@ use crate::mqtt::request::{MAX_REQUEST_SIZE, Request};
 use crate::mqtt::status::{Presence, Status};
 use crate::mqtt::topic::{App, Channel, Channels, Layout, Role};
 use crate::mqtt::{Ack, Backoff, Connection, ConnectionOptions, Health, Message, Publisher, Session, Subscription};
+use crate::service::options::ServiceOptions;
 use crate::telemetry::Telemetry;
 
 /// Messages that may wait between the connections and the service.
@@ -69,7 +69,7 @@ pub(super) enum Change {
 impl Connections {
     /// Starts connecting; what arrives goes to the receiver.
     pub(super) fn open(
-        config: &Config,
+        config: &ServiceOptions,
         telemetry: &Arc<Telemetry>,
         presences: &Presences,
     ) -> Result<(Self, mpsc::Receiver<Inbound>), Error> {
@@ -127,7 +127,7 @@ fn subscribe(filter: String, is_required: bool) -> Subscription {
 }
 
 /// The connection for requests.
-fn requests(config: &Config, instance: &str, presences: &Presences) -> ConnectionOptions {
+fn requests(config: &ServiceOptions, instance: &str, presences: &Presences) -> ConnectionOptions {
     let filters = |role| config.channels.filters(role).into_iter();
     let mut subscriptions: Vec<_> = filters(Role::Request).map(|filter| subscribe(filter, true)).collect();
     if config.share_group.is_some() {
@@ -155,7 +155,12 @@ fn requests(config: &Config, instance: &str, presences: &Presences) -> Connectio
 }
 
 /// The connection for chunks, beside that for `requests`.
-fn chunks(config: &Config, instance: &str, presences: &Presences, requests: &ConnectionOptions) -> ConnectionOptions {
+fn chunks(
+    config: &ServiceOptions,
+    instance: &str,
+    presences: &Presences,
+    requests: &ConnectionOptions,
+) -> ConnectionOptions {
     ConnectionOptions {
         client_id: format!("{instance}-chunks"),
         session: Session::Clean,

@@ -10,11 +10,13 @@ mod faults;
 mod fetch;
 mod handle;
 mod inbox;
+mod options;
 mod pipeline;
 mod presence;
 mod readiness;
 mod task;
 
 pub use self::handle::Service;
+pub use self::options::ServiceOptions;
 pub use self::readiness::Checked;
 pub use self::task::Task;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use bytes::Bytes;
-use propeller_proxy::config::{Config, Sources};
+use propeller_proxy::config::{self, Sources};
 use propeller_proxy::embedded::sample;
 use propeller_proxy::oci::artifact::{Artifact, Shape};
 use propeller_proxy::oci::digest::Digest;
@@ -11,6 +11,7 @@ use propeller_proxy::oci::options::RegistryOptions;
 use propeller_proxy::oci::pull::Puller;
 use propeller_proxy::oci::reference::Reference;
 use propeller_proxy::oci::store::StoreOptions;
+use propeller_proxy::service::ServiceOptions;
 use tempfile::TempDir;
 
 use crate::support::servers::docker_registry::{Auth, DockerRegistry};
@@ -32,7 +33,7 @@ impl Client {
     /// A client of these `variables`, whose own registry is at `registry`.
     fn of(registry: &str, variables: &[Variable]) -> Self {
         let folder = tempfile::tempdir().expect("a folder of the store");
-        let config = Config::load(&Sources::of_variables(|name| match name {
+        let config = config::load::<ServiceOptions>(&Sources::of_variables(|name| match name {
             "PROXY_REGISTRY_URL" => Some(registry.into()),
             "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" => Some("unused".into()),
             name => variables.iter().find(|(given, _)| *given == name).map(|(_, value)| OsString::from(value)),

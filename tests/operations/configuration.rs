@@ -9,20 +9,21 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use propeller_proxy::config::{self, Config, ConfigError, LogLevel, SETTINGS, Sources};
+use propeller_proxy::config::{self, ConfigError, LogLevel, SETTINGS, Sources};
 use propeller_proxy::oci::host::Scheme;
 use propeller_proxy::oci::options::{Credentials, PullPolicy};
+use propeller_proxy::service::ServiceOptions;
 use secrecy::ExposeSecret as _;
 
 use crate::support::clients::daemon::Daemon;
 use crate::support::{generated, pages};
 
 /// The least that is needed, overlaid with `variables`.
-fn load(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+fn load(variables: &[(&str, &str)]) -> Result<ServiceOptions, ConfigError> {
     load_with_level(variables).map(|(config, _)| config)
 }
 
-fn load_with_level(variables: &[(&str, &str)]) -> Result<(Config, LogLevel), ConfigError> {
+fn load_with_level(variables: &[(&str, &str)]) -> Result<(ServiceOptions, LogLevel), ConfigError> {
     let required = [("PROXY_DOMAIN_ID", "d"), ("PROXY_CHANNEL_ID", "c"), ("PROXY_REGISTRY_URL", "localhost:5000")];
     let environment: HashMap<_, _> = required.iter().chain(variables).copied().collect();
     config::load(&Sources::of_variables(|name| environment.get(name).map(OsString::from)))
@@ -54,7 +55,7 @@ fn defaults() {
 /// Each row: variables, and what the configuration then is.
 #[test]
 fn every_variable_and_alias_is_read() {
-    type Check = fn(&Config) -> bool;
+    type Check = fn(&ServiceOptions) -> bool;
     let rows: &[(&[(&str, &str)], Check)] = &[
         (&[("PROXY_INSTANCE_ID", "proxy-1")], |config| config.instance_id.as_deref() == Some("proxy-1")),
         (&[("PROXY_MQTT_ADDRESS", "ssl://[::1]:8884")], |config| {
@@ -127,7 +128,7 @@ fn every_variable_and_alias_is_read() {
     }
 }
 
-fn is_login(config: &Config, username: &str, password: &str) -> bool {
+fn is_login(config: &ServiceOptions, username: &str, password: &str) -> bool {
     let login = config.mqtt.login.as_ref();
     login.is_some_and(|login| login.username == username && login.password.expose_secret() == password)
 }
@@ -381,7 +382,7 @@ fn the_docker_configuration_is_found_and_must_be_one() {
 #[test]
 fn a_value_that_is_not_text_is_a_problem_of_its_own() {
     for (name, shown) in [("PROXY_DOMAIN_ID", "\"d\u{fffd}\", not UTF-8"), ("PROXY_CLIENT_KEY", "not UTF-8")] {
-        let error = config::load::<Config>(&Sources::of_variables(|asked| match asked {
+        let error = config::load::<ServiceOptions>(&Sources::of_variables(|asked| match asked {
             _ if asked == name => Some(OsString::from_vec(b"d\xff".to_vec())),
             "PROXY_DOMAIN_ID" | "PROXY_CHANNEL_ID" | "PROXY_CLIENT_ID" | "PROXY_CLIENT_KEY" => Some("x".into()),
             "PROXY_REGISTRY_URL" => Some("localhost".into()),

@@ -4,10 +4,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use propeller_proxy::config::Config;
 use propeller_proxy::error::Error;
 use propeller_proxy::mqtt::topic::{App, Channel};
 use propeller_proxy::service::Service;
+use propeller_proxy::service::ServiceOptions;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +18,7 @@ use crate::shutdown::unless_stopped;
 
 /// Runs a service for as long as it takes.
 pub(super) async fn deliver_all(
-    config: Config,
+    config: ServiceOptions,
     channel: &Arc<Channel>,
     options: &Options,
     stop: &CancellationToken,

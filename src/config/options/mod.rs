@@ -7,5 +7,3 @@ mod delivery;
 mod folders;
 mod registry;
 mod service;
-
-pub use self::service::Config;

@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::info;
 
-use crate::config::Config;
 use crate::error::Error;
 use crate::oci::pull::Puller;
 use crate::service::handle::{Call, MAX_CALLS, Service, Shared};
 use crate::service::inbox::{Change, Connections};
+use crate::service::options::ServiceOptions;
 use crate::service::pipeline::Pipeline;
 use crate::service::presence::Presences;
 use crate::service::readiness::Readinesses;
@@ -35,7 +35,7 @@ const FORGET_TICKS: u64 = 60;
 /// A proxy that is not running yet.
 #[derive(Debug)]
 pub struct Task {
-    config: Config,
+    config: ServiceOptions,
     shared: Arc<Shared>,
     calls: mpsc::Receiver<Call>,
     clock: Clock,
@@ -45,7 +45,7 @@ pub struct Task {
 }
 
 impl Task {
-    pub(super) async fn open(config: Config) -> Result<(Service, Self), Error> {
+    pub(super) async fn open(config: ServiceOptions) -> Result<(Service, Self), Error> {
         let clock = Clock::start();
         let (state, restored) = State::open(config.state.clone()).await?;
         let (registry, store) = (config.registry.clone(), config.store.clone());

@@ -13,7 +13,7 @@ use tokio::runtime;
 use tokio::time::timeout;
 
 use super::*;
-use crate::config::Sources;
+use crate::config::{self, Sources};
 use crate::device::Proplet;
 use crate::embedded::broker::{Access, Broker};
 use crate::embedded::layout::Layout as ImageLayout;
@@ -29,8 +29,8 @@ use crate::util::sync::lock;
 /// How long something may take that is only awaited.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn config(broker: &Broker, registry: &str, folder: &Path, more: &[(&str, &str)]) -> Config {
-    Config::load(&Sources::of_variables(|name| {
+fn config(broker: &Broker, registry: &str, folder: &Path, more: &[(&str, &str)]) -> ServiceOptions {
+    config::load::<ServiceOptions>(&Sources::of_variables(|name| {
         let more = more.iter().find(|(one, _)| *one == name).map(|(_, value)| (*value).into());
         more.or_else(|| match name {
             "PROXY_MQTT_ADDRESS" => Some(broker.address().into()),
