@@ -5,6 +5,7 @@
 
 mod cause;
 mod class;
+mod codes;
 mod hint;
 
 use std::fmt;

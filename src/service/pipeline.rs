@@ -28,10 +28,10 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tracing::{Instrument, Span, debug_span};
 
+use super::call::{Call, Caller};
 use super::delivery::{Delivery, Fetched};
 use super::faults;
 use super::fetch::Fetch;
-use super::handle::{Call, Caller};
 use super::inbox::Inbound;
 use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::HEARTBEAT_INTERVAL;
@@ -163,6 +163,11 @@ impl Pipeline {
             (DeliveryState::Objected, None) => {}
             (DeliveryState::Sent | DeliveryState::Failed, version) => rules.replica_ended(instance, app, version, now),
         }
+    }
+
+    fn new_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        self.next_request - 1
     }
 
     // 2. Admit: the coordinator decides, and says what is to be done.
