@@ -19,7 +19,8 @@ use crate::traces::Traces;
 use crate::verbosity::Verbosity;
 use crate::{exit, logging, metrics, notify, settings, shutdown};
 
-/// How long the end waits for those who watch over the service.
+/// How long the end waits for the HTTP endpoint and the watchdog.
+#[doc(alias = "bound")]
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &[&str] = &[

@@ -9,7 +9,8 @@ use crate::error::Error;
 use crate::mqtt::topic::App;
 use crate::telemetry::events::Report;
 
-/// Calls that may wait for the service; further callers wait to call.
+/// Calls that wait for the service; further callers wait until there is room.
+#[doc(alias = "bound")]
 pub(super) const MAX_CALLS: usize = 256;
 
 /// A delivery that is requested inside this process.

@@ -16,7 +16,8 @@ use crate::oci::blob::Blob;
 use crate::telemetry::events::Report;
 use crate::util::clock::Time;
 
-/// How often the progress of a transfer is published.
+/// The shortest interval of two progress messages of a transfer.
+#[doc(alias = "bound")]
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A transfer that is being carried out. Dropped, its work under way ends.

@@ -10,7 +10,7 @@ use crate::mqtt::Ack;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 
-/// Changes that may wait to be written.
+/// Changes that wait to be written.
 #[doc(alias = "bound")]
 pub(super) const QUEUE: usize = 4096;
 

@@ -16,7 +16,8 @@ use crate::util::json;
 
 /// The file in the state folder.
 pub(super) const FILE: &str = "state.redb";
-/// Memory that the database may keep pages in, bytes.
+/// Memory for pages of the database, bytes.
+#[doc(alias = "bound")]
 const CACHE_SIZE: usize = 1 << 20;
 
 const REQUESTS: TableDefinition<RequestId, &[u8]> = TableDefinition::new("requests");

@@ -13,7 +13,8 @@ use super::database::{FILE, builder, write};
 use crate::error::Error;
 use crate::util::sync::lock;
 
-/// Changes that are written in one transaction, beside those that could not be written before.
+/// Changes that are written in one transaction, beside those of a failed transaction.
+#[doc(alias = "bound")]
 const MAX_BATCH: usize = 512;
 
 /// Writes changes in their order. What could not be written is kept, as much as may wait, and goes before what comes

@@ -16,15 +16,21 @@ use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
 use crate::util::clock::Time;
 
-/// How long chunks may stay in a device after the last one came: 360 s, and a minute for what is under way.
+/// How long a version is remembered after its last chunk: devices keep chunks for 360 s, and a minute is for what is
+/// under way.
+#[doc(alias = "bound")]
 pub const CHUNK_LIFETIME: Duration = Duration::from_secs(420);
-/// How old a pin may become.
+/// The age at which a pin ends.
+#[doc(alias = "bound")]
 const MAX_PIN_AGE: Duration = Duration::from_secs(900);
-/// Apps that are remembered.
+/// Apps whose versions are remembered.
+#[doc(alias = "bound")]
 pub const MAX_APPS: usize = 16_384;
-/// How often a tag is taken to move at most within [`CHUNK_LIFETIME`], as far as that is guessed at.
+/// Moves of a tag within [`CHUNK_LIFETIME`] that are assumed while versions are unknown.
+#[doc(alias = "bound")]
 const USUAL_MOVES: u64 = 16;
-/// How many totals are tried beside the plain one while it is not known what was sent before.
+/// Totals that are tried beside the plain one while versions are unknown.
+#[doc(alias = "bound")]
 const GUESSES: u64 = 64;
 
 /// What becomes of a tag that moves while devices may have chunks of what it meant.

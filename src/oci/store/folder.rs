@@ -17,6 +17,7 @@ use crate::util::file;
 use crate::util::metrics::Meters;
 
 /// Blobs that are hashed again at once.
+#[doc(alias = "bound")]
 const MAX_REHASHES: usize = 2;
 /// The file with the salt, in the first of the [`folders`].
 const SALT: &str = "salt";

@@ -13,6 +13,7 @@ use crate::oci::blob::{Blob, Descriptor};
 use crate::oci::digest::{Digest, Hasher};
 
 /// Pieces of a body that are queued for the disk; each is one read from the network, some tens of KiB.
+#[doc(alias = "bound")]
 const SPOOL_QUEUE: usize = 2;
 
 /// A blob that is hashed as it is written to disk.

@@ -22,9 +22,11 @@ use crate::state::{Restored, State};
 use crate::telemetry::Telemetry;
 use crate::util::clock::Clock;
 
-/// How long open transfers may go on when the service is stopped.
+/// How long open transfers continue when the service is stopped.
+#[doc(alias = "bound")]
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the end waits for a check that hangs.
+/// How long a stopping service waits for a readiness check that hangs.
+#[doc(alias = "bound")]
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval of housekeeping.
 const TICK: Duration = Duration::from_secs(1);
