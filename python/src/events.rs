@@ -16,6 +16,7 @@ use crate::job::{Job, Reply};
 use crate::own::Own;
 
 /// Events that Python gets at once.
+#[doc(alias = "bound")]
 const MAX_BATCH: usize = 1024;
 
 /// A subscription to the events of a proxy.

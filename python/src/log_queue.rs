@@ -13,7 +13,8 @@ use pyo3_log::{Caching, Logger};
 
 /// The root of the package's loggers.
 pub(crate) const ROOT_LOGGER: &str = "propeller_proxy";
-/// Records that may wait for Python; further ones are dropped and counted.
+/// Records that wait for Python; further ones are dropped and counted.
+#[doc(alias = "bound")]
 const MAX_QUEUED: usize = 8192;
 /// How often a flush checks whether the queue has room for its marker.
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);

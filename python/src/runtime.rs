@@ -23,9 +23,11 @@ use crate::interpreter;
 use crate::log_queue::LogQueue;
 
 /// How long services and connections may take to end when the interpreter exits.
+#[doc(alias = "bound")]
 const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a flush of log lines or callbacks may take: a handler may itself wait for the thread that flushes.
+#[doc(alias = "bound")]
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 static CURRENT: AtomicPtr<Process> = AtomicPtr::new(ptr::null_mut());

@@ -137,9 +137,9 @@ async fn registry(config: &RegistryOptions) -> Result<String, Error> {
 }
 
 /// Whether the store can be used; a temporary one does as well where no folder is configured.
-fn of_store(StoreOptions { folder, named, .. }: &StoreOptions) -> Check {
+fn of_store(StoreOptions { folder, is_named, .. }: &StoreOptions) -> Check {
     match store::check(folder) {
-        Err(error) if !named => {
+        Err(error) if !is_named => {
             let hint = error.hint();
             Check { hint, ..Check::passed("store", format!("a temporary folder will be used: {error}")) }
         }
@@ -148,9 +148,9 @@ fn of_store(StoreOptions { folder, named, .. }: &StoreOptions) -> Check {
 }
 
 /// Whether the state can be used. A temporary one, which the service would make do with, loses what must survive.
-fn of_state(StateOptions { folder, named }: &StateOptions) -> Check {
+fn of_state(StateOptions { folder, is_named }: &StateOptions) -> Check {
     let check = Check::of("state", state::check(folder).map(|()| can_be_written(folder)));
-    if check.ok || *named {
+    if check.ok || *is_named {
         return check;
     }
     Check { detail: format!("what must survive a restart would not, in a temporary folder: {}", check.detail), ..check }

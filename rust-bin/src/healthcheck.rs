@@ -16,9 +16,11 @@ use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
 use crate::terminal::printable;
 
-/// Longest line that is read, bytes.
+/// Longest line of the health check's response, bytes.
+#[doc(alias = "bound")]
 const MAX_LINE: u64 = 1024;
-/// How long the answer may take.
+/// How long the response to a health check may take.
+#[doc(alias = "bound")]
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]

@@ -34,22 +34,28 @@ use tracing::{debug, info, warn};
 
 use crate::operation::HttpAddress;
 
-/// Connections at once.
+/// Connections to the HTTP endpoint at once.
 #[doc(alias = "bound")]
 const MAX_CONNECTIONS: usize = 64;
-/// How long a request may take to arrive.
+/// How long an HTTP request may take to arrive.
+#[doc(alias = "bound")]
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the response may take.
+/// How long an HTTP response may take.
+#[doc(alias = "bound")]
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of a request that are kept.
+/// Bytes of an HTTP request that are kept.
+#[doc(alias = "bound")]
 const BUFFER_SIZE: usize = 16 << 10;
 /// The wait after a connection could not be accepted, for example for want of file descriptors.
 const ACCEPT_DELAY: Duration = Duration::from_millis(100);
-/// How long the service may take to come around before it is taken for dead.
+/// How long the service may be without a heartbeat before it counts as dead.
+#[doc(alias = "bound")]
 const MAX_SILENCE: Duration = Duration::from_secs(10);
-/// How long the end waits for open responses.
+/// How long the end of the HTTP endpoint waits for open responses.
+#[doc(alias = "bound")]
 const END_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a request waits for a new check of the readiness, of which each part may take 2 s.
+/// How long an HTTP request waits for a new check of the readiness, of which each part may take 2 s.
+#[doc(alias = "bound")]
 const READINESS_TIMEOUT: Duration = Duration::from_millis(2500);
 
 /// The hint where the port is taken or not permitted.

@@ -75,17 +75,17 @@ enum Command {
     Check(check::Options),
     /// Print the settings that are in force, and where each comes from
     Config(config::Options),
-    /// Send modules now, without being asked by devices
+    /// Send modules now, without a request of a device
     ///
-    /// A proxy that is online on the channel is asked, as a device asks it, and followed on the status topic: so its
-    /// credentials must permit to publish requests and to read what proxies tell. If there is none, the command does it
-    /// itself, with the store and the state of the daemon, which knows then what was sent.
+    /// If a proxy is online on the channel, the command publishes requests as a device does, and follows the status topic:
+    /// its credentials must permit both. If none is, the command runs the service itself until the modules are delivered,
+    /// with the store and the state of the daemon; devices that request modules meanwhile are served.
     Deliver(deliver::Options),
     #[cfg(feature = "embedded")]
-    /// Act as a proplet: ask for a module, assemble it, verify it
+    /// Act as a proplet: request a module, assemble it, verify it
     ///
-    /// A module that nothing was told to verify it by is written all the same, with a warning that --quiet does not silence;
-    /// --digest makes sure.
+    /// If neither a status message nor --digest names the digest, the module is written all the same, with a warning that
+    /// --quiet does not silence.
     Request(request::Options),
     /// Look at what a reference leads to, and at what would be sent
     Inspect(inspect::Options),

@@ -8,11 +8,12 @@ use sd_notify::NotifyState;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// The service comes around each second; a ping that would be due before the next time is made now.
+/// The service loop beats each second; a ping that is due before the next beat is sent now.
 const SLACK: Duration = Duration::from_millis(500);
 
-/// Tells that the service runs, how it is connected, and that it stops. It is alive as long as its loop goes around.
-pub(crate) fn keep_told(
+/// Notifies the service manager that the service runs, how it is connected, and that it stops. A watchdog ping follows each
+/// beat of the service loop.
+pub(crate) fn keep_notified(
     service: &Service,
     broker: String,
     stop: CancellationToken,
@@ -57,8 +58,8 @@ pub(crate) fn keep_told(
 
 /// Sends a message, where waiting for its receiver stops nobody.
 async fn tell(message: String) {
-    let told = tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&message)]));
-    if let Ok(Err(error)) = told.await {
-        warn!(event = "service-manager-unreachable", %error, "the service manager was not told");
+    let notified = tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&message)]));
+    if let Ok(Err(error)) = notified.await {
+        warn!(event = "service-manager-unreachable", %error, "the service manager was not notified");
     }
 }

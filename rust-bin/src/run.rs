@@ -19,7 +19,8 @@ use crate::traces::Traces;
 use crate::verbosity::Verbosity;
 use crate::{exit, logging, metrics, notify, settings, shutdown};
 
-/// How long the end waits for those who watch over the service.
+/// How long the end waits for the HTTP endpoint and the watchdog.
+#[doc(alias = "bound")]
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 const EXAMPLES: &[&str] = &[
@@ -113,7 +114,7 @@ async fn serve(
         let failed = |error: io::Error| Error::Setup { object: "HTTP endpoint".into(), detail: error.to_string() };
         serving = Some(served.map_err(failed)?);
     }
-    watchers.spawn(notify::keep_told(&service, broker, stop.clone()));
+    watchers.spawn(notify::keep_notified(&service, broker, stop.clone()));
     info!(instance_id = service.instance_id(), "ready to connect");
     let end = task.run(stop.clone()).await;
     stop.cancel();

@@ -11,6 +11,7 @@ use crate::exit;
 use crate::failure::Failure;
 
 /// How long a command may take to release what it holds. Then the process ends, whatever still blocks.
+#[doc(alias = "bound")]
 const GRACE: Duration = Duration::from_millis(900);
 
 /// A token that is cancelled by the first SIGTERM or SIGINT.

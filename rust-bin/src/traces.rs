@@ -28,14 +28,19 @@ use tracing::{info, warn};
 use crate::operation::Operation;
 
 /// Spans that wait to be sent.
+#[doc(alias = "bound")]
 const QUEUE: usize = 2048;
-/// How long a span waits for others to go with it.
+/// How long a span waits for others of its batch.
+#[doc(alias = "bound")]
 const DELAY: Duration = Duration::from_secs(2);
 /// How long a collector may take to answer.
+#[doc(alias = "bound")]
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the end of the process waits for the last spans.
+#[doc(alias = "bound")]
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Bytes of an answer that are read.
+/// Bytes of a collector's response that are read.
+#[doc(alias = "bound")]
 const MAX_ANSWER_SIZE: usize = 64 << 10;
 
 /// The way of traces to the collector.

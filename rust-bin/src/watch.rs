@@ -28,7 +28,8 @@ const EXAMPLES: &[&str] = &[
     "propeller-proxy watch | grep add:1.0",
 ];
 
-/// Messages that may wait to be shown; further ones are dropped.
+/// Messages that wait to be shown; further ones are dropped.
+#[doc(alias = "bound")]
 const QUEUE: usize = 4096;
 
 #[derive(Debug, Args)]

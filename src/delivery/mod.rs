@@ -11,8 +11,10 @@ pub mod sender;
 
 pub use self::options::DeliveryOptions;
 
-/// Modules that are open at once, being fetched or sent; further transfers wait. Each holds a file, of which a process
+/// Modules that are open at once, in fetching or sending; further transfers wait. Each holds a file, of which a process
 /// often may have no more than 1,024.
+#[doc(alias = "bound")]
 pub const MAX_OPEN_MODULES: usize = 256;
-/// Messages on their way to the broker at once. Mosquitto 2.0 loses QoS 2 messages beyond 20.
+/// Messages in flight to the broker. Mosquitto 2.0 loses QoS 2 messages beyond 20.
+#[doc(alias = "bound")]
 pub const MAX_IN_FLIGHT_MESSAGES: u16 = 20;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::oci::digest::{Digest, Hasher};
 
 /// The age, from its first chunk, at which an assembly is removed.
+#[doc(alias = "bound")]
 pub const ASSEMBLY_TTL: Duration = Duration::from_secs(300);
 
 /// The assemblies of one proplet by `app_name`: it stores every chunk on its topic, requested or not.

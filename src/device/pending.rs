@@ -7,7 +7,8 @@ use crate::error::Error;
 use crate::mqtt::status::Status;
 use crate::oci::digest::Digest;
 
-/// Bound on the digests by status messages during one request.
+/// Digests of status messages that are kept during one request.
+#[doc(alias = "bound")]
 const MAX_DIGESTS: usize = 8;
 /// Errors that do not end a request: a proxy that stops resumes its requests when it runs again, and what was withdrawn
 /// was another client's request.

@@ -21,15 +21,19 @@ use crate::oci::wasm;
 use crate::util::sync::lock;
 
 /// Largest packet that a stock proplet receives, bytes.
+#[doc(alias = "bound")]
 pub const MAX_PACKET: usize = 10 << 20;
 
 /// The keep-alive of its connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Messages in flight to the broker.
+/// Messages of a device in flight to the broker.
+#[doc(alias = "bound")]
 const MAX_IN_FLIGHT: u16 = 20;
-/// Messages that may be queued for the broker.
+/// Messages of a device that wait for the broker.
+#[doc(alias = "bound")]
 const QUEUE: usize = 20;
 /// How long a complete module waits for the status message with its digest, which comes by another connection.
+#[doc(alias = "bound")]
 const STATUS_GRACE: Duration = Duration::from_millis(500);
 
 /// A proplet on a channel.

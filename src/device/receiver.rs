@@ -13,7 +13,8 @@ use crate::mqtt::status::Status;
 use crate::oci::digest::Digest;
 use crate::util::sync::lock;
 
-/// Chunks that [`Proplet::seen`](super::Proplet::seen) lists; the oldest go first.
+/// Chunks that `Proplet::seen` lists; the oldest are removed first.
+#[doc(alias = "bound")]
 pub const MAX_SEEN: usize = 1 << 16;
 /// How often old assemblies are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);

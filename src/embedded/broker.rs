@@ -12,16 +12,25 @@ use tokio::task::JoinHandle;
 
 use super::port::candidates;
 
-/// Largest packet, bytes.
+/// Largest packet of the embedded broker, bytes.
+#[doc(alias = "bound")]
 pub const MAX_PACKET_SIZE: usize = 16 << 20;
-/// Messages queued for one connected client. Beyond it, publishers wait up to 2 s each, and QoS 0 messages are dropped.
+/// Messages that the embedded broker queues for one connected client. Beyond it, publishers wait up to 2 s each, and
+/// QoS 0 messages are dropped.
+#[doc(alias = "bound")]
 const MAX_QUEUED_MESSAGES: usize = 4_096;
-/// Bytes queued for one client that is offline or stalled. Beyond it, the oldest messages are dropped.
+/// Bytes that the embedded broker queues for one client that is offline or stalled. Beyond it, the oldest messages are
+/// dropped.
+#[doc(alias = "bound")]
 const MAX_QUEUED_BYTES: usize = 256 << 20;
-/// Unacknowledged messages to one client; the broker holds each of them twice.
+/// Unacknowledged messages of the embedded broker to one client; it holds each of them twice.
+#[doc(alias = "bound")]
 const MAX_INFLIGHT: u16 = 20;
+/// Retained messages of the embedded broker.
+#[doc(alias = "bound")]
 const MAX_RETAINED_MESSAGES: usize = 1_000;
-/// How long a session outlives its connection.
+/// How long a session of the embedded broker outlives its connection.
+#[doc(alias = "bound")]
 const SESSION_EXPIRY: Duration = Duration::from_secs(300);
 /// How often expired sessions are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);

@@ -6,6 +6,7 @@ use uuid::Uuid;
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 22_000;
 /// Ports that are tried before the system chooses one.
+#[doc(alias = "bound")]
 const ATTEMPTS: usize = 50;
 
 /// Ports of 127.0.0.1 to try in order: `port`, or if it is 0, random ones, and at last one that the system chooses.

@@ -30,9 +30,11 @@ use super::port::candidates;
 use crate::oci::digest::Digest;
 use crate::util::sync::lock;
 
-/// How long stopping waits for responses in progress.
+/// How long the embedded registry waits for responses in progress when it is stopped.
+#[doc(alias = "bound")]
 const STOP_LIMIT: Duration = Duration::from_secs(5);
-/// Requests that are remembered.
+/// Requests that the embedded registry remembers.
+#[doc(alias = "bound")]
 const MAX_REQUESTS: usize = 10_000;
 
 /// A running registry; dropping it stops it.

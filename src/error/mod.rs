@@ -5,6 +5,7 @@
 
 mod cause;
 mod class;
+mod codes;
 mod hint;
 
 use std::fmt;
@@ -340,7 +341,8 @@ impl Error {
 pub struct Detail(String);
 
 impl Detail {
-    /// The longest text of a registry that is repeated, characters.
+    /// Longest text of a registry that is repeated, characters.
+    #[doc(alias = "bound")]
     pub const MAX_CHARS: usize = 200;
 
     /// The printable part of `message`.

@@ -1,6 +1,7 @@
 //! Whether the broker still delivers what it queued in a persistent session.
 
 /// Round trips after a resumed session in which the broker may deliver its backlog.
+#[doc(alias = "bound")]
 const MAX_ROUND_TRIPS: u32 = 100;
 
 /// The messages that the broker queued in the persistent session while the connection was down.

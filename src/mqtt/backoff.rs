@@ -9,7 +9,8 @@ use super::address::BrokerAddress;
 
 /// How long a connection has to last before a later failure starts again with the first wait.
 const STABLE_TIME: Duration = Duration::from_secs(5);
-/// How often an unreachable broker is logged.
+/// The shortest interval of two log lines about an unreachable broker.
+#[doc(alias = "bound")]
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The waits between attempts to connect: each twice the one before.

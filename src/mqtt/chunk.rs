@@ -65,6 +65,7 @@ impl Encoder {
 }
 
 /// Longest `app_name` of a chunk message, bytes: no reference is longer.
+#[doc(alias = "bound")]
 pub const MAX_APP_NAME_SIZE: usize = 512;
 
 /// The longest message of a chunk of `chunk_size` bytes, for any `app_name`.

@@ -21,10 +21,12 @@ use crate::error::Error;
 
 /// How long a connection may bring no packet before it counts as stalled: by then a ping or a publish should have been
 /// acknowledged.
+#[doc(alias = "bound")]
 const SILENCE_LIMIT: Duration = Duration::from_secs(16);
 /// Wait after a refusal, whose reason does not go away within milliseconds.
 const REFUSED_DELAY: Duration = Duration::from_secs(5);
 /// How long packets in flight may take when the connection is closed, and how long disconnecting may take after that.
+#[doc(alias = "bound")]
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(750);
 
 /// Owns the state of a connection between packets.

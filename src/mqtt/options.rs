@@ -16,9 +16,11 @@ use crate::tls::ClientIdentity;
 
 /// The keep-alive of a connection that only subscribes.
 const SUBSCRIBER_KEEP_ALIVE: Duration = Duration::from_secs(8);
-/// Messages in flight of such a connection.
+/// Messages in flight of a connection that only subscribes.
+#[doc(alias = "bound")]
 const SUBSCRIBER_MAX_IN_FLIGHT: u16 = 20;
-/// Largest packet of such a connection, bytes.
+/// Largest packet of a connection that only subscribes, bytes.
+#[doc(alias = "bound")]
 const SUBSCRIBER_MAX_PACKET: usize = 4 << 20;
 
 /// How to reach the broker.

@@ -12,7 +12,8 @@ use super::topic::{Channel, Channels, Role};
 use crate::error::Error;
 use crate::util::sync::lock;
 
-/// How long retained messages may take: the broker sends them right after SUBACK.
+/// How long retained presence messages may take: the broker sends them right after SUBACK.
+#[doc(alias = "bound")]
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The proxies of a channel.

@@ -7,8 +7,10 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 
 /// How long a device waits for its module after its request.
+#[doc(alias = "bound")]
 pub const TASK_TIMEOUT: Duration = Duration::from_secs(55);
 /// Largest request that is parsed, bytes.
+#[doc(alias = "bound")]
 pub const MAX_REQUEST_SIZE: usize = 4096;
 
 /// The payload on a request topic: JSON `{"app_name": "<reference>"}`. Further fields are ignored.

@@ -16,11 +16,16 @@ use crate::error::Error;
 
 /// How long written bytes may stay unacknowledged by TCP before the connection fails (`TCP_USER_TIMEOUT`, RFC 5482). A
 /// large message may take much longer, as long as some of its bytes are acknowledged.
+#[doc(alias = "bound")]
 const STALL_LIMIT: Duration = Duration::from_secs(20);
 /// How long a connection may be idle before TCP probes the peer (keep-alive, RFC 1122, section 4.2.3.6).
+#[doc(alias = "bound")]
 const PROBE_AFTER: Duration = Duration::from_secs(15);
-/// The interval of the probes, and how many may fail.
+/// The interval of the TCP probes.
+#[doc(alias = "bound")]
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// TCP probes without an acknowledgement after which a connection fails.
+#[doc(alias = "bound")]
 const PROBES: u32 = 3;
 /// The library's limit on a write, seconds: in effect none. TCP, and the other connection, detect a broker that is
 /// gone.

@@ -20,11 +20,14 @@ use crate::oci::manifest::{Entry, Image};
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 /// The media type of a bundle, without its version.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
-/// Signatures of one manifest that are verified.
+/// Signatures of one manifest that are verified, in each list.
+#[doc(alias = "bound")]
 pub(crate) const MAX_SIGNATURES: usize = 32;
-/// Largest payload or bundle that is verified, bytes.
+/// Largest payload or bundle of a signature that is verified, bytes.
+#[doc(alias = "bound")]
 pub(crate) const MAX_SIGNATURE_SIZE: u64 = 128 << 10;
 /// Signatures in one bundle that are verified.
+#[doc(alias = "bound")]
 const MAX_BUNDLE_SIGNATURES: usize = 4;
 /// The type of a simple-signing payload.
 const SIMPLE_SIGNATURE: &str = "cosign container image signature";

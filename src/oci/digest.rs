@@ -7,7 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Bytes that are read from a file at once.
+/// Bytes of a file that are hashed at once.
+#[doc(alias = "bound")]
 const BUFFER_SIZE: usize = 128 << 10;
 
 /// A SHA-256 digest, written `sha256:` and 64 hexadecimal digits (OCI image specification, "Digests").

@@ -4,10 +4,13 @@ use crate::error::{Error, printable};
 use crate::oci::reference::Reference;
 
 /// Candidates that a message lists.
+#[doc(alias = "bound")]
 const MAX_LISTED: usize = 8;
-/// Longest text about one of them in a message, characters.
+/// Longest text about one candidate in a message, characters.
+#[doc(alias = "bound")]
 pub(crate) const MAX_SHOWN: usize = 200;
 /// Longest reason in a message, characters.
+#[doc(alias = "bound")]
 const MAX_REASON: usize = 2000;
 
 /// The error of an artifact without a module that can be delivered. The reason may repeat what the publisher wrote.

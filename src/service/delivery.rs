@@ -16,7 +16,8 @@ use crate::oci::blob::Blob;
 use crate::telemetry::events::Report;
 use crate::util::clock::Time;
 
-/// How often the progress of a transfer is published.
+/// The shortest interval of two progress messages of a transfer.
+#[doc(alias = "bound")]
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A transfer that is being carried out. Dropped, its work under way ends.
@@ -32,7 +33,7 @@ pub(super) struct Delivery {
     /// What is done for it on another task.
     pub(super) work: Option<AbortHandle>,
     pub(super) module: Option<Fetched>,
-    pub(super) outgoing: Option<Sending>,
+    pub(super) sending: Option<Sending>,
     begun: Instant,
 }
 
@@ -73,7 +74,7 @@ impl Delivery {
             otel.status_code = field::Empty,
         );
         let (step, begun) = (Span::none(), Instant::now());
-        Self { app, purpose, span, step, work: None, module: None, outgoing: None, begun }
+        Self { app, purpose, span, step, work: None, module: None, sending: None, begun }
     }
 
     /// Its module is sent from now on.
@@ -82,7 +83,7 @@ impl Delivery {
         let version = Version { root: Some(candidate.root), digest: candidate.digest, plan };
         let chunks = Arc::new(Outgoing::new(&self.app, blob.clone(), plan));
         self.step = debug_span!(parent: &self.span, "send");
-        self.outgoing = Some(Sending {
+        self.sending = Some(Sending {
             chunks,
             version,
             since: Instant::now(),
@@ -95,7 +96,7 @@ impl Delivery {
 
     /// Its figures, after it has served so many requests.
     pub(super) fn report(&self, requests: u64) -> Option<Report> {
-        let Sending { version, since, acknowledged, acknowledged_bytes, .. } = self.outgoing.as_ref()?;
+        let Sending { version, since, acknowledged, acknowledged_bytes, .. } = self.sending.as_ref()?;
         Some(Report {
             digest: version.digest,
             plan: version.plan,

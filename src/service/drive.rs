@@ -54,11 +54,6 @@ impl Pipeline {
         }
     }
 
-    pub(super) fn new_request(&mut self) -> RequestId {
-        self.next_request += 1;
-        self.next_request - 1
-    }
-
     /// Waits for the next step. May be dropped and called again.
     pub(super) async fn next(&mut self) -> Step {
         let now = self.clock.now();

@@ -25,13 +25,17 @@ use crate::mqtt::{Ack, Backoff, Connection, ConnectionOptions, Health, Message, 
 use crate::service::options::ServiceOptions;
 use crate::telemetry::Telemetry;
 
-/// Messages that may wait between the connections and the service.
+/// Messages that wait between the connections and the service.
+#[doc(alias = "bound")]
 const MAX_INBOUND: usize = 4096;
-/// Messages of our own that may wait for the broker beside the chunks: acknowledgements and status messages.
+/// Messages beside the chunks that wait for the broker: acknowledgements and status messages.
+#[doc(alias = "bound")]
 const MAX_OUTBOUND: usize = 4096;
-/// Largest packet that is received, bytes: more than the brokers that have a limit let through.
+/// Largest packet that is received, bytes. Brokers that have a limit let through less.
+#[doc(alias = "bound")]
 const MAX_INCOMING_PACKET: usize = 4 << 20;
-/// Bytes around the payload of a packet: topic and header.
+/// Largest part of a packet around the payload, and largest status message that is parsed, bytes.
+#[doc(alias = "bound")]
 const PACKET_OVERHEAD: usize = 64 << 10;
 /// How often the connection for requests pings the broker.
 const KEEP_ALIVE: Duration = Duration::from_secs(8);

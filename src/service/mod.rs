@@ -4,6 +4,7 @@
 //! reading order; `inbox` is what the broker sends; `presence` and `readiness` say how the proxy is. It knows every
 //! domain below it. It must never know a command line, an HTTP endpoint or Python.
 
+mod call;
 mod delivery;
 mod drive;
 mod faults;
@@ -14,6 +15,7 @@ mod options;
 mod pipeline;
 mod presence;
 mod readiness;
+mod shared;
 mod task;
 
 pub use self::handle::Service;

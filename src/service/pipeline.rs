@@ -4,19 +4,20 @@
 //!  broker ──▶ requests connection ──▶ inbox ─┐ 4,096 messages
 //!  callers ──▶ Service::deliver ─────────────┤ 256 calls
 //!                                            ▼
-//!                 ┌──────────────── Task (one task) ─────────────────┐
+//!                 ┌────────────── the task of the service ───────────┐
 //!                 │  Pipeline                                        │
 //!                 │    Coordinator: the rules, no socket, no clock   │──▶ Telemetry ──▶ log, status, events, metrics
-//!                 │    Delivery, one a transfer                      │──▶ State ──▶ writer thread ──▶ disk
+//!                 │    Delivery, one per transfer                    │──▶ State ──▶ writer thread ──▶ disk
 //!                 │    Sender: one chunk encoded, 20 in flight       │──▶ chunks connection ──▶ broker ──▶ devices
 //!                 └───────┬──────────────────────────────▲───────────┘
-//!                         ▼ one task a transfer          │ fetched, persisted
+//!                         ▼ one task per transfer        │ Step
 //!                 Puller: registry ──▶ store ──▶ verified module
 //! ```
 //!
-//! Everything that happens is an event for the [`Coordinator`], and everything that is done is one of its actions, which
-//! [`Pipeline::perform`] lists in the order in which a module meets them. Nothing here waits: what takes time runs on a task
-//! of its own, or in the [`Sender`], and comes back as a [`Step`].
+//! What happens to a request is an event for the [`Coordinator`], and what it decides is an [`Action`], which
+//! [`Pipeline::perform`] carries out. A transfer is the coordinator's view of one module on its way, a [`Delivery`] the
+//! service's. Nothing here waits: what takes time runs on a task of its own, or in the [`Sender`], and comes back as a
+//! [`Step`]. `task` has the loop; it waits for the next step in `drive`, which passes it to the methods below.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -28,10 +29,10 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tracing::{Instrument, Span, debug_span};
 
+use super::call::{Call, Caller};
 use super::delivery::{Delivery, Fetched};
 use super::faults;
 use super::fetch::Fetch;
-use super::handle::{Call, Caller};
 use super::inbox::Inbound;
 use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::HEARTBEAT_INTERVAL;
@@ -40,7 +41,7 @@ use crate::delivery::rules::coordinator::Coordinator;
 use crate::delivery::rules::request::{Origin, Request, RequestId};
 use crate::delivery::rules::schedule::{Covered, TransferId, Turn};
 use crate::delivery::rules::transfer::Purpose;
-use crate::delivery::rules::versions::{Sent as SentVersion, Version};
+use crate::delivery::rules::versions::{SentVersion, Version};
 use crate::delivery::sender::{Sender, Sent};
 use crate::error::Error;
 use crate::mqtt::Ack;
@@ -54,7 +55,7 @@ use crate::telemetry::Telemetry;
 use crate::telemetry::events::Report;
 use crate::util::clock::{Clock, Time};
 
-/// Who waits for a request: a device, or a caller in this process.
+/// The caller to answer; `None` for a device, which waits for chunks.
 pub(super) type Waiter = Option<Caller>;
 
 /// Carries out the transfers that the coordinator decides on.
@@ -64,9 +65,9 @@ pub(super) struct Pipeline {
     /// Modules that are being fetched, and versions that are being written.
     pub(super) work: JoinSet<Step>,
     pub(super) sender: Sender,
-    /// Resolve when the caller of a request does not wait any more.
+    /// Futures that resolve when the caller of a request has stopped waiting.
     pub(super) withdrawals: FuturesUnordered<Pin<Box<dyn Future<Output = RequestId> + Send>>>,
-    /// A place for every module that is fetched or sent.
+    /// Permits: how many modules may be open at once, fetched or sent.
     pub(super) places: Arc<Semaphore>,
     pub(super) next_request: RequestId,
     pub(super) registry: RegistryUrl,
@@ -77,19 +78,19 @@ pub(super) struct Pipeline {
     pub(super) telemetry: Arc<Telemetry>,
 }
 
-/// What came of something that takes time.
+/// The result of work in the background.
 pub(super) enum Step {
-    /// A module is on disk and verified, or is not to be had.
+    /// A module is on disk and verified, or could not be fetched.
     Fetched(TransferId, Result<Fetched, Error>),
     /// Versions are on disk, or cannot be written.
     Persisted(TransferId, Result<(), Error>),
-    /// Something became of a chunk.
+    /// A chunk was published, acknowledged or lost.
     Sent(Sent),
-    /// The caller of a request does not wait any more.
+    /// The caller of a request has stopped waiting.
     Withdrawn(RequestId),
     /// A task of a transfer panicked.
     Panicked(Id, String),
-    /// The coordinator has something to do.
+    /// A timer of the coordinator expired.
     Due,
 }
 
@@ -127,7 +128,7 @@ impl Pipeline {
         self.advance();
     }
 
-    /// Resumes what an earlier process had not covered.
+    /// Resumes the requests that an earlier process had not covered, that is, not completed.
     pub(super) fn resume(&mut self, requests: Vec<(RequestId, OpenRequest)>) {
         let now = self.clock.now();
         for (id, OpenRequest { app, arrived }) in requests {
@@ -137,7 +138,8 @@ impl Pipeline {
         self.advance();
     }
 
-    /// Writes a request to disk, which acknowledges it to the broker, and serves it.
+    /// Queues a request for the disk, and serves it meanwhile. The state acknowledges it to the broker once it is written; if
+    /// the disk fails, all the same, as a message without PUBACK would hold back those behind it.
     fn request(&mut self, app: &App, origin: Origin, ack: Ack, now: Time) {
         let id = self.new_request();
         self.state.open_request(id, OpenRequest { app: app.clone(), arrived: now }, ack);
@@ -165,6 +167,11 @@ impl Pipeline {
         }
     }
 
+    fn new_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        self.next_request - 1
+    }
+
     // 2. Admit: the coordinator decides, and says what is to be done.
 
     /// Does what the coordinator says, and gives the sender its next chunk.
@@ -177,13 +184,14 @@ impl Pipeline {
                 return;
             }
             let Some(turn) = self.coordinator.next_turn(self.clock.now()) else { return };
-            if let Some(sending) = self.deliveries.get(&turn.transfer).and_then(|delivery| delivery.outgoing.as_ref()) {
+            // A turn is only given for a transfer that has begun to send, so there is always one.
+            if let Some(sending) = self.deliveries.get(&turn.transfer).and_then(|delivery| delivery.sending.as_ref()) {
                 self.sender.send(turn, Arc::clone(&sending.chunks));
             }
         }
     }
 
-    /// Performs one action; their order here is that of a module's path.
+    /// Performs one action.
     fn perform(&mut self, action: Action<Waiter>) {
         match action {
             Action::Reject { app, request, rejection } => self.reject(&app, request, rejection),
@@ -202,11 +210,12 @@ impl Pipeline {
                 }
             }
             Action::Send { transfer, plan } => self.send(transfer, plan),
-            Action::Forget(ids) => self.state.close_requests(ids),
+            Action::CloseRequests(ids) => self.state.close_requests(ids),
             Action::End { transfer, end, requests } => self.end(transfer, end, requests),
         }
     }
 
+    /// Says why a request is rejected. The action before this one removes it from the disk.
     fn reject(&mut self, app: &App, request: Request<Waiter>, rejection: Rejection) {
         let error = faults::of_rejection(app, request.origin, rejection, &self.coordinator.limits());
         self.telemetry.rejected(app, request.waiter.is_some(), &error);
@@ -245,11 +254,11 @@ impl Pipeline {
         }
     }
 
-    // 4. Plan: the version is on disk before its first chunk is published.
+    // 4. Plan: the coordinator chooses the chunks; the version is on disk before its first chunk is published.
 
     fn persist(&mut self, app: App, versions: Vec<SentVersion>, transfer: Option<TransferId>) {
-        let waiting = transfer.and_then(|transfer| Some((transfer, self.deliveries.get_mut(&transfer)?)));
-        let Some((transfer, delivery)) = waiting else { return self.state.write_versions(app, versions) };
+        let awaited_by = transfer.and_then(|transfer| Some((transfer, self.deliveries.get_mut(&transfer)?)));
+        let Some((transfer, delivery)) = awaited_by else { return self.state.write_versions(app, versions) };
         if let Some(planned) = versions.last() {
             self.telemetry.verified(&app, &planned.version);
         }
@@ -286,7 +295,7 @@ impl Pipeline {
             Sent::Acknowledged { turn, size, time } => self.acknowledged(&turn, size, time),
             Sent::Lost(turn) => self.coordinator.lost(&turn),
             Sent::Unreadable(turn, error) => self.fail(turn.transfer, &error),
-            // The connection says why.
+            // The connection logs the reason.
             Sent::Closed => {}
         }
         self.telemetry.in_flight(self.sender.in_flight_bytes());
@@ -295,7 +304,7 @@ impl Pipeline {
     fn acknowledged(&mut self, turn: &Turn, size: usize, time: Duration) {
         let now = self.clock.now();
         let Some(delivery) = self.deliveries.get_mut(&turn.transfer) else { return };
-        let Some(sending) = &mut delivery.outgoing else { return };
+        let Some(sending) = &mut delivery.sending else { return };
         let is_progress_due = sending.acknowledge(size, now);
         self.telemetry.acknowledged(&delivery.app, turn.index, size, time, sending.acknowledged);
         if is_progress_due && delivery.purpose != Purpose::Repeat {
@@ -313,6 +322,7 @@ impl Pipeline {
         let Covered { first_chunks, requests, served, is_complete } = covered;
         first_chunks.into_iter().for_each(|wait| self.telemetry.first_chunk(wait));
         let Some(delivery) = self.deliveries.get(&transfer) else { return };
+        // Chunks were acknowledged, so the delivery has a report.
         let Some(report) = delivery.report(served) else { return };
         if is_complete {
             self.telemetry.set_open_transfers(self.coordinator.open_transfers().count());
@@ -372,7 +382,7 @@ fn answer(requests: impl IntoIterator<Item = Request<Waiter>>, outcome: impl Fn(
     }
 }
 
-/// The report for one caller: what was sent before the call is not counted as its time.
+/// The report for one caller: time spent sending before the call is excluded.
 fn report_for(caller: &Caller, report: &Report) -> Report {
     let elapsed = caller.begun.elapsed();
     let sending = report.sending.min(elapsed);

@@ -20,14 +20,20 @@ use crate::oci::registry::Contact;
 use crate::state::State;
 use crate::telemetry::readiness::{Check, Readiness};
 
-/// How long a result counts.
+/// How long a result of the readiness loop is returned without a new check.
+#[doc(alias = "bound")]
 pub(super) const GOOD_FOR: Duration = Duration::from_secs(1);
-/// How long one check may take.
+/// How long one check of the readiness loop may take.
+#[doc(alias = "bound")]
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long an answer of the registry counts, and how long a failure does.
+/// How long a response of the registry counts as reachable without a ping.
+#[doc(alias = "bound")]
 const REGISTRY_GOOD_FOR: Duration = Duration::from_secs(30);
+/// How long a failure of the registry counts without a ping.
+#[doc(alias = "bound")]
 const REGISTRY_BAD_FOR: Duration = Duration::from_secs(10);
-/// How long it counts that a folder can be written to, or that it cannot.
+/// How long the result of a write check of a folder is used.
+#[doc(alias = "bound")]
 const DISK_GOOD_FOR: Duration = Duration::from_secs(5);
 
 /// The result of a check.

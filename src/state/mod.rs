@@ -3,82 +3,36 @@
 //! One thread writes all changes in their order, as many as wait in one transaction. While the disk rejects writes, the
 //! changes wait. It knows the disk and what is written there. It must never know why.
 
+mod change;
+mod database;
 mod options;
 mod writer;
 
-use std::fs::{self, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
-use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
-use uuid::Uuid;
 
+pub use self::change::OpenRequest;
+use self::change::{Change, QUEUE};
+pub use self::database::Restored;
+use self::database::{FILE, open_database, read};
 pub use self::options::StateOptions;
 use self::writer::Writer;
-use crate::delivery::rules::action::Saved;
 use crate::delivery::rules::request::RequestId;
-use crate::delivery::rules::versions::Sent;
+use crate::delivery::rules::versions::SentVersion;
 use crate::error::Error;
 use crate::mqtt::Ack;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 use crate::util::file::{self, make_folder, temporary_folder, try_writing};
 use crate::util::sync::lock;
-
-/// The file in the state folder.
-const FILE: &str = "state.redb";
-/// Memory that the database may keep pages in, bytes.
-const CACHE_SIZE: usize = 1 << 20;
-/// Changes that may wait to be written.
-#[doc(alias = "bound")]
-const QUEUE: usize = 4096;
-
-const REQUESTS: TableDefinition<RequestId, &[u8]> = TableDefinition::new("requests");
-const VERSIONS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("versions");
-const INSTANCE: TableDefinition<&str, &str> = TableDefinition::new("instance");
-const TIMES: TableDefinition<&str, u64> = TableDefinition::new("times");
-const ID: &str = "id";
-const PRESENT: &str = "present";
-const UNCERTAIN: &str = "unsure until";
-
-/// An open request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenRequest {
-    /// The app.
-    pub app: App,
-    /// When it arrived.
-    pub arrived: Time,
-}
-
-/// What an earlier process left on disk.
-#[derive(Debug, Default)]
-pub struct Restored {
-    /// The id that was generated for this proxy, now or then.
-    pub instance_id: String,
-    /// Requests that were not covered, oldest first.
-    pub requests: Vec<(RequestId, OpenRequest)>,
-    /// What the rules of delivery remember.
-    pub saved: Saved,
-}
-
-/// A change to be written.
-#[derive(Debug)]
-enum Change {
-    Open(RequestId, OpenRequest, Ack),
-    Close(Vec<RequestId>),
-    Versions(App, Vec<Sent>, Option<oneshot::Sender<Result<(), Error>>>),
-    Present(Time),
-    Uncertain(Time),
-    /// Nothing new: what could not be written is tried again.
-    Again,
-}
 
 /// Writes the state. What waits is written before it goes.
 #[derive(Debug)]
@@ -107,7 +61,7 @@ impl State {
 
     fn open_blocking(options: &StateOptions) -> Result<(Self, Restored), Error> {
         match Self::open_in(&options.folder, None) {
-            Err(error) if !options.named => {
+            Err(error) if !options.is_named => {
                 warn!(
                     event = "temporary-state",
                     hint = error.hint(),
@@ -152,7 +106,7 @@ impl State {
     }
 
     /// Writes the versions of an app.
-    pub fn write_versions(&self, app: App, versions: Vec<Sent>) {
+    pub fn write_versions(&self, app: App, versions: Vec<SentVersion>) {
         self.send(Change::Versions(app, versions, None));
     }
 
@@ -160,7 +114,7 @@ impl State {
     ///
     /// # Errors
     /// [`Error::Disk`] if they are not.
-    pub async fn persist_versions(&self, app: App, versions: Vec<Sent>) -> Result<(), Error> {
+    pub async fn persist_versions(&self, app: App, versions: Vec<SentVersion>) -> Result<(), Error> {
         let (done, written) = oneshot::channel();
         if let Some(changes) = self.changes() {
             // If the writer has ended, so has the other end of this.
@@ -252,68 +206,9 @@ impl Drop for State {
     }
 }
 
-/// How the file is opened.
-fn builder() -> Builder {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_SIZE).set_check_integrity_on_open(true);
-    builder
-}
-
-/// Opens the file, or a new one in place of one that is damaged.
-fn open_database(path: &Path) -> io::Result<Database> {
-    let open = || builder().create(path);
-    let failed = match open() {
-        Ok(database) => return Ok(database),
-        Err(DatabaseError::DatabaseAlreadyOpen) => {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another proxy uses it"));
-        }
-        Err(DatabaseError::Storage(StorageError::Io(error))) if !means_damage(error.kind()) => return Err(error),
-        Err(error) => error,
-    };
-    let aside = path.with_extension("redb.damaged");
-    warn!(event = "state-set-aside", file = %path.display(), aside = %aside.display(), "the state is damaged and set aside: {failed}");
-    fs::rename(path, aside)?;
-    open().map_err(io::Error::other)
-}
-
-/// Whether a file that was opened and read does not have in it what it should.
-fn means_damage(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
-}
-
-fn read(database: &Database) -> Result<Restored, redb::Error> {
-    let mut restored = Restored::default();
-    // Makes the tables where they are missing.
-    let transaction = database.begin_write()?;
-    {
-        transaction.open_table(REQUESTS)?;
-        transaction.open_table(VERSIONS)?;
-        transaction.open_table(TIMES)?;
-        let mut instance = transaction.open_table(INSTANCE)?;
-        let known = instance.get(ID)?.map(|id| id.value().to_owned());
-        restored.instance_id = known.unwrap_or_else(|| Uuid::new_v4().to_string());
-        instance.insert(ID, &*restored.instance_id)?;
-    }
-    transaction.commit()?;
-    let transaction = database.begin_read()?;
-    for entry in transaction.open_table(REQUESTS)?.iter()? {
-        let (id, request) = entry?;
-        // What another release wrote is of no use; these are matters of minutes.
-        restored.requests.extend(serde_json::from_slice(request.value()).ok().map(|request| (id.value(), request)));
-    }
-    for entry in transaction.open_table(VERSIONS)?.iter()? {
-        let (app, versions) = entry?;
-        let app = serde_json::from_slice(app.value());
-        restored.saved.versions.extend(app.ok().zip(serde_json::from_slice(versions.value()).ok()));
-    }
-    let times = transaction.open_table(TIMES)?;
-    restored.saved.present = times.get(PRESENT)?.map(|time| Time(time.value()));
-    restored.saved.uncertain_until = times.get(UNCERTAIN)?.map_or(Time::default(), |time| Time(time.value()));
-    Ok(restored)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::num::NonZeroU32;
     use std::sync::Arc;
 
@@ -326,14 +221,14 @@ mod tests {
     #[tokio::test]
     async fn what_was_written_is_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let config = StateOptions { folder: folder.path().join("new"), named: true };
+        let config = StateOptions { folder: folder.path().join("new"), is_named: true };
         let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
         let app = App { channel, layout: Layout::Plain, name: "a".into() };
         let request = OpenRequest { app: app.clone(), arrived: Time(7) };
         let digest = Digest::of(b"a");
         let plan = ChunkPlan::new(25, NonZeroU32::new(10).unwrap());
         let version = Version { root: Some(digest), digest, plan };
-        let versions = vec![Sent { version, since: Time(8), last: Time(8), is_open: true }];
+        let versions = vec![SentVersion { version, since: Time(8), last: Time(8), is_open: true }];
 
         let (state, restored) = State::open(config.clone()).await.unwrap();
         assert!(restored.requests.is_empty() && restored.saved.versions.is_empty() && restored.saved.present.is_none());

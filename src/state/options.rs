@@ -8,5 +8,5 @@ pub struct StateOptions {
     /// The folder.
     pub folder: PathBuf,
     /// Whether the operator named it; else a temporary one will do where it cannot be used.
-    pub named: bool,
+    pub is_named: bool,
 }

@@ -8,12 +8,13 @@ use redb::Database;
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
-use super::{Change, FILE, PRESENT, QUEUE, REQUESTS, TIMES, UNCERTAIN, VERSIONS, builder};
+use super::change::{Change, QUEUE};
+use super::database::{FILE, builder, write};
 use crate::error::Error;
-use crate::util::json;
 use crate::util::sync::lock;
 
-/// Changes that are written in one transaction, beside those that could not be written before.
+/// Changes that are written in one transaction, beside those of a failed transaction.
+#[doc(alias = "bound")]
 const MAX_BATCH: usize = 512;
 
 /// Writes changes in their order. What could not be written is kept, as much as may wait, and goes before what comes
@@ -86,39 +87,11 @@ impl Writer {
     }
 }
 
-fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    {
-        let mut requests = transaction.open_table(REQUESTS)?;
-        let mut versions_table = transaction.open_table(VERSIONS)?;
-        let mut times = transaction.open_table(TIMES)?;
-        for change in batch {
-            match change {
-                Change::Open(id, request, _) => drop(requests.insert(id, &*json(request))?),
-                Change::Close(ids) => {
-                    for id in ids {
-                        requests.remove(id)?;
-                    }
-                }
-                Change::Versions(app, versions, _) if versions.is_empty() => {
-                    drop(versions_table.remove(&*json(app))?);
-                }
-                Change::Versions(app, versions, _) => drop(versions_table.insert(&*json(app), &*json(versions))?),
-                Change::Present(time) => drop(times.insert(PRESENT, time.0)?),
-                Change::Uncertain(until) => drop(times.insert(UNCERTAIN, until.0)?),
-                Change::Again => {}
-            }
-        }
-    }
-    transaction.commit()?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::super::read;
+    use super::super::database::read;
     use super::*;
     use crate::util::clock::Time;
 

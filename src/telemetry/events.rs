@@ -12,7 +12,8 @@ use crate::oci::digest::Digest;
 use crate::util::metrics::Meters;
 use crate::util::sync::lock;
 
-/// Events that a watcher may be behind; older ones it misses.
+/// Events that a subscriber may be behind; it misses older ones.
+#[doc(alias = "bound")]
 pub const MAX_BACKLOG: usize = 1 << 14;
 
 /// Something that happened.

@@ -14,7 +14,8 @@ use crate::util::clock::{Clock, Time};
 use crate::util::json;
 use crate::util::sync::lock;
 
-/// Requests that cannot be read for which a status message is published each second: more would say nothing new.
+/// Status messages a second about requests that cannot be parsed.
+#[doc(alias = "bound")]
 const UNREADABLE_PER_SECOND: u32 = 10;
 
 /// Publishes on the status topic. While the broker is away the messages wait, as far as the queue of the connection holds

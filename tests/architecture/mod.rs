@@ -37,7 +37,6 @@ fn repository() -> &'static Path {
 }
 
 #[test]
-#[ignore = "folders are being put in order"]
 fn imports_run_one_way() {
     let crates = [
         sources("", "propeller_proxy", "src"),

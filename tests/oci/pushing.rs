@@ -39,7 +39,7 @@ impl Client {
             name => variables.iter().find(|(given, _)| *given == name).map(|(_, value)| OsString::from(value)),
         }));
         let registry = config.expect("a configuration of the client").registry;
-        let store = StoreOptions { folder: folder.path().to_owned(), named: true, limit: 1 << 30 };
+        let store = StoreOptions { folder: folder.path().to_owned(), is_named: true, limit: 1 << 30 };
         let puller = Puller::new(&registry, &store).expect("a client of registries");
         Self { puller, registry, _store: folder }
     }

@@ -21,15 +21,20 @@ use super::outcome::{Delivered, Outcome};
 use crate::failure::Failure;
 use crate::progress;
 
-/// How long a proxy may take to report that it has a request. A proxy whose link needs longer than this for one chunk is not
-/// told apart from one that is away.
+/// How long a proxy may take to report that it has a request. A proxy whose link needs longer than this for one chunk
+/// counts as away.
+#[doc(alias = "bound")]
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest time without a status message after that. Proxies publish one for each second in which chunks went out, but
-/// none while they resolve and fetch a module, which may take as long as they are configured for, 5 min by default.
+/// The longest time without a status message after the first one. Proxies publish one for each second in which chunks went out,
+/// but none while they resolve and fetch a module, which may take as long as they are configured for, 5 min by default.
+#[doc(alias = "bound")]
 const STATUS_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-/// How long an outcome may be that of an earlier transfer, after which the proxy reports that it has queued the request.
+/// How long an outcome may be that of an earlier transfer, after which the proxy reports that it has queued the
+/// request.
+#[doc(alias = "bound")]
 const OUTCOME_DELAY: Duration = Duration::from_millis(500);
-/// Status messages that may wait to be read.
+/// Status messages that wait to be read.
+#[doc(alias = "bound")]
 const QUEUE: usize = 4096;
 
 /// A request for one module, and what the proxies report of it.

@@ -8,7 +8,8 @@ use super::update::{Update, state_name};
 use crate::failure::Failure;
 use crate::terminal::printable;
 
-/// Rows that are shown; the oldest go first.
+/// Rows that are shown; the oldest are removed first.
+#[doc(alias = "bound")]
 const MAX_ROWS: usize = 64;
 
 /// What identifies a row: domain, channel, layout and name.

@@ -17,7 +17,7 @@ impl FromSettings for StoreOptions {
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (path, is_named) = folder(reader, &CACHE_DIR, &CACHE_FOLDERS).unzip();
-        read_fields!(Self { folder: path, named: is_named, limit: reader.required(&CACHE_SIZE) })
+        read_fields!(Self { folder: path, is_named: is_named, limit: reader.required(&CACHE_SIZE) })
     }
 }
 
@@ -27,8 +27,8 @@ impl FromSettings for StateOptions {
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let (folder, named) = folder(reader, &STATE_DIR, &STATE_FOLDERS)?;
-        Some(Self { folder, named })
+        let (folder, is_named) = folder(reader, &STATE_DIR, &STATE_FOLDERS)?;
+        Some(Self { folder, is_named })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::config::problem::Problem;
 use crate::config::setting::{FILE_SUFFIX, Setting};
 
 /// Largest configuration file, bytes.
+#[doc(alias = "bound")]
 const MAX_SIZE: u64 = 1 << 20;
 
 /// The settings of a configuration file.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::config::setting::Setting;
 
 /// Largest file with a secret, bytes.
+#[doc(alias = "bound")]
 const MAX_SECRET_FILE: u64 = 64 << 10;
 
 /// Where a value comes from.

@@ -16,9 +16,11 @@ use self::units::{positive_size, size};
 use crate::delivery::rules::versions::TagMoves;
 use crate::mqtt::topic::{ANY, is_topic_level};
 
-/// Largest chunk, bytes of module: in base64 it still fits the 10 MiB packet of a stock proplet.
+/// Largest part of a module in one chunk, bytes: in base64 it fits the 10 MiB packet of a stock proplet.
+#[doc(alias = "bound")]
 const MAX_CHUNK_SIZE: u32 = 7_800_000;
-/// Most passes a minute.
+/// Largest `PROXY_MAX_PASSES`, passes a minute.
+#[doc(alias = "bound")]
 const MAX_PASSES: u32 = 6000;
 
 /// Least severe level that is logged.

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use super::request::{Request, RequestId};
 use super::schedule::{Excess, Limits, TransferId};
 use super::transfer::Purpose;
-use super::versions::{Sent, TagMoves, Unsafe, Version};
+use super::versions::{SentVersion, TagMoves, Unsafe, Version};
 use crate::delivery::plan::ChunkPlan;
 use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
@@ -28,7 +28,7 @@ pub struct Options {
 #[derive(Debug, Default, Clone)]
 pub struct Saved {
     /// The versions that were sent, by app.
-    pub versions: Vec<(App, Vec<Sent>)>,
+    pub versions: Vec<(App, Vec<SentVersion>)>,
     /// Until when devices may hold chunks of unknown versions.
     pub uncertain_until: Time,
     /// When the proxy last had its subscription; nothing if it never had, or all this was lost.
@@ -51,7 +51,7 @@ pub enum Rejection {
 pub enum Fault {
     /// A bound was reached.
     Excess(Excess),
-    /// Its chunks could not be told from those of other versions.
+    /// A device could not distinguish its chunks from those of other versions.
     Unsafe(Unsafe),
     /// The broker does not deliver the claim to the replica that published it.
     ClaimLost,
@@ -107,14 +107,14 @@ pub enum Action<W> {
         /// The app.
         app: App,
         /// All of its versions.
-        versions: Vec<Sent>,
+        versions: Vec<SentVersion>,
         /// The transfer for which [`Coordinator::persisted`] follows when they are on disk.
         transfer: Option<TransferId>,
     },
     /// Write until when devices may hold chunks of unknown versions.
     PersistUncertainty(Time),
     /// Remove requests from the disk.
-    Forget(Vec<RequestId>),
+    CloseRequests(Vec<RequestId>),
     /// Publish a claim to an app.
     Claim(App, Version),
     /// Publish an objection to a claim: this version of the app has as many chunks.

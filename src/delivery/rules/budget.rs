@@ -8,12 +8,15 @@ use std::time::Duration;
 use crate::mqtt::topic::{App, Channel};
 use crate::util::clock::Time;
 
-/// How long published bytes count: as long as devices may keep an incomplete module.
+/// How long published bytes count against the budget of a channel: as long as devices may keep an incomplete module.
+#[doc(alias = "bound")]
 pub const BUDGET_WINDOW: Duration = Duration::from_secs(360);
-/// Apps whose first copy is remembered, further ones count as repeated; and channels that are looked after without
-/// clearing those where nothing happens any more.
+/// Apps whose first copy is remembered, and channels before idle ones are removed. The first copy of a further app
+/// counts as repeated.
+#[doc(alias = "bound")]
 const MAX_COPIES: usize = 1 << 16;
-/// How much time's worth of bytes may go out at once, milliseconds.
+/// How far a channel may be ahead of its rate, milliseconds.
+#[doc(alias = "bound")]
 const BURST: u64 = 100;
 
 /// The budgets of all channels.

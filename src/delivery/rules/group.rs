@@ -1,17 +1,16 @@
-//! The coordinator as a member of a group of replicas: claims, objections, taking over.
+//! The coordinator as a member of a group of replicas: claims, objections, what other replicas serve.
 
 use std::time::Duration;
 
-use super::action::{Action, End, Fault};
+use super::action::{Action, End};
 use super::coordinator::Coordinator;
-use super::replicas::{CLAIM_TIMEOUT, HEARTBEAT_INTERVAL};
-use super::schedule::TransferId;
 use super::transfer::Stage;
 use super::versions::Version;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 
 /// How long a replica that may not know all versions waits for objections to its claim.
+#[doc(alias = "bound")]
 const OBJECTION_TIME: Duration = Duration::from_millis(500);
 
 impl<W> Coordinator<W> {
@@ -70,58 +69,6 @@ impl<W> Coordinator<W> {
     #[cfg(test)]
     pub(super) fn has_clash(&self, app: &App, version: &Version, now: Time) -> bool {
         self.versions.clash(app, version, now).is_some()
-    }
-
-    pub(super) fn wake_replica(&mut self, now: Time) {
-        let claims = self.schedule.transfers().filter_map(|(id, transfer)| match &transfer.stage {
-            Stage::Claiming(_, since) => (now.since(*since) >= CLAIM_TIMEOUT).then_some((id, false)),
-            Stage::Contested(_, until) => (*until <= now).then_some((id, true)),
-            _ => None,
-        });
-        for (id, has_returned) in claims.collect::<Vec<_>>() {
-            if has_returned {
-                self.decide_contest(id, now);
-            } else {
-                self.end(id, End::Failed(Fault::ClaimLost), now);
-            }
-        }
-        let Some(replicas) = &mut self.replicas else { return };
-        let (due, expired) = replicas.due(now);
-        self.forget(&expired);
-        for (app, requests) in due {
-            for request in requests {
-                self.admit(&app, request, now);
-            }
-        }
-        let open = self.schedule.transfers().find(|(_, transfer)| transfer.is_open());
-        if now >= self.heartbeat_at + HEARTBEAT_INTERVAL
-            && let Some((_, transfer)) = open
-        {
-            self.heartbeat_at = now;
-            self.actions.push_back(Action::Heartbeat(transfer.app.clone()));
-        }
-    }
-
-    /// The time for objections is over: the version is sent, or cut anew if it clashes.
-    fn decide_contest(&mut self, id: TransferId, now: Time) {
-        let Some(transfer) = self.schedule.get(id) else { return };
-        let Stage::Contested(prepared, _) = transfer.stage else { return };
-        if self.versions.clash(&transfer.app, &prepared.version(), now).is_some() {
-            self.versions.withdraw(&transfer.app, &prepared.version());
-            self.fetched(id, prepared.candidate, now);
-        } else {
-            self.send(id, now);
-        }
-    }
-
-    /// Serves the requests for `app` that are this replica's.
-    pub(super) fn take_over(&mut self, app: &App, now: Time) {
-        let Some(replicas) = &mut self.replicas else { return };
-        let is_mine = self.schedule.open(app).is_some();
-        let requests = if is_mine { replicas.take(app) } else { replicas.take_due(app, now) };
-        for request in requests {
-            self.admit(app, request, now);
-        }
     }
 
     fn note_version(&mut self, app: &App, version: Version, now: Time) {

@@ -7,6 +7,7 @@
 pub mod action;
 mod budget;
 pub mod coordinator;
+mod due;
 mod group;
 mod pass;
 mod replicas;

@@ -20,26 +20,34 @@ use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
 use crate::util::clock::Time;
 
-/// A replica that sent no message for so long is no owner any more; one that serves something sends one every
+/// How long a replica stays owner without a message. A replica that serves something sends one every
 /// [`HEARTBEAT_INTERVAL`].
+#[doc(alias = "bound")]
 const SILENCE: Duration = Duration::from_secs(6);
 /// How long a replica waits for its own claim. While the connection is down, nothing can be sent either.
+#[doc(alias = "bound")]
 pub(super) const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a replica that serves something publishes a status message, at least.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a request waits for an owner, for each member with a higher rank.
+#[doc(alias = "bound")]
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long a request from the broker's queue waits for the messages behind it, which may say that it was served.
+#[doc(alias = "bound")]
 const QUEUE_MARGIN: Duration = Duration::from_secs(1);
 /// A request that came while its app was being sent, so shortly before the end, may have arrived too late there.
 const OVERLAP: Duration = Duration::from_secs(1);
-/// Members with a higher rank that are waited for.
+/// Members with a higher rank for which a request waits.
+#[doc(alias = "bound")]
 const MAX_RANK: u32 = 8;
-/// A member that announced itself by no presence message is forgotten when it sent no message for so long.
+/// How long a member without a presence message is remembered after its last message.
+#[doc(alias = "bound")]
 const MEMBER_TTL: Duration = Duration::from_secs(60);
 /// Requests that wait for an owner.
+#[doc(alias = "bound")]
 pub const MAX_WATCHED: usize = 4096;
-/// Members that are remembered.
+/// Members of the group that are remembered.
+#[doc(alias = "bound")]
 const MAX_MEMBERS: usize = 256;
 
 /// What this replica knows of the others.

@@ -16,15 +16,21 @@ use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
 use crate::util::clock::Time;
 
-/// How long chunks may stay in a device after the last one came: 360 s, and a minute for what is under way.
+/// How long a version is remembered after its last chunk: devices keep chunks for 360 s, and a minute is for what is
+/// under way.
+#[doc(alias = "bound")]
 pub const CHUNK_LIFETIME: Duration = Duration::from_secs(420);
-/// How old a pin may become.
+/// The age at which a pin ends.
+#[doc(alias = "bound")]
 const MAX_PIN_AGE: Duration = Duration::from_secs(900);
-/// Apps that are remembered.
+/// Apps whose versions are remembered.
+#[doc(alias = "bound")]
 pub const MAX_APPS: usize = 16_384;
-/// How often a tag is taken to move at most within [`CHUNK_LIFETIME`], as far as that is guessed at.
+/// Moves of a tag within [`CHUNK_LIFETIME`] that are assumed while versions are unknown.
+#[doc(alias = "bound")]
 const USUAL_MOVES: u64 = 16;
-/// How many totals are tried beside the plain one while it is not known what was sent before.
+/// Totals that are tried beside the plain one while versions are unknown.
+#[doc(alias = "bound")]
 const GUESSES: u64 = 64;
 
 /// What becomes of a tag that moves while devices may have chunks of what it meant.
@@ -71,7 +77,7 @@ pub enum Unsafe {
 
 /// A version, and when it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sent {
+pub struct SentVersion {
     /// What was sent.
     pub version: Version,
     /// When its first chunk may have been published.
@@ -85,7 +91,7 @@ pub struct Sent {
 /// The versions of all apps that were sent within [`CHUNK_LIFETIME`]; the latest one of each is at the end.
 #[derive(Debug, Default)]
 pub(super) struct Versions {
-    apps: HashMap<App, Vec<Sent>>,
+    apps: HashMap<App, Vec<SentVersion>>,
     /// Until when devices may hold chunks of versions that are not in here: another proxy or an earlier process sent them.
     uncertain_until: Time,
 }
@@ -93,7 +99,7 @@ pub(super) struct Versions {
 impl Versions {
     /// Restores what an earlier process wrote. What it was sending then it may have sent until `now`; returns whether that
     /// was anything.
-    pub(super) fn restore(&mut self, app: App, mut versions: Vec<Sent>, now: Time) -> bool {
+    pub(super) fn restore(&mut self, app: App, mut versions: Vec<SentVersion>, now: Time) -> bool {
         let mut was_open = false;
         for sent in versions.iter_mut().filter(|sent| sent.is_open) {
             (sent.is_open, was_open) = (false, true);
@@ -120,7 +126,7 @@ impl Versions {
     }
 
     /// The versions of one app.
-    pub(super) fn of(&self, app: &App) -> &[Sent] {
+    pub(super) fn of(&self, app: &App) -> &[SentVersion] {
         self.apps.get(app).map_or(&[], Vec::as_slice)
     }
 
@@ -153,19 +159,19 @@ impl Versions {
         let is_uncertain = may_move && self.is_uncertain(now);
         let versions = self.apps.entry(app.clone()).or_default();
         versions.retain(|sent| sent.is_remembered(now));
-        let is_same = |Sent { version, .. }: &Sent| {
+        let is_same = |SentVersion { version, .. }: &SentVersion| {
             let Version { digest: sent, plan, .. } = version;
             *sent == digest && plan.size() == module.size && plan.chunk_size() <= chunk_size
         };
         let (plan, since) = match versions.iter().position(is_same) {
             Some(index) => {
-                let Sent { version, since, .. } = versions.remove(index);
+                let SentVersion { version, since, .. } = versions.remove(index);
                 (version.plan, if now.since(since) < MAX_PIN_AGE { since } else { now })
             }
             None => (cut(versions, &module, chunk_size, is_uncertain).ok_or(Unsafe::NoTotal)?, now),
         };
         let version = Version { root: Some(root), digest, plan };
-        versions.push(Sent { version, since, last: now, is_open: true });
+        versions.push(SentVersion { version, since, last: now, is_open: true });
         Ok(plan)
     }
 
@@ -201,11 +207,12 @@ impl Versions {
         }
         let versions = self.apps.entry(app.clone()).or_default();
         versions.retain(|sent| sent.is_remembered(now));
-        let is_it = |sent: &&mut Sent| sent.version.digest == version.digest && sent.version.plan == version.plan;
+        let is_it =
+            |sent: &&mut SentVersion| sent.version.digest == version.digest && sent.version.plan == version.plan;
         if let Some(sent) = versions.iter_mut().find(is_it) {
             sent.last = now;
         } else {
-            versions.insert(0, Sent { version, since: now, last: now, is_open: false });
+            versions.insert(0, SentVersion { version, since: now, last: now, is_open: false });
         }
         Ok(())
     }
@@ -219,14 +226,14 @@ impl Versions {
     }
 }
 
-impl Sent {
+impl SentVersion {
     fn is_remembered(&self, now: Time) -> bool {
         self.is_open || now.since(self.last) < CHUNK_LIFETIME
     }
 }
 
 /// Cuts a module so that it can be mixed with none of `versions`; nor, if `is_uncertain`, with an unknown one.
-fn cut(versions: &[Sent], module: &Candidate, chunk_size: NonZeroU32, is_uncertain: bool) -> Option<ChunkPlan> {
+fn cut(versions: &[SentVersion], module: &Candidate, chunk_size: NonZeroU32, is_uncertain: bool) -> Option<ChunkPlan> {
     let plain = ChunkPlan::new(module.size, chunk_size);
     // A single chunk is all or nothing.
     if plain.total_chunks() == 1 || !holds(Rule::DistinctTotals) {

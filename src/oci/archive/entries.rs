@@ -6,8 +6,10 @@ use std::ops::ControlFlow;
 use tar::{Archive, EntryType, PaxExtensions};
 
 /// Entries of an archive that are read.
+#[doc(alias = "bound")]
 const MAX_ENTRIES: usize = 1 << 16;
-/// Largest header that holds a long name, bytes.
+/// Largest header of an archive that holds a long name, bytes.
+#[doc(alias = "bound")]
 const MAX_NAME_HEADER: u64 = 64 << 10;
 
 /// An entry: its path as the archive has it, and its content.

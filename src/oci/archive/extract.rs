@@ -15,7 +15,8 @@ use crate::oci::reference::Reference;
 use crate::oci::refusal::{ambiguous, listed, unsupported};
 use crate::oci::wasm::has_wasm_extension;
 
-/// Candidates that are kept; more than one is too many unless a path is given.
+/// Candidates in an archive that are kept; more than one is an error unless a path is given.
+#[doc(alias = "bound")]
 const MAX_CANDIDATES: usize = 64;
 
 /// Which file of an archive is the module.

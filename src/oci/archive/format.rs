@@ -9,10 +9,12 @@ use tokio_util::sync::CancellationToken;
 use crate::oci::blob::Blob;
 use crate::oci::wasm::is_wasm;
 
-/// Bytes that are read or written at once.
+/// Bytes of an archive that are read or written at once.
+#[doc(alias = "bound")]
 pub(super) const BUFFER_SIZE: usize = 64 << 10;
-/// Largest zstd window, as a power of two: 8 MiB, which RFC 8878 (section 3.1.1.1.2) recommends every decoder to
+/// Largest zstd window, as an exponent of 2: 8 MiB, which RFC 8878 (section 3.1.1.1.2) recommends every decoder to
 /// support.
+#[doc(alias = "bound")]
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 /// The position of `ustar` in a tar header.
 const TAR_MAGIC: Range<usize> = 257..262;

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::schema::Bounded;
 
 /// Words of an image's entry point, and of its command, that are read.
+#[doc(alias = "bound")]
 const MAX_WORDS: usize = 64;
 
 /// The words of the command line, entry point first; none if the configuration is unreadable.

@@ -11,9 +11,11 @@ use crate::error::printable;
 use crate::oci::artifact::{IMAGE_INDEX, IMAGE_MANIFEST};
 use crate::oci::refusal::MAX_SHOWN;
 
-/// Annotations that are kept.
+/// Annotations of a manifest that are kept.
+#[doc(alias = "bound")]
 const MAX_ANNOTATIONS: usize = 64;
-/// Bytes of them that are kept, keys and values.
+/// Bytes of annotations that are kept, keys and values.
+#[doc(alias = "bound")]
 const MAX_ANNOTATION_BYTES: usize = 4 << 10;
 
 /// The media type and annotations of a manifest or index.

@@ -18,8 +18,10 @@ pub(crate) const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, \
      application/vnd.oci.image.index.v1+json, \
      application/vnd.docker.distribution.manifest.list.v2+json";
 /// Largest manifest that is read, bytes (the size that the distribution specification obliges registries to accept).
+#[doc(alias = "bound")]
 pub(crate) const MAX_MANIFEST_SIZE: u64 = 4 << 20;
-/// Layers or manifests that are read.
+/// Layers of a manifest, or manifests of an index, that are read.
+#[doc(alias = "bound")]
 const MAX_ENTRIES: usize = 1024;
 
 /// An image manifest or an index of manifests.

@@ -8,8 +8,10 @@ use crate::oci::reference::Reference;
 use crate::util::ttl_cache::TtlCache;
 
 /// How long an error is returned again without a request to the registry.
+#[doc(alias = "bound")]
 const TTL: Duration = Duration::from_secs(10);
-/// Errors that are cached.
+/// Errors of pulls that are cached.
+#[doc(alias = "bound")]
 const MAX_ERRORS: usize = 1024;
 
 /// What is done with a reference.

@@ -14,6 +14,7 @@ use crate::oci::store::{Store, StoreOptions};
 
 /// Modules out of archives that are on disk at once: unlike blobs in the store, they occupy disk space until they are
 /// sent.
+#[doc(alias = "bound")]
 const MAX_EXTRACTED: usize = 64;
 
 /// Pulls modules to disk, each once for any number of requests.

@@ -15,7 +15,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// A puller with a store in `folder`, and its options.
 fn client(host: &str, folder: &Path) -> (Puller, RegistryOptions) {
     let options = RegistryOptions::for_tests(host);
-    let store = StoreOptions { folder: folder.to_owned(), named: true, limit: 1 << 30 };
+    let store = StoreOptions { folder: folder.to_owned(), is_named: true, limit: 1 << 30 };
     (Puller::new(&options, &store).unwrap(), options)
 }
 

@@ -11,8 +11,10 @@ use crate::oci::options::Credentials;
 use crate::util::ttl_cache::TtlCache;
 
 /// How long an authorization is used that does not expire earlier.
+#[doc(alias = "bound")]
 pub(super) const MAX_LIFETIME: Duration = Duration::from_secs(3600);
 /// Authorizations that are cached.
+#[doc(alias = "bound")]
 const MAX_AUTHORIZATIONS: usize = 1024;
 
 /// The purpose of a request, which its authorization has to cover.

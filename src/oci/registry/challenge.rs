@@ -22,6 +22,7 @@ use crate::oci::policy::Policy;
 use crate::oci::reference::Reference;
 
 /// How long a token lasts if its service does not say (distribution token specification, "Token Response Fields").
+#[doc(alias = "bound")]
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
 /// A challenge at an endpoint.

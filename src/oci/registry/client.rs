@@ -19,7 +19,8 @@ use crate::oci::policy::Policy;
 use crate::util::metrics;
 use crate::util::ttl_cache::TtlCache;
 
-/// How long [`Registry::ping`] waits for a response.
+/// How long a ping of the registry waits for a response.
+#[doc(alias = "bound")]
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The client of all registries.

@@ -19,14 +19,19 @@ use crate::util::sync::lock;
 use crate::util::ttl_cache::TtlCache;
 
 /// How long a credential helper may take.
+#[doc(alias = "bound")]
 const HELPER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the answer of a credential helper is used.
+#[doc(alias = "bound")]
 const HELPER_TTL: Duration = Duration::from_secs(60);
 /// Credential helpers that run at once.
+#[doc(alias = "bound")]
 const MAX_HELPERS: usize = 4;
 /// Answers of credential helpers that are cached.
+#[doc(alias = "bound")]
 const MAX_HELPER_ANSWERS: usize = 256;
 /// Largest answer of a credential helper that is read, bytes.
+#[doc(alias = "bound")]
 const MAX_HELPER_ANSWER_SIZE: u64 = 64 << 10;
 
 /// All credentials.

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use crate::oci::host::{DOCKER_HUB, canonical_host};
 use crate::oci::options::Credentials;
 
-/// Largest file that is read, bytes.
+/// Largest docker configuration file that is read, bytes.
+#[doc(alias = "bound")]
 const MAX_FILE_SIZE: u64 = 1 << 20;
 /// The user name that marks a password as an identity token.
 const IDENTITY_USERNAME: &str = "<token>";

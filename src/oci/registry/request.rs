@@ -23,6 +23,7 @@ use crate::oci::reference::Reference;
 use crate::util::metrics;
 
 /// How long a mirror is skipped after it did not answer.
+#[doc(alias = "bound")]
 const MIRROR_PAUSE: Duration = Duration::from_secs(30);
 
 impl Repository<'_> {

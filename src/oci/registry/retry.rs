@@ -9,14 +9,19 @@ use super::failure::Failure;
 use crate::error::Error;
 
 /// Retries without progress.
+#[doc(alias = "bound")]
 const MAX_RETRIES: usize = 4;
 /// The wait before the first retry; it grows exponentially.
+#[doc(alias = "bound")]
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 /// The longest wait before a retry.
+#[doc(alias = "bound")]
 const MAX_DELAY: Duration = Duration::from_secs(5);
 /// No retry starts later after the last progress than this and one [`MAX_DELAY`], so that a `Retry-After` of 30 s fits.
+#[doc(alias = "bound")]
 const RETRY_WINDOW: Duration = Duration::from_secs(30);
 /// The longest `Retry-After` that is honoured; after a longer one there is no retry.
+#[doc(alias = "bound")]
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// The retries that remain.

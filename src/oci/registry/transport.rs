@@ -21,9 +21,11 @@ use crate::oci::options::RegistryOptions;
 use crate::oci::policy::{Policy, Reach};
 use crate::tls;
 
-/// How long a TCP and TLS connection may take to be made.
+/// How long a TCP and TLS connection to a registry may take to be made.
+#[doc(alias = "bound")]
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Redirects that are followed for one request.
+#[doc(alias = "bound")]
 const MAX_REDIRECTS: usize = 3;
 
 /// The HTTP clients: one for the configured registry, which alone is shown the client certificate; one for other hosts

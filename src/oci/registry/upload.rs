@@ -13,9 +13,11 @@ use super::bounds::{IDLE_TIMEOUT, MIN_RATE, RATE_WINDOW};
 use super::failure::{Failure, redacted};
 use crate::error::Error;
 
-/// Bytes that are passed to the connection at once.
+/// Bytes of an upload that are passed to the connection at once.
+#[doc(alias = "bound")]
 const PIECE_SIZE: usize = 64 << 10;
 /// The least rate at which a registry may check and store a body before it answers, bytes a second.
+#[doc(alias = "bound")]
 const COMMIT_RATE: u64 = 4 << 20;
 
 /// Sends a request with `body` to `url`, and waits for the head of the response.

@@ -17,6 +17,7 @@ use crate::util::file;
 use crate::util::metrics::Meters;
 
 /// Blobs that are hashed again at once.
+#[doc(alias = "bound")]
 const MAX_REHASHES: usize = 2;
 /// The file with the salt, in the first of the [`folders`].
 const SALT: &str = "salt";
@@ -44,7 +45,7 @@ impl Store {
     /// [`Error::Disk`] if it cannot be written to.
     pub fn open(options: &StoreOptions) -> Result<Arc<Self>, Error> {
         match Self::open_in(&options.folder, options.limit, None) {
-            Err(error) if !options.named => {
+            Err(error) if !options.is_named => {
                 let temporary = file::temporary_folder()?;
                 let folder = temporary.path().to_owned();
                 warn!(event = "temporary-store", folder = %folder.display(), hint = error.hint(), "the store is a temporary one: {error}");

@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use crate::util::sync::lock;
 
 /// Files that are kept in memory as hashed by this process.
+#[doc(alias = "bound")]
 const MAX_FILES: usize = 1 << 16;
 
 /// The files that this process has hashed.

@@ -13,13 +13,17 @@ use super::hashed::HashedFiles;
 use crate::util::metrics::{self, Meters};
 use crate::util::sync::lock;
 
-/// Disk space that a small file occupies, bytes.
+/// Disk space that a small file counts for, bytes.
+#[doc(alias = "bound")]
 pub(super) const MIN_FILE_SPACE: u64 = 4096;
 /// How long the measured disk space is used before the folder is scanned again: other processes may fill it, too.
+#[doc(alias = "bound")]
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
 /// One in so many files is evicted at least, so that a store of many small ones is not scanned for each.
+#[doc(alias = "bound")]
 const MIN_EVICTED_SHARE: usize = 16;
 /// The age of a file in `ingest` after which it is removed, unless a process holds it.
+#[doc(alias = "bound")]
 const STALE: Duration = Duration::from_secs(60);
 
 /// The limit of the store's disk space, and how much of it is in use.

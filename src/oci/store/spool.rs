@@ -13,6 +13,7 @@ use crate::oci::blob::{Blob, Descriptor};
 use crate::oci::digest::{Digest, Hasher};
 
 /// Pieces of a body that are queued for the disk; each is one read from the network, some tens of KiB.
+#[doc(alias = "bound")]
 const SPOOL_QUEUE: usize = 2;
 
 /// A blob that is hashed as it is written to disk.
@@ -165,7 +166,7 @@ mod tests {
 
     async fn spool(expected: Descriptor, pieces: &[&'static [u8]]) -> Result<Blob, Error> {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&StoreOptions { folder: folder.path().into(), named: true, limit: 1 << 20 })?;
+        let store = Store::open(&StoreOptions { folder: folder.path().into(), is_named: true, limit: 1 << 20 })?;
         let scope = store.scope(b"");
         let mut spool = scope.spool(expected.clone()).await?;
         spool.write(Bytes::from_static(b"hel")).await?;

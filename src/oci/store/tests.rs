@@ -10,7 +10,7 @@ use crate::oci::digest::Digest;
 #[tokio::test]
 async fn the_least_recently_used_goes_first_and_nothing_that_is_open() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&StoreOptions { folder: folder.path().into(), named: true, limit: 64 << 10 }).unwrap();
+    let store = Store::open(&StoreOptions { folder: folder.path().into(), is_named: true, limit: 64 << 10 }).unwrap();
     let scope = store.scope(b"");
     let blob = |number: u8| Bytes::from(vec![number; 16 << 10]);
     let has = async |number| scope.blob(Digest::of(&blob(number))).await.unwrap().is_some();

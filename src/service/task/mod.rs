@@ -11,19 +11,22 @@ use tracing::info;
 
 use crate::error::Error;
 use crate::oci::pull::Puller;
-use crate::service::handle::{Call, MAX_CALLS, Service, Shared};
+use crate::service::call::{Call, MAX_CALLS};
 use crate::service::inbox::{Change, Connections};
 use crate::service::options::ServiceOptions;
 use crate::service::pipeline::Pipeline;
 use crate::service::presence::Presences;
 use crate::service::readiness::Readinesses;
+use crate::service::shared::Shared;
 use crate::state::{Restored, State};
 use crate::telemetry::Telemetry;
 use crate::util::clock::Clock;
 
-/// How long open transfers may go on when the service is stopped.
+/// How long open transfers continue when the service is stopped.
+#[doc(alias = "bound")]
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the end waits for a check that hangs.
+/// How long a stopping service waits for a readiness check that hangs.
+#[doc(alias = "bound")]
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 /// The interval of housekeeping.
 const TICK: Duration = Duration::from_secs(1);
@@ -45,7 +48,7 @@ pub struct Task {
 }
 
 impl Task {
-    pub(super) async fn open(config: ServiceOptions) -> Result<(Service, Self), Error> {
+    pub(super) async fn open(config: ServiceOptions) -> Result<(Arc<Shared>, Self), Error> {
         let clock = Clock::start();
         let (state, restored) = State::open(config.state.clone()).await?;
         let (registry, store) = (config.registry.clone(), config.store.clone());
@@ -64,8 +67,7 @@ impl Task {
             readiness_demand: Arc::default(),
             readiness: watch::Sender::new(None),
         });
-        let service = Service::new(Arc::clone(&shared));
-        Ok((service, Self { config, shared, calls, clock, puller, state: Arc::new(state), restored }))
+        Ok((Arc::clone(&shared), Self { config, shared, calls, clock, puller, state: Arc::new(state), restored }))
     }
 
     /// Serves requests until `stop`; then finishes what it can within two seconds and disconnects.

@@ -23,6 +23,7 @@ use crate::mqtt::status::Status;
 use crate::mqtt::topic::{App, Channel, Layout, Role};
 use crate::mqtt::{Connection, ConnectionOptions, Message};
 use crate::oci::artifact::Shape;
+use crate::service::Service;
 use crate::telemetry::events::What;
 use crate::util::sync::lock;
 

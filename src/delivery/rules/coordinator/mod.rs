@@ -14,7 +14,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::delivery::rules::action::{Action, End, Fault, Options, Rejection, Saved};
-use crate::delivery::rules::replicas::{CLAIM_TIMEOUT, Replicas};
+use crate::delivery::rules::replicas::Replicas;
 use crate::delivery::rules::request::{Origin, Request, RequestId};
 use crate::delivery::rules::rule::{Rule, holds};
 use crate::delivery::rules::schedule::{Admission, Covered, Limits, Schedule, TransferId, Turn};
@@ -24,7 +24,8 @@ use crate::mqtt::chunk::Encoder;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 
-/// How old a request that was kept for the proxy may be: its device waits until it is 55 s old.
+/// The age at which a request from disk or the broker's queue is rejected: its device waits until it is 55 s old.
+#[doc(alias = "bound")]
 pub const MAX_REQUEST_AGE: Duration = Duration::from_secs(50);
 
 /// The rules of delivery.
@@ -97,6 +98,16 @@ impl<W> Coordinator<W> {
                 self.take_over(app, now);
             }
             _ => self.admit(app, request, now),
+        }
+    }
+
+    /// Serves the requests for `app` that are this replica's.
+    fn take_over(&mut self, app: &App, now: Time) {
+        let Some(replicas) = &mut self.replicas else { return };
+        let is_mine = self.schedule.open(app).is_some();
+        let requests = if is_mine { replicas.take(app) } else { replicas.take_due(app, now) };
+        for request in requests {
+            self.admit(app, request, now);
         }
     }
 
@@ -217,28 +228,6 @@ impl<W> Coordinator<W> {
         }
     }
 
-    /// When [`Coordinator::wake`] has something to do, or a chunk may be published again. It is to be called each second
-    /// besides, where there are replicas.
-    pub fn next_alarm(&self) -> Option<Time> {
-        let of_claims = self.schedule.transfers().filter_map(|(_, transfer)| match &transfer.stage {
-            Stage::Claiming(_, since) => Some(*since + CLAIM_TIMEOUT),
-            Stage::Contested(_, until) => Some(*until),
-            _ => None,
-        });
-        let of_claims = if self.replicas.is_some() { of_claims.min() } else { None };
-        of_claims.into_iter().chain(self.schedule.next_alarm()).min()
-    }
-
-    /// Does what is due.
-    pub fn wake(&mut self, now: Time) {
-        for id in self.schedule.wake(now) {
-            self.fetch(id, now);
-        }
-        if self.replicas.is_some() {
-            self.wake_replica(now);
-        }
-    }
-
     /// Forgets versions of which no device holds chunks any more. To be called each minute.
     pub fn forget_versions(&mut self, now: Time) {
         for app in self.versions.forget(now) {
@@ -299,7 +288,7 @@ impl<W> Coordinator<W> {
     }
 
     pub(in crate::delivery::rules) fn reject(&mut self, app: &App, request: Request<W>, rejection: Rejection) {
-        self.actions.push_back(Action::Forget(vec![request.id]));
+        self.actions.push_back(Action::CloseRequests(vec![request.id]));
         self.actions.push_back(Action::Reject { app: app.clone(), request, rejection });
     }
 
@@ -360,7 +349,7 @@ impl<W> Coordinator<W> {
 
     pub(in crate::delivery::rules) fn forget(&mut self, requests: &[Request<W>]) {
         if !requests.is_empty() {
-            self.actions.push_back(Action::Forget(requests.iter().map(|request| request.id).collect()));
+            self.actions.push_back(Action::CloseRequests(requests.iter().map(|request| request.id).collect()));
         }
     }
 }

@@ -111,7 +111,7 @@ fn the_first_claim_sends_and_the_second_yields() {
     assert!(sent(&mut one).is_some());
     // The owner ends: it has served the request that waited here.
     two.replica_ended("one", &app(), Some(claimed), after(2000));
-    assert!(actions(&mut two).contains(&Action::Forget(vec![0])));
+    assert!(actions(&mut two).contains(&Action::CloseRequests(vec![0])));
     two.wake(after(60_000));
     assert_eq!(fetch(&mut two), None);
 }
@@ -182,7 +182,7 @@ fn an_old_request_is_rejected_and_forgotten() {
     request(&mut rules, 3, Origin::Queue, after(50_000));
     let rejected = actions(&mut rules);
     let is_rejected = |action: &Action<()>| matches!(action, Action::Reject { rejection: Rejection::TooLate, .. });
-    assert!(rejected.contains(&Action::Forget(vec![3])) && rejected.iter().any(is_rejected), "{rejected:?}");
+    assert!(rejected.contains(&Action::CloseRequests(vec![3])) && rejected.iter().any(is_rejected), "{rejected:?}");
 }
 
 /// What was being sent goes on by digest for the requests of that time; a new request gets what the tag means now.

@@ -25,20 +25,27 @@ use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 
-/// Wait before a repeat for a second task of one device: tasks look for their module every 5 s.
+/// The wait before a repeat for a second task of one device: tasks look for their module every 5 s.
+#[doc(alias = "bound")]
 const ECHO_DELAY: Duration = Duration::from_secs(6);
 /// Repeats for further tasks of one device.
+#[doc(alias = "bound")]
 const MAX_ECHOES: u32 = 3;
 /// Passes of a module, above which it is repeated for such tasks no more than once.
+#[doc(alias = "bound")]
 const MAX_ECHOED_PASSES: u64 = 4;
 /// How much longer than the broker the devices may be away. They come back 1, 3, 7, 15, 31 s after the loss: within as
 /// long as the outage, and a second.
+#[doc(alias = "bound")]
 const RETURN_MARGIN: Duration = Duration::from_millis(1500);
-/// Longest wait for devices after the broker is back.
+/// The longest wait for devices after the broker is back.
+#[doc(alias = "bound")]
 const MAX_RETURN: Duration = Duration::from_secs(33);
-/// Size from which the passes of an app are spaced, bytes of module.
+/// Size of a module from which its passes are spaced, bytes.
+#[doc(alias = "bound")]
 const SPACED_SIZE: u64 = 1 << 20;
 /// Transfers that are remembered after every request was covered.
+#[doc(alias = "bound")]
 const MAX_RESTING: usize = 4096;
 
 /// All open transfers, and which one has the next turn.

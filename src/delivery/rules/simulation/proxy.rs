@@ -12,7 +12,7 @@ use crate::delivery::rules::coordinator::Coordinator;
 use crate::delivery::rules::request::{Origin, Request, RequestId};
 use crate::delivery::rules::schedule::{Limits, TransferId, Turn};
 use crate::delivery::rules::transfer::Purpose;
-use crate::delivery::rules::versions::{Candidate, Sent, TagMoves, Version};
+use crate::delivery::rules::versions::{Candidate, SentVersion, TagMoves, Version};
 use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
 use crate::util::clock::Time;
@@ -54,17 +54,17 @@ pub(super) struct Sending {
 #[derive(Default, Clone)]
 pub(super) struct Disk {
     requests: Vec<(RequestId, usize, Time)>,
-    versions: HashMap<usize, Vec<Sent>>,
+    versions: HashMap<usize, Vec<SentVersion>>,
     uncertain_until: Time,
     present: Option<Time>,
 }
 
 /// What is on its way to the disk, in its order.
 enum Write {
-    Versions(usize, Vec<Sent>, Option<TransferId>),
+    Versions(usize, Vec<SentVersion>, Option<TransferId>),
     Uncertainty(Time),
     Present(Time),
-    Forget(Vec<RequestId>),
+    CloseRequests(Vec<RequestId>),
 }
 
 pub(super) struct Proxy {
@@ -212,7 +212,7 @@ impl Proxy {
                 }
                 Write::Uncertainty(until) => self.disk.uncertain_until = until,
                 Write::Present(time) => self.disk.present = Some(time),
-                Write::Forget(ids) => self.disk.requests.retain(|(id, ..)| !ids.contains(id)),
+                Write::CloseRequests(ids) => self.disk.requests.retain(|(id, ..)| !ids.contains(id)),
             }
         }
     }
@@ -230,10 +230,10 @@ impl Proxy {
                     self.writes.push_back(Write::Versions(index(&app), versions, transfer));
                 }
                 Action::PersistUncertainty(until) => self.writes.push_back(Write::Uncertainty(until)),
-                Action::Forget(ids) => {
+                Action::CloseRequests(ids) => {
                     // The change may be lost with the process.
                     if random.below(4) > 0 {
-                        self.writes.push_back(Write::Forget(ids));
+                        self.writes.push_back(Write::CloseRequests(ids));
                     }
                 }
                 Action::Claim(app, version) => published.push((index(&app), Status::Serves(Some(version), true))),
