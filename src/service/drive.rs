@@ -23,7 +23,7 @@ use crate::telemetry::{Telemetry, Waiting};
 use crate::util::clock::Clock;
 
 impl Pipeline {
-    /// A pipeline with what an earlier process left, which publishes chunks by `publisher`.
+    /// A pipeline with what an earlier process wrote to disk, which publishes chunks by `publisher`.
     pub(super) fn new(
         config: &ServiceOptions,
         saved: Saved,

@@ -316,14 +316,18 @@ impl Pipeline {
 
     fn covered(&mut self, transfer: TransferId, covered: Covered<Waiter>, now: Time) {
         let Covered { first_chunks, requests, served, is_complete } = covered;
-        first_chunks.into_iter().for_each(|wait| self.telemetry.first_chunk(wait));
+        for wait in first_chunks {
+            self.telemetry.first_chunk(wait);
+        }
         let Some(delivery) = self.deliveries.get(&transfer) else { return };
         let Some(report) = delivery.report(served) else { return };
         if is_complete {
             self.telemetry.set_open_transfers(self.coordinator.open_transfers().count());
             delivery.span.in_scope(|| self.telemetry.delivered(&delivery.app, delivery.purpose, &report));
         }
-        requests.iter().for_each(|request| self.telemetry.covered(now.since(request.arrived)));
+        for request in &requests {
+            self.telemetry.covered(now.since(request.arrived));
+        }
         answer(requests, |caller| Ok(report_for(caller, &report)));
         if is_complete {
             self.deliveries.remove(&transfer);

@@ -133,7 +133,7 @@ impl Task {
                 },
                 Some(message) = messages.recv() => pipeline.receive(message),
                 Some(call) = calls.recv() => pipeline.call(call),
-                step = pipeline.next() => pipeline.take(step),
+                next = pipeline.next() => pipeline.take(next),
                 _ = ticks.tick() => {
                     tick += 1;
                     // Not before retained messages had time to arrive, which say whether anything was lost.
