@@ -132,7 +132,10 @@ impl Task {
                     Change::Chunks(_) => {}
                 },
                 Some(message) = messages.recv() => pipeline.receive(message),
-                Some(call) = calls.recv() => pipeline.call(call),
+                Some(call) = calls.recv() => {
+                    pipeline.take_withdrawals();
+                    pipeline.call(call);
+                }
                 next = pipeline.next() => pipeline.take(next),
                 _ = ticks.tick() => {
                     tick += 1;
