@@ -132,12 +132,13 @@ impl Proplet {
             .map_err(|()| Failure::Configuration("digest is sha256: and 64 hexadecimal digits".into()))?;
         let timeout = Duration::try_from_secs_f64(timeout)
             .map_err(|_| Failure::Configuration("timeout is a finite number of seconds, 0 or more".into()))?;
-        let wish = RequestOptions { timeout, digest, is_strict: strict };
+        let request = RequestOptions { timeout, digest, is_strict: strict };
         let (progress, name) = (Progress::default(), app_name.clone());
         let (weak, last) = (Arc::downgrade(&connected), progress.clone());
         let current = move || weak.upgrade().map(|connected| connected.proplet.progress(&name));
         Ok(Job::start_with_progress(move || last.advance(current()), async move {
-            let obtained = async { connected.proplet.obtain(&app_name, &wish).await.map_err(Failure::of(&app_name)) };
+            let obtained =
+                async { connected.proplet.obtain(&app_name, &request).await.map_err(Failure::of(&app_name)) };
             let assembled = connected.unless_closed(obtained).await?;
             progress.complete(assembled.pieces.len() as u64);
             Ok(Box::new(move |py: Python<'_>| module_dict(py, &app_name, &assembled)) as Reply)

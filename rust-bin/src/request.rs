@@ -111,10 +111,10 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
 /// Requests the module, and shows the progress.
 async fn obtain(proplet: &Proplet, options: &Options) -> Result<Assembled, Error> {
     let Options { reference, timeout, digest, verbosity, .. } = options;
-    let wish = RequestOptions { timeout: *timeout, digest: *digest, is_strict: false };
+    let request = RequestOptions { timeout: *timeout, digest: *digest, is_strict: false };
     let bar = progress::of_chunks(&progress::bars(*verbosity), reference);
     let mut look = tokio::time::interval(LOOK_INTERVAL);
-    let mut obtained = std::pin::pin!(proplet.obtain(reference, &wish));
+    let mut obtained = std::pin::pin!(proplet.obtain(reference, &request));
     loop {
         tokio::select! {
             obtained = &mut obtained => return obtained,

@@ -1,4 +1,4 @@
-//! `propeller-proxy run`: the service, and what tells operators how it is doing.
+//! `propeller-proxy run`: the service, with its HTTP endpoint, traces and messages to the service manager.
 
 use std::io;
 use std::time::Duration;

@@ -77,12 +77,12 @@ impl<'a> Reader<'a> {
         default
     }
 
-    /// The value of a setting that may be left out, if there is one; nothing if a problem was found.
+    /// The value of an optional setting, if it is given; `None` if it is not valid.
     pub fn optional<T>(&mut self, row: &'static Typed<T>) -> Option<Option<T>> {
         if self.is_set(row) { self.parse(row).map(Some) } else { Some(None) }
     }
 
-    /// The same for one that is empty where it is left out.
+    /// The same for one whose value is empty if it is not given.
     pub fn or_default<T: Default>(&mut self, row: &'static Typed<T>) -> Option<T> {
         self.optional(row).map(Option::unwrap_or_default)
     }

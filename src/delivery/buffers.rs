@@ -12,7 +12,7 @@ use crate::util::sync::lock;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
-/// A buffer on loan, with whatever its last user left in it.
+/// A buffer on loan, with the contents of its last use.
 #[derive(Debug)]
 pub(super) struct Buffer {
     pub(super) bytes: Vec<u8>,

@@ -158,7 +158,7 @@ impl Assemblies {
         self.0.remove(app_name)
     }
 
-    /// Hashes the chunks of a module so far, so that little is left to hash at the end.
+    /// Hashes the chunks of a module so far, so that little remains to be hashed at the end.
     pub(super) fn hash(&mut self, app_name: &str) {
         if let Some(assembly) = self.0.get_mut(app_name) {
             assembly.hash();

@@ -246,8 +246,8 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
     }
 
     /// A packet over the size limit comes again on every connection of a persistent session. So the session is
-    /// discarded, with everything else that the broker queued in it: the next connection asks for a clean one, then
-    /// ends.
+    /// discarded, with everything else that the broker queued in it: the next connection has a clean session and
+    /// ends at once.
     fn discard_session_after(&self, error: &ConnectionError, event_loop: &mut EventLoop) {
         let is_too_large = matches!(
             error,

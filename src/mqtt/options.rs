@@ -35,7 +35,7 @@ pub struct BrokerOptions {
     /// User name and password (the client id and key of the deployment); none for a broker that permits anonymous
     /// clients.
     pub login: Option<Login>,
-    /// TLS, where the address asks for it.
+    /// TLS, where the scheme of the address has it.
     pub tls: TlsOptions,
 }
 

@@ -134,7 +134,7 @@ impl Artifact {
     /// Packs `wasm`, whatever its bytes are. Equal modules of one shape and title have equal manifests.
     ///
     /// `title` is the file name that clients give a layer when they save it; an image has none, and an empty one is
-    /// left out.
+    /// omitted.
     #[must_use]
     pub fn pack(wasm: impl Into<Bytes>, shape: Shape, title: &str) -> Self {
         let wasm = wasm.into();

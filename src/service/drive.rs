@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -23,7 +23,7 @@ use crate::telemetry::{Telemetry, Waiting};
 use crate::util::clock::Clock;
 
 impl Pipeline {
-    /// A pipeline with what an earlier process left, which publishes chunks by `publisher`.
+    /// A pipeline with what an earlier process wrote to disk, which publishes chunks by `publisher`.
     pub(super) fn new(
         config: &ServiceOptions,
         saved: Saved,
@@ -96,6 +96,13 @@ impl Pipeline {
             Step::Due => self.coordinator.wake(now),
         }
         self.advance();
+    }
+
+    /// Takes the withdrawals that have come, so that they do not count against the next call.
+    pub(super) fn take_withdrawals(&mut self) {
+        while let Some(Some(request)) = self.withdrawals.next().now_or_never() {
+            self.take(Step::Withdrawn(request));
+        }
     }
 
     /// The connection for chunks is up. What the broker had may be lost.

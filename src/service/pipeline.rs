@@ -320,7 +320,7 @@ impl Pipeline {
 
     fn covered(&mut self, transfer: TransferId, covered: Covered<Waiter>, now: Time) {
         let Covered { first_chunks, requests, served, is_complete } = covered;
-        first_chunks.into_iter().for_each(|wait| self.telemetry.first_chunk(wait));
+        self.telemetry.first_chunks(first_chunks);
         let Some(delivery) = self.deliveries.get(&transfer) else { return };
         // Chunks were acknowledged, so the delivery has a report.
         let Some(report) = delivery.report(served) else { return };
@@ -328,7 +328,7 @@ impl Pipeline {
             self.telemetry.set_open_transfers(self.coordinator.open_transfers().count());
             delivery.span.in_scope(|| self.telemetry.delivered(&delivery.app, delivery.purpose, &report));
         }
-        requests.iter().for_each(|request| self.telemetry.covered(now.since(request.arrived)));
+        self.telemetry.covered(requests.iter().map(|request| now.since(request.arrived)));
         answer(requests, |caller| Ok(report_for(caller, &report)));
         if is_complete {
             self.deliveries.remove(&transfer);

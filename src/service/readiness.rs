@@ -121,13 +121,12 @@ impl Readinesses {
             at.elapsed() < if outcome.is_ok() { REGISTRY_GOOD_FOR } else { REGISTRY_BAD_FOR }
         };
         let known = self.puller.registry().last_contact().filter(counts);
-        let check = match known {
-            Some(contact) => of_contact(contact),
-            None => {
-                let puller = Arc::clone(&self.puller);
-                let start = || tokio::spawn(async move { of_contact(puller.registry().ping().await) });
-                ping.outcome(Duration::ZERO, start).await
-            }
+        let check = if let Some(contact) = known {
+            of_contact(contact)
+        } else {
+            let puller = Arc::clone(&self.puller);
+            let start = || tokio::spawn(async move { of_contact(puller.registry().ping().await) });
+            ping.outcome(Duration::ZERO, start).await
         };
         Check { detail: format!("{url}: {}", check.detail).into(), ..check }
     }

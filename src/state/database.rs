@@ -28,7 +28,7 @@ const ID: &str = "id";
 const PRESENT: &str = "present";
 const UNCERTAIN: &str = "unsure until";
 
-/// What an earlier process left on disk.
+/// What an earlier process wrote to disk.
 #[derive(Debug, Default)]
 pub struct Restored {
     /// The id that was generated for this proxy, now or then.

@@ -141,7 +141,7 @@ impl State {
     /// Its folder, if a file can be written there and the state is. Blocks on the disk.
     ///
     /// # Errors
-    /// What the system says otherwise. What could not be written is tried again then, which the next call tells of.
+    /// What the system says otherwise. What could not be written is then tried again; the next call returns the result.
     pub fn try_writing(&self) -> io::Result<&Path> {
         try_writing(&self.folder)?;
         let failure = lock(&self.failure).clone();

@@ -38,7 +38,7 @@ impl Writer {
         }
     }
 
-    /// Writes changes, tells who waits for them, and leaves those that have to be written yet.
+    /// Writes changes and answers who waits for them; those that were not written stay in `batch`.
     fn write(&mut self, batch: &mut Vec<Change>) {
         let written = self.try_writing(batch);
         let failure = written.as_ref().err().map(ToString::to_string);
@@ -78,7 +78,7 @@ impl Writer {
     fn try_writing(&mut self, batch: &[Change]) -> Result<(), redb::Error> {
         let database = match self.database.take() {
             Some(database) => database,
-            // One that is damaged is left to the next process: this one has in its memory what the file should have.
+            // One that is damaged is set aside by the next process: this one has in its memory what the file should have.
             None => builder().create(self.folder.join(FILE))?,
         };
         write(&database, batch)?;

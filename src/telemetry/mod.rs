@@ -57,6 +57,7 @@ pub(crate) struct Waiting {
     pub(crate) transfers: usize,
 }
 
+#[expect(clippy::unused_self, reason = "callers report every fact to one value, which has no state for some")]
 impl Telemetry {
     pub(crate) fn new(instance: String, clock: Clock) -> Self {
         Self {
@@ -179,15 +180,19 @@ impl Telemetry {
         self.note(Some(app), What::Joined { requests });
     }
 
-    /// The broker acknowledged the first chunk of a request that came `wait` ago.
-    pub(crate) fn first_chunk(&self, wait: Duration) {
-        self.meters.first_chunk.record(wait);
+    /// The broker acknowledged the first chunk of requests that came so long ago.
+    pub(crate) fn first_chunks(&self, waits: impl IntoIterator<Item = Duration>) {
+        for wait in waits {
+            self.meters.first_chunk.record(wait);
+        }
     }
 
-    /// A request that came `wait` ago is covered.
-    pub(crate) fn covered(&self, wait: Duration) {
-        self.meters.last_chunk.record(wait);
-        self.meters.sent_requests.increment(1);
+    /// Requests that came so long ago are covered.
+    pub(crate) fn covered(&self, waits: impl IntoIterator<Item = Duration>) {
+        for wait in waits {
+            self.meters.last_chunk.record(wait);
+            self.meters.sent_requests.increment(1);
+        }
     }
 
     /// The caller of a request does not wait for it any more.

@@ -20,7 +20,7 @@ pub struct Metric {
     pub kind: Kind,
     /// Its labels.
     pub labels: &'static [&'static str],
-    /// What it tells, one sentence.
+    /// What it measures, one sentence.
     pub help: &'static str,
 }
 
@@ -101,7 +101,7 @@ metrics! {
     START_TIME: gauge("start_time_seconds", &[], "When the proxy started, in seconds since 1970-01-01 00:00 UTC.");
 }
 
-/// Tells the recorder what the metrics mean, and those that do not change. It is to be installed before. Outcomes of
+/// Describes the metrics to the recorder, and sets those that do not change. It is to be installed before. Outcomes of
 /// requests are there with 0 from now on: who looks at their increase would miss the first one otherwise.
 pub fn describe() {
     with_recorder(|recorder| {
@@ -189,7 +189,7 @@ pub(crate) fn requests(outcome: &'static str) -> Counter {
     counter!(REQUESTS.name, "outcome" => outcome)
 }
 
-/// What a registry was asked for, with `ok` or an error code.
+/// Requests to a registry, by their outcome: `ok` or an error code.
 pub(crate) fn fetches(registry: &str, outcome: &'static str) -> Counter {
     counter!(FETCHES.name, "registry" => registry.to_owned(), "outcome" => outcome)
 }
@@ -199,7 +199,7 @@ pub(crate) fn fetched_bytes(registry: &str) -> Counter {
     counter!(FETCHED_BYTES.name, "registry" => registry.to_owned())
 }
 
-/// Whether the configured registry answers. There is nothing to tell before it was asked.
+/// Whether the configured registry answers. It has no value before the first request.
 pub(crate) fn registry_up(is_up: bool) {
     gauge!(REGISTRY_UP.name).set(u8::from(is_up));
 }

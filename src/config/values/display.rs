@@ -5,7 +5,7 @@ pub(in crate::config) fn shown(value: &str) -> String {
     if value.contains("-----BEGIN") { "a PEM text".into() } else { format!("{:?}", printable_value(value)) }
 }
 
-/// A value as people are shown it: a key, and what may be a user name, a password or a token in a URL, are left out.
+/// A value for people, without keys, and without what may be a user name, a password or a token in a URL.
 pub(in crate::config) fn printable_value(value: &str) -> String {
     if value.contains("-----BEGIN") {
         return "(PEM)".into();

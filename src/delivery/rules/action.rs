@@ -24,7 +24,7 @@ pub struct Options {
     pub replica: Option<String>,
 }
 
-/// What an earlier process left on disk.
+/// What an earlier process wrote to disk.
 #[derive(Debug, Default, Clone)]
 pub struct Saved {
     /// The versions that were sent, by app.

@@ -10,6 +10,7 @@ use crate::util::clock::Time;
 impl<W> Coordinator<W> {
     /// When [`Coordinator::wake`] has something to do, or a chunk may be published again. It is to be called each second
     /// besides, where there are replicas.
+    #[must_use]
     pub fn next_alarm(&self) -> Option<Time> {
         let of_claims = self.schedule.transfers().filter_map(|(_, transfer)| match &transfer.stage {
             Stage::Claiming(_, since) => Some(*since + CLAIM_TIMEOUT),
@@ -44,12 +45,10 @@ impl<W> Coordinator<W> {
             }
         }
         let Some(replicas) = &mut self.replicas else { return };
-        let (due, expired) = replicas.due(now);
+        let (expired, due) = (replicas.expire(now), replicas.due(now));
         self.forget(&expired);
-        for (app, requests) in due {
-            for request in requests {
-                self.admit(&app, request, now);
-            }
+        for (app, request) in due {
+            self.admit(&app, request, now);
         }
         let open = self.schedule.transfers().find(|(_, transfer)| transfer.is_open());
         if now >= self.heartbeat_at + HEARTBEAT_INTERVAL

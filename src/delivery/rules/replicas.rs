@@ -138,7 +138,7 @@ impl<W> Replicas<W> {
         }
     }
 
-    /// Another member ended its transfer of an app; returns the requests that this settles.
+    /// Another member ended its transfer of an app; returns the requests that this covers.
     pub(super) fn ended(&mut self, instance: &str, app: &App, now: Time) -> Vec<Request<W>> {
         self.note(instance, now);
         let since = match self.owners.get(app) {
@@ -174,21 +174,29 @@ impl<W> Replicas<W> {
         self.drain(app, |_, from| from <= now && now.since(from) >= patience)
     }
 
-    /// Takes the requests that are due: nobody serves their app, and every member with a higher rank had its time. Also
-    /// returns those for which no device waits any more.
-    pub(super) fn due(&mut self, now: Time) -> (Vec<(App, Vec<Request<W>>)>, Vec<Request<W>>) {
+    /// Forgets silent members and owners, and takes the requests without an owner for which no device waits any more.
+    pub(super) fn expire(&mut self, now: Time) -> Vec<Request<W>> {
         self.members.retain(|_, member| member.is_announced || now.since(member.last_message) < MEMBER_TTL);
         self.owners.retain(|_, owner| now.since(owner.last_message) < SILENCE);
-        let apps: Vec<_> = self.watched.keys().filter(|app| !self.owners.contains_key(app)).cloned().collect();
-        let (mut due, mut expired) = (Vec::new(), Vec::new());
-        for app in apps {
+        let mut expired = Vec::new();
+        for app in self.without_owner() {
             expired.extend(self.drain(&app, |request, _| now.since(request.arrived) >= TASK_TIMEOUT));
-            let requests = self.take_due(&app, now);
-            if !requests.is_empty() {
-                due.push((app, requests));
-            }
         }
-        (due, expired)
+        expired
+    }
+
+    /// Takes the requests that are due: nobody serves their app, and every member with a higher rank had its time.
+    pub(super) fn due(&mut self, now: Time) -> Vec<(App, Request<W>)> {
+        let mut due = Vec::new();
+        for app in self.without_owner() {
+            due.extend(self.take_due(&app, now).into_iter().map(|request| (app.clone(), request)));
+        }
+        due
+    }
+
+    /// The apps of watched requests that have no owner.
+    fn without_owner(&self) -> Vec<App> {
+        self.watched.keys().filter(|app| !self.owners.contains_key(app)).cloned().collect()
     }
 
     /// Removes a watched request.

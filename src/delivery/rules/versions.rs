@@ -38,7 +38,7 @@ const GUESSES: u64 = 64;
 pub enum TagMoves {
     /// The new module is sent, in another number of chunks.
     Fresh,
-    /// The old one is sent until nobody has asked for [`CHUNK_LIFETIME`], or for 15 min.
+    /// The old one is sent until no request has come for [`CHUNK_LIFETIME`], or for 15 min.
     Pinned,
 }
 

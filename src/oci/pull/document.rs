@@ -18,7 +18,7 @@ pub struct Resolved {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// The publisher's annotations, unchanged; 64 of them and 4 KiB at most, others are left out.
+    /// The publisher's annotations, unchanged; 64 of them and 4 KiB at most, others are omitted.
     pub annotations: BTreeMap<String, String>,
 }
 

@@ -26,7 +26,7 @@ pub struct Pulled {
     /// The layer that is the module, or had it inside.
     pub layer: Descriptor,
     /// The publisher's annotations of the manifest that names the layer, unchanged; 64 of them and 4 KiB at most,
-    /// others are left out.
+    /// others are omitted.
     pub annotations: BTreeMap<String, String>,
     /// The kind of artifact: the name of a [`Shape`](crate::oci::artifact::Shape), or `wasm-layer` for a layer of
     /// another Wasm type.

@@ -132,8 +132,11 @@ impl Task {
                     Change::Chunks(_) => {}
                 },
                 Some(message) = messages.recv() => pipeline.receive(message),
-                Some(call) = calls.recv() => pipeline.call(call),
-                step = pipeline.next() => pipeline.take(step),
+                Some(call) = calls.recv() => {
+                    pipeline.take_withdrawals();
+                    pipeline.call(call);
+                }
+                next = pipeline.next() => pipeline.take(next),
                 _ = ticks.tick() => {
                     tick += 1;
                     // Not before retained messages had time to arrive, which say whether anything was lost.

@@ -53,7 +53,7 @@ enum Away {
 }
 
 impl<W> Coordinator<W> {
-    /// The rules, with what an earlier process left.
+    /// The rules, with what an earlier process wrote to disk.
     pub fn new(options: Options, saved: Saved, now: Time) -> Self {
         let mut coordinator = Self {
             schedule: Schedule::new(options.limits),
@@ -254,11 +254,13 @@ impl<W> Coordinator<W> {
     }
 
     /// How many requests are not covered.
+    #[must_use]
     pub fn open_requests(&self) -> usize {
         self.schedule.open_requests()
     }
 
     /// The bounds of the schedule.
+    #[must_use]
     pub fn limits(&self) -> Limits {
         self.options.limits
     }

@@ -167,7 +167,9 @@ fn a_claim_that_does_not_return_fails() {
 fn queued_requests_are_served_by_one_member() {
     let mut members: Vec<_> = ["one", "two", "three"].map(|name| (name, coordinator(Some(name)))).into();
     for (_, rules) in &mut members {
-        ["one", "two", "three"].iter().for_each(|other| rules.presence(other, true, false, true, NOW));
+        for other in ["one", "two", "three"] {
+            rules.presence(other, true, false, true, NOW);
+        }
         request(rules, 0, Origin::Queue, NOW);
         assert_eq!(fetch(rules), None, "what is queued behind it may say that it was served");
         rules.wake(after(1000));

@@ -13,17 +13,11 @@ impl World {
         for device in &self.devices {
             for task in &device.tasks {
                 let at = task.requested.since(BEGIN).as_secs_f64();
-                match &task.module {
-                    Some(module) => {
-                        assert!(self.is_whole(module), "seed {seed}: the task of {at} s got a mixture {module:?}");
-                    }
-                    None => {
-                        let name = &self.apps[task.app].name;
-                        assert!(
-                            self.is_excused(device, task),
-                            "seed {seed}: the task of {at} s for {name} got nothing"
-                        );
-                    }
+                if let Some(module) = &task.module {
+                    assert!(self.is_whole(module), "seed {seed}: the task of {at} s got a mixture {module:?}");
+                } else {
+                    let name = &self.apps[task.app].name;
+                    assert!(self.is_excused(device, task), "seed {seed}: the task of {at} s for {name} got nothing");
                 }
             }
         }
