@@ -57,7 +57,9 @@ impl Pipeline {
     /// Waits for the next step. May be dropped and called again.
     pub(super) async fn next(&mut self) -> Step {
         let now = self.clock.now();
-        let alarm = self.coordinator.next_alarm();
+        // While the sender is busy, its next step comes first.
+        let turn_at = if self.sender.is_ready() { self.coordinator.next_turn_at() } else { None };
+        let alarm = self.coordinator.next_alarm().into_iter().chain(turn_at).min();
         let due = async {
             match alarm {
                 Some(time) => tokio::time::sleep(time.since(now)).await,
@@ -71,31 +73,6 @@ impl Pipeline {
             Some(request) = self.withdrawals.next() => Step::Withdrawn(request),
             () = due => Step::Due,
         }
-    }
-
-    /// Takes a step.
-    pub(super) fn take(&mut self, step: Step) {
-        let now = self.clock.now();
-        match step {
-            Step::Fetched(transfer, fetched) => self.fetched(transfer, fetched),
-            Step::Persisted(transfer, persisted) => self.persisted(transfer, persisted),
-            Step::Sent(sent) => self.sent(sent),
-            Step::Withdrawn(request) => {
-                if self.coordinator.withdraw(request, now).is_some() {
-                    self.telemetry.withdrawn();
-                }
-            }
-            Step::Panicked(task, panic) => {
-                let is_it = |work: &tokio::task::AbortHandle| work.id() == task;
-                let failed = self.deliveries.iter().find(|(_, delivery)| delivery.work.as_ref().is_some_and(is_it));
-                // One that was aborted has no delivery any more.
-                if let Some(transfer) = failed.map(|(transfer, _)| *transfer) {
-                    self.fail(transfer, &Error::Setup { object: "a task of the delivery".into(), detail: panic });
-                }
-            }
-            Step::Due => self.coordinator.wake(now),
-        }
-        self.advance();
     }
 
     /// Takes the withdrawals that have come, so that they do not count against the next call.
@@ -117,11 +94,14 @@ impl Pipeline {
     }
 
     /// The connection for requests is up, with its subscriptions.
-    pub(super) fn requests_connected(&mut self, Health { connections, down_time, .. }: Health) {
-        if connections > 1 {
-            self.coordinator.requests_connected(down_time, self.clock.now());
-        }
+    pub(super) fn requests_connected(&mut self) {
+        self.coordinator.requests_connected(self.clock.now());
         self.advance();
+    }
+
+    /// The connection for requests is down.
+    pub(super) fn requests_disconnected(&mut self) {
+        self.coordinator.requests_disconnected(self.clock.now());
     }
 
     /// What is due each second.
@@ -157,6 +137,7 @@ impl Pipeline {
 
     /// Goes on for at most `limit`, or until every transfer has ended; then ends those that have not.
     pub(super) async fn drain(&mut self, limit: Duration) {
+        self.coordinator.drain();
         let ended = async {
             while self.active() > 0 {
                 let step = self.next().await;

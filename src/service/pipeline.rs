@@ -38,14 +38,15 @@ use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::HEARTBEAT_INTERVAL;
 use crate::delivery::rules::action::{Action, End, Rejection};
 use crate::delivery::rules::coordinator::Coordinator;
+use crate::delivery::rules::group::ReplicaStatus;
 use crate::delivery::rules::request::{Origin, Request, RequestId};
 use crate::delivery::rules::schedule::{Covered, TransferId, Turn};
 use crate::delivery::rules::transfer::Purpose;
-use crate::delivery::rules::versions::{SentVersion, Version};
+use crate::delivery::rules::versions::SentVersion;
 use crate::delivery::sender::{Sender, Sent};
 use crate::error::Error;
 use crate::mqtt::Ack;
-use crate::mqtt::status::{DeliveryState, Presence, Status};
+use crate::mqtt::status::Presence;
 use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
 use crate::oci::host::RegistryUrl;
@@ -105,7 +106,9 @@ impl Pipeline {
                 let origin = if is_queued { Origin::Queue } else { Origin::Device };
                 self.request(&app, origin, ack, now);
             }
-            Inbound::Status(app, status) => self.status(&app, &status, now),
+            Inbound::Status(app, status) => {
+                self.coordinator.replica_status(&status.instance, &app, ReplicaStatus::of(&status), now);
+            }
             Inbound::Presence { instance, presence: Presence { online, group, .. }, is_retained } => {
                 let is_replica = group.is_some() && group == self.group;
                 self.coordinator.presence(&instance, online, is_retained, is_replica, now);
@@ -146,25 +149,29 @@ impl Pipeline {
         self.coordinator.request(app, Request::new(id, now, origin, None), now);
     }
 
-    /// Takes a status message of a replica, which may be this one.
-    fn status(&mut self, app: &App, status: &Status, now: Time) {
-        let Status { instance, state, .. } = status;
-        let (rules, version) = (&mut self.coordinator, version_of(status));
-        let is_claim = *state == DeliveryState::Fetching && version.is_some();
-        if instance == self.telemetry.instance() {
-            if let Some(claim) = version.filter(|_| is_claim) {
-                rules.claim_returned(app, &claim, now);
+    /// Takes a step.
+    pub(super) fn take(&mut self, step: Step) {
+        let now = self.clock.now();
+        match step {
+            Step::Fetched(transfer, fetched) => self.fetched(transfer, fetched),
+            Step::Persisted(transfer, persisted) => self.persisted(transfer, persisted),
+            Step::Sent(sent) => self.sent(sent),
+            Step::Withdrawn(request) => {
+                if self.coordinator.withdraw(request, now).is_some() {
+                    self.telemetry.withdrawn();
+                }
             }
-            return;
-        }
-        match (state, version) {
-            (DeliveryState::Queued | DeliveryState::Fetching | DeliveryState::Sending, version) => {
-                rules.replica_serves(instance, app, version, is_claim, now);
+            Step::Panicked(task, panic) => {
+                let is_it = |work: &tokio::task::AbortHandle| work.id() == task;
+                let failed = self.deliveries.iter().find(|(_, delivery)| delivery.work.as_ref().is_some_and(is_it));
+                // One that was aborted has no delivery any more.
+                if let Some(transfer) = failed.map(|(transfer, _)| *transfer) {
+                    self.fail(transfer, &Error::Setup { object: "a task of the delivery".into(), detail: panic });
+                }
             }
-            (DeliveryState::Objected, Some(version)) => rules.replica_objects(app, version, now),
-            (DeliveryState::Objected, None) => {}
-            (DeliveryState::Sent | DeliveryState::Failed, version) => rules.replica_ended(instance, app, version, now),
+            Step::Due => self.coordinator.wake(now),
         }
+        self.advance();
     }
 
     fn new_request(&mut self) -> RequestId {
@@ -260,7 +267,7 @@ impl Pipeline {
         let awaited_by = transfer.and_then(|transfer| Some((transfer, self.deliveries.get_mut(&transfer)?)));
         let Some((transfer, delivery)) = awaited_by else { return self.state.write_versions(app, versions) };
         if let Some(planned) = versions.last() {
-            self.telemetry.verified(&app, &planned.version);
+            delivery.step.in_scope(|| self.telemetry.verified(&app, &planned.version));
         }
         let state = Arc::clone(&self.state);
         let persisted = async move { Step::Persisted(transfer, state.persist_versions(app, versions).await) };
@@ -274,7 +281,7 @@ impl Pipeline {
         }
     }
 
-    // 5. Claim: a replica publishes `Action::Claim`, and `status` receives it back.
+    // 5. Claim: a replica publishes `Action::Claim`, and `receive` takes it back as a status message.
 
     // 6. Send: chunk by chunk, as the coordinator gives turns.
 
@@ -387,11 +394,4 @@ fn report_for(caller: &Caller, report: &Report) -> Report {
     let elapsed = caller.begun.elapsed();
     let sending = report.sending.min(elapsed);
     Report { sending, fetching: elapsed.saturating_sub(sending), ..report.clone() }
-}
-
-/// The version that a status message is about.
-fn version_of(status: &Status) -> Option<Version> {
-    let chunk_size = std::num::NonZeroU32::new(status.chunk_size?)?;
-    let plan = ChunkPlan::with_total(status.size?, chunk_size, status.total_chunks?)?;
-    Some(Version { root: None, digest: status.digest?, plan })
 }

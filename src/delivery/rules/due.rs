@@ -1,24 +1,29 @@
 //! The coordinator as time passes: what is due, and when.
 
+use super::action::Rejection;
 use super::action::{Action, End, Fault};
 use super::coordinator::Coordinator;
-use super::replicas::{CLAIM_TIMEOUT, HEARTBEAT_INTERVAL};
+use super::replicas::CLAIM_TIMEOUT;
 use super::schedule::TransferId;
 use super::transfer::Stage;
 use crate::util::clock::Time;
 
 impl<W> Coordinator<W> {
-    /// When [`Coordinator::wake`] has something to do, or a chunk may be published again. It is to be called each second
-    /// besides, where there are replicas.
+    /// When [`Coordinator::wake`] has something to do. It is to be called each second besides.
     #[must_use]
     pub fn next_alarm(&self) -> Option<Time> {
         let of_claims = self.schedule.transfers().filter_map(|(_, transfer)| match &transfer.stage {
-            Stage::Claiming(_, since) => Some(*since + CLAIM_TIMEOUT),
+            Stage::Claiming(_, since) => self.is_connected().then_some(*since + CLAIM_TIMEOUT),
             Stage::Contested(_, until) => Some(*until),
             _ => None,
         });
         let of_claims = if self.replicas.is_some() { of_claims.min() } else { None };
         of_claims.into_iter().chain(self.schedule.next_alarm()).min()
+    }
+
+    /// When the publish rate permits a chunk that waits for it.
+    pub fn next_turn_at(&self) -> Option<Time> {
+        self.schedule.next_turn_at()
     }
 
     /// Does what is due.
@@ -33,7 +38,9 @@ impl<W> Coordinator<W> {
 
     fn wake_replica(&mut self, now: Time) {
         let claims = self.schedule.transfers().filter_map(|(id, transfer)| match &transfer.stage {
-            Stage::Claiming(_, since) => (now.since(*since) >= CLAIM_TIMEOUT).then_some((id, false)),
+            Stage::Claiming(_, since) => {
+                (self.is_connected() && now.since(*since) >= CLAIM_TIMEOUT).then_some((id, false))
+            }
             Stage::Contested(_, until) => (*until <= now).then_some((id, true)),
             _ => None,
         });
@@ -44,18 +51,28 @@ impl<W> Coordinator<W> {
                 self.end(id, End::Failed(Fault::ClaimLost), now);
             }
         }
+        if self.is_connected() && !self.is_draining {
+            self.take_over_due(now);
+        }
+        if let Some((_, transfer)) = self.schedule.transfers().find(|(_, transfer)| transfer.is_open()) {
+            self.actions.push_back(Action::Heartbeat(transfer.app.clone()));
+        }
+    }
+
+    /// Serves, rejects or forgets the requests that no other replica has served.
+    fn take_over_due(&mut self, now: Time) {
         let Some(replicas) = &mut self.replicas else { return };
-        let (expired, due) = (replicas.expire(now), replicas.due(now));
+        let (late, expired, due) = (replicas.late(now), replicas.expire(now), replicas.due(now));
         self.forget(&expired);
+        for (app, request) in late {
+            if self.replicas.as_ref().is_some_and(|replicas| replicas.is_first(&app)) {
+                self.reject(&app, request, Rejection::TooLate);
+            } else {
+                self.forget(&[request]);
+            }
+        }
         for (app, request) in due {
             self.admit(&app, request, now);
-        }
-        let open = self.schedule.transfers().find(|(_, transfer)| transfer.is_open());
-        if now >= self.heartbeat_at + HEARTBEAT_INTERVAL
-            && let Some((_, transfer)) = open
-        {
-            self.heartbeat_at = now;
-            self.actions.push_back(Action::Heartbeat(transfer.app.clone()));
         }
     }
 

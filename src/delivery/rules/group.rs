@@ -1,11 +1,14 @@
 //! The coordinator as a member of a group of replicas: claims, objections, what other replicas serve.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::action::{Action, End};
 use super::coordinator::Coordinator;
 use super::transfer::Stage;
 use super::versions::Version;
+use crate::delivery::plan::ChunkPlan;
+use crate::mqtt::status::{DeliveryState, Status};
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 
@@ -13,18 +16,101 @@ use crate::util::clock::Time;
 #[doc(alias = "bound")]
 const OBJECTION_TIME: Duration = Duration::from_millis(500);
 
+/// What a status message of a replica says of an app.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplicaStatus {
+    /// It serves the app; with the version that it sends, if that is known.
+    Serves(Option<Version>),
+    /// It claims the app.
+    Claims(Version),
+    /// It objects to a claim: it remembers this version, in as many chunks.
+    Objects(Version),
+    /// It covered all requests of its transfer.
+    Delivered(Option<Version>),
+    /// Its transfer failed.
+    Failed,
+    /// It is being stopped, with a transfer that it did not complete.
+    Stops,
+    /// It rejected a request; that says nothing of its transfers.
+    Rejects,
+}
+
+impl ReplicaStatus {
+    /// What a message says.
+    #[must_use]
+    pub fn of(status: &Status) -> Self {
+        let version = version_of(status);
+        match (status.state, version) {
+            (DeliveryState::Fetching, Some(version)) => Self::Claims(version),
+            (DeliveryState::Queued | DeliveryState::Fetching | DeliveryState::Sending, version) => {
+                Self::Serves(version)
+            }
+            (DeliveryState::Objected, Some(version)) => Self::Objects(version),
+            (DeliveryState::Objected, None) => Self::Rejects,
+            (DeliveryState::Sent, version) => Self::Delivered(version),
+            (DeliveryState::Failed, _) => match status.error.as_ref().map(|failure| &*failure.code) {
+                Some("stopping") => Self::Stops,
+                Some("too-late" | "overloaded" | "over-budget") => Self::Rejects,
+                _ => Self::Failed,
+            },
+        }
+    }
+}
+
+/// The version that a status message is about.
+fn version_of(status: &Status) -> Option<Version> {
+    let chunk_size = NonZeroU32::new(status.chunk_size?)?;
+    let plan = ChunkPlan::with_total(status.size?, chunk_size, status.total_chunks?)?;
+    Some(Version { root: None, digest: status.digest?, plan })
+}
+
 impl<W> Coordinator<W> {
+    /// A replica, which may be this one, published a status message.
+    pub fn replica_status(&mut self, instance: &str, app: &App, status: ReplicaStatus, now: Time) {
+        let Some(replicas) = &mut self.replicas else { return };
+        match status {
+            ReplicaStatus::Claims(version) if replicas.is_me(instance) => self.claim_returned(app, &version, now),
+            ReplicaStatus::Delivered(_) | ReplicaStatus::Failed | ReplicaStatus::Stops if replicas.is_me(instance) => {
+                replicas.release(app);
+            }
+            _ if replicas.is_me(instance) => {}
+            ReplicaStatus::Serves(version) => self.replica_serves(instance, app, version, false, now),
+            ReplicaStatus::Claims(version) => self.replica_serves(instance, app, Some(version), true, now),
+            ReplicaStatus::Objects(version) => {
+                self.note_version(app, version, now);
+                self.persist_versions(app.clone(), None);
+            }
+            ReplicaStatus::Delivered(version) => {
+                let served = replicas.ended(instance, app, now);
+                self.forget(&served);
+                if let Some(version) = version {
+                    self.note_version(app, version, now);
+                    self.persist_versions(app.clone(), None);
+                }
+            }
+            ReplicaStatus::Failed => {
+                let failed = replicas.failed(instance, app, now);
+                self.forget(&failed);
+            }
+            ReplicaStatus::Stops => replicas.stops(instance, app),
+            ReplicaStatus::Rejects => {}
+        }
+    }
+
     /// This replica received its own claim back.
-    pub fn claim_returned(&mut self, app: &App, claim: &Version, now: Time) {
+    fn claim_returned(&mut self, app: &App, claim: &Version, now: Time) {
         let Some(id) = self.schedule.open(app) else { return };
         let Some(transfer) = self.schedule.get_mut(id) else { return };
         let Stage::Claiming(prepared, _) = transfer.stage else { return };
         if (prepared.candidate.digest, prepared.plan) != (claim.digest, claim.plan) {
             return;
         }
-        if self.replicas.as_ref().is_some_and(|replicas| replicas.is_claimed(app, now)) {
-            self.end(id, End::Yielded, now);
-        } else if self.versions.is_uncertain(now) && prepared.plan.total_chunks() > 1 {
+        let Some(replicas) = &mut self.replicas else { return };
+        if replicas.is_claimed(app, now) {
+            return self.end(id, End::Yielded, now);
+        }
+        replicas.hold(app, now);
+        if self.versions.is_uncertain(now) && prepared.plan.total_chunks() > 1 {
             transfer.stage = Stage::Contested(prepared, now + OBJECTION_TIME);
         } else {
             self.send(id, now);
@@ -32,7 +118,7 @@ impl<W> Coordinator<W> {
     }
 
     /// Another replica serves an app; with its claim, or with the version that it sends, if that is known.
-    pub fn replica_serves(&mut self, instance: &str, app: &App, version: Option<Version>, is_claim: bool, now: Time) {
+    fn replica_serves(&mut self, instance: &str, app: &App, version: Option<Version>, is_claim: bool, now: Time) {
         let Some(replicas) = &mut self.replicas else { return };
         replicas.serves(instance, app, version.is_some(), now);
         let Some(version) = version else { return };
@@ -42,25 +128,6 @@ impl<W> Coordinator<W> {
         self.note_version(app, version, now);
         // Progress comes every second; the claim and the end suffice on disk.
         if is_claim {
-            self.persist_versions(app.clone(), None);
-        }
-    }
-
-    /// Another replica knows this version of an app.
-    pub fn replica_objects(&mut self, app: &App, version: Version, now: Time) {
-        if self.replicas.is_some() {
-            self.note_version(app, version, now);
-            self.persist_versions(app.clone(), None);
-        }
-    }
-
-    /// Another replica ended its transfer of an app.
-    pub fn replica_ended(&mut self, instance: &str, app: &App, version: Option<Version>, now: Time) {
-        let Some(replicas) = &mut self.replicas else { return };
-        let served = replicas.ended(instance, app, now);
-        self.forget(&served);
-        if let Some(version) = version {
-            self.note_version(app, version, now);
             self.persist_versions(app.clone(), None);
         }
     }

@@ -8,7 +8,7 @@ pub mod action;
 mod budget;
 pub mod coordinator;
 mod due;
-mod group;
+pub mod group;
 mod pass;
 mod replicas;
 pub mod request;

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::request::{Origin, Request, RequestId};
+use super::request::{Origin, Request};
 use super::rule::{Rule, holds};
 use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::App;
@@ -58,9 +58,21 @@ pub(super) struct Replicas<W> {
     members: HashMap<String, Member>,
     /// The apps that other members serve.
     owners: HashMap<App, Owner>,
-    /// Requests that wait for an owner or for its end, and from when on this replica may serve them.
-    watched: HashMap<App, Vec<(Request<W>, Time)>>,
+    /// The apps that this replica claimed first, until it receives its own message that it ended.
+    held: HashMap<App, Time>,
+    /// Requests that wait for an owner or for its end.
+    watched: HashMap<App, Vec<Watched<W>>>,
     watched_count: usize,
+}
+
+/// A request that waits.
+#[derive(Debug)]
+struct Watched<W> {
+    request: Request<W>,
+    /// From when on this replica may serve it.
+    from: Time,
+    /// Whether it was too old when it arrived.
+    is_late: bool,
 }
 
 /// Another member.
@@ -86,27 +98,50 @@ struct Owner {
 impl<W> Replicas<W> {
     /// The replica called `me`, which knows no other yet.
     pub(super) fn new(me: String) -> Self {
-        Self { me, members: HashMap::new(), owners: HashMap::new(), watched: HashMap::new(), watched_count: 0 }
+        Self {
+            me,
+            members: HashMap::new(),
+            owners: HashMap::new(),
+            held: HashMap::new(),
+            watched: HashMap::new(),
+            watched_count: 0,
+        }
     }
 
-    /// A request arrived.
+    /// Whether `instance` is this replica.
+    pub(super) fn is_me(&self, instance: &str) -> bool {
+        instance == self.me
+    }
+
+    /// The subscriptions are back: the messages that the broker queued may say that a request was served.
+    pub(super) fn connected(&mut self, now: Time) {
+        for watched in self.watched.values_mut().flatten() {
+            watched.from = watched.from.max(now + QUEUE_MARGIN);
+        }
+    }
+
+    /// A request arrived; too old to be served if `is_late`.
     ///
     /// # Errors
     /// The request if more than [`MAX_WATCHED`] wait.
-    pub(super) fn watch(&mut self, app: &App, request: Request<W>, now: Time) -> Result<(), Request<W>> {
+    pub(super) fn watch(&mut self, app: &App, request: Request<W>, is_late: bool, now: Time) -> Result<(), Request<W>> {
         if self.watched_count >= MAX_WATCHED {
             return Err(request);
         }
         let from = if request.origin == Origin::Device { now } else { now + QUEUE_MARGIN };
         self.watched_count += 1;
-        self.watched.entry(app.clone()).or_default().push((request, from));
+        self.watched.entry(app.clone()).or_default().push(Watched { request, from, is_late });
         Ok(())
     }
 
     /// This replica yields: its requests for `app` wait for the owner, which received them before it claimed the app.
     pub(super) fn give_back(&mut self, app: &App, requests: Vec<Request<W>>, now: Time) {
         self.watched_count += requests.len();
-        self.watched.entry(app.clone()).or_default().extend(requests.into_iter().map(|request| (request, now)));
+        self.watched.entry(app.clone()).or_default().extend(requests.into_iter().map(|request| Watched {
+            request,
+            from: now,
+            is_late: false,
+        }));
     }
 
     /// Another member is online or offline.
@@ -117,7 +152,7 @@ impl<W> Replicas<W> {
         if is_online {
             self.note(instance, now);
             self.members.entry(instance.to_owned()).and_modify(|member| member.is_announced = true);
-        } else {
+        } else if holds(Rule::TakeOver) {
             self.members.remove(instance);
             self.owners.retain(|_, owner| owner.instance != instance);
         }
@@ -126,6 +161,10 @@ impl<W> Replicas<W> {
     /// Another member serves an app; `has_claim` if it claims it.
     pub(super) fn serves(&mut self, instance: &str, app: &App, has_claim: bool, now: Time) {
         self.note(instance, now);
+        // Its claim came second, and it yields.
+        if self.held.contains_key(app) {
+            return;
+        }
         let is_held = self.is_claimed(app, now) || !has_claim && self.is_owned(app, now);
         match self.owners.get_mut(app) {
             Some(owner) if owner.instance == instance => owner.has_claim |= has_claim,
@@ -138,6 +177,30 @@ impl<W> Replicas<W> {
         }
     }
 
+    /// The claim of this replica is the first one.
+    pub(super) fn hold(&mut self, app: &App, now: Time) {
+        self.owners.remove(app);
+        self.held.insert(app.clone(), now);
+    }
+
+    /// This replica received its own message that its transfer ended: what another one claims from now on is the first.
+    pub(super) fn release(&mut self, app: &App) {
+        self.held.remove(app);
+    }
+
+    /// Another member is being stopped; what it had not covered is for the others.
+    pub(super) fn stops(&mut self, instance: &str, app: &App) {
+        if self.owners.get(app).is_some_and(|owner| owner.instance == instance) {
+            self.owners.remove(app);
+        }
+    }
+
+    /// Another member could not deliver an app that it served; returns the requests that are over with that.
+    pub(super) fn failed(&mut self, instance: &str, app: &App, now: Time) -> Vec<Request<W>> {
+        let is_owner = self.owners.get(app).is_some_and(|owner| owner.instance == instance);
+        if is_owner { self.ended(instance, app, now) } else { Vec::new() }
+    }
+
     /// Another member ended its transfer of an app; returns the requests that this covers.
     pub(super) fn ended(&mut self, instance: &str, app: &App, now: Time) -> Vec<Request<W>> {
         self.note(instance, now);
@@ -147,7 +210,7 @@ impl<W> Replicas<W> {
             _ => Time::default(),
         };
         self.owners.remove(app);
-        self.drain(app, |request, _| request.arrived <= since || now.since(request.arrived) >= OVERLAP)
+        self.drain(app, |Watched { request, .. }| request.arrived <= since || now.since(request.arrived) >= OVERLAP)
     }
 
     /// Whether another member serves `app`.
@@ -162,7 +225,7 @@ impl<W> Replicas<W> {
 
     /// Takes the requests for `app` that this replica serves because it serves the app already.
     pub(super) fn take(&mut self, app: &App) -> Vec<Request<W>> {
-        self.drain(app, |_, _| true)
+        self.drain(app, |watched| !watched.is_late)
     }
 
     /// Takes the requests for `app` that are due now.
@@ -171,16 +234,33 @@ impl<W> Replicas<W> {
             return Vec::new();
         }
         let patience = self.patience(app);
-        self.drain(app, |_, from| from <= now && now.since(from) >= patience)
+        let is_due = |from: Time| from <= now && now.since(from) >= patience;
+        let requests = self.drain(app, |watched| !watched.is_late && is_due(watched.from));
+        if !requests.is_empty() && patience > Duration::ZERO {
+            self.drop_silent(app, now, patience);
+        }
+        requests
+    }
+
+    /// Takes the requests that were too old when they arrived, and that nobody has served.
+    pub(super) fn late(&mut self, now: Time) -> Vec<(App, Request<W>)> {
+        let is_late = |watched: &Watched<W>| watched.is_late && watched.from <= now;
+        let apps: Vec<_> = self.watched.keys().cloned().collect();
+        let mut late = Vec::new();
+        for app in apps {
+            late.extend(self.drain(&app, is_late).into_iter().map(|request| (app.clone(), request)));
+        }
+        late
     }
 
     /// Forgets silent members and owners, and takes the requests without an owner for which no device waits any more.
     pub(super) fn expire(&mut self, now: Time) -> Vec<Request<W>> {
+        self.held.retain(|_, since| now.since(*since) < MEMBER_TTL);
         self.members.retain(|_, member| member.is_announced || now.since(member.last_message) < MEMBER_TTL);
         self.owners.retain(|_, owner| now.since(owner.last_message) < SILENCE);
         let mut expired = Vec::new();
         for app in self.without_owner() {
-            expired.extend(self.drain(&app, |request, _| now.since(request.arrived) >= TASK_TIMEOUT));
+            expired.extend(self.drain(&app, |watched| now.since(watched.request.arrived) >= TASK_TIMEOUT));
         }
         expired
     }
@@ -199,11 +279,12 @@ impl<W> Replicas<W> {
         self.watched.keys().filter(|app| !self.owners.contains_key(app)).cloned().collect()
     }
 
-    /// Removes a watched request.
-    pub(super) fn remove(&mut self, id: RequestId) -> Option<Request<W>> {
-        let app =
-            self.watched.iter().find(|(_, requests)| requests.iter().any(|(request, _)| request.id == id))?.0.clone();
-        self.drain(&app, |request, _| request.id == id).pop()
+    /// Members with a higher rank for `app` that have sent nothing for `patience` are gone, whatever their presence message
+    /// says: a will covers one channel, and a broker that crashes sends none. Their next message brings them back.
+    fn drop_silent(&mut self, app: &App, now: Time, patience: Duration) {
+        let mine = weight(&self.me, app);
+        self.members
+            .retain(|instance, member| weight(instance, app) < mine || now.since(member.last_message) < patience);
     }
 
     /// Notes a message of another member.
@@ -236,14 +317,14 @@ impl<W> Replicas<W> {
         u32::try_from(higher).unwrap_or(u32::MAX).min(MAX_RANK)
     }
 
-    fn drain(&mut self, app: &App, is_taken: impl Fn(&Request<W>, Time) -> bool) -> Vec<Request<W>> {
+    fn drain(&mut self, app: &App, is_taken: impl Fn(&Watched<W>) -> bool) -> Vec<Request<W>> {
         let Some(requests) = self.watched.get_mut(app) else { return Vec::new() };
-        let taken: Vec<_> = requests.extract_if(.., |(request, from)| is_taken(request, *from)).collect();
+        let taken: Vec<_> = requests.extract_if(.., |watched| is_taken(watched)).collect();
         self.watched_count -= taken.len();
         if requests.is_empty() {
             self.watched.remove(app);
         }
-        taken.into_iter().map(|(request, _)| request).collect()
+        taken.into_iter().map(|watched| watched.request).collect()
     }
 }
 

@@ -119,7 +119,9 @@ impl Task {
                         connected = tick;
                         if health.is_up {
                             presences.publish(&connections.publisher(), true);
-                            pipeline.requests_connected(health);
+                            pipeline.requests_connected();
+                        } else {
+                            pipeline.requests_disconnected();
                         }
                     }
                     Change::Chunks(health) if health.is_up => {

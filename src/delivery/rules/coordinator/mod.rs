@@ -18,7 +18,7 @@ use crate::delivery::rules::replicas::Replicas;
 use crate::delivery::rules::request::{Origin, Request, RequestId};
 use crate::delivery::rules::rule::{Rule, holds};
 use crate::delivery::rules::schedule::{Admission, Covered, Limits, Schedule, TransferId, Turn};
-use crate::delivery::rules::transfer::{Prepared, Purpose, Stage};
+use crate::delivery::rules::transfer::{Prepared, Purpose, Stage, Transfer};
 use crate::delivery::rules::versions::{Candidate, TagMoves, Versions};
 use crate::mqtt::chunk::Encoder;
 use crate::mqtt::topic::App;
@@ -27,6 +27,9 @@ use crate::util::clock::Time;
 /// The age at which a request from disk or the broker's queue is rejected: its device waits until it is 55 s old.
 #[doc(alias = "bound")]
 pub const MAX_REQUEST_AGE: Duration = Duration::from_secs(50);
+
+/// Within this time after a subscription the retained messages have arrived.
+pub const RETAINED_TIME: Duration = Duration::from_secs(5);
 
 /// The rules of delivery.
 #[derive(Debug)]
@@ -37,18 +40,20 @@ pub struct Coordinator<W> {
     pub(in crate::delivery::rules) replicas: Option<Replicas<W>>,
     /// Apps of which an earlier process was sending the latest version.
     interrupted: HashSet<App>,
-    /// How long the proxy was away before its subscription came back; before the first time, since when.
     away: Away,
-    pub(in crate::delivery::rules) heartbeat_at: Time,
+    /// Since when the connection for requests is up, with its subscriptions.
+    connected_at: Option<Time>,
+    /// Whether the process ends: no work begins any more.
+    pub(in crate::delivery::rules) is_draining: bool,
     pub(in crate::delivery::rules) actions: VecDeque<Action<W>>,
 }
 
 /// How long the proxy was away.
 #[derive(Debug, Clone, Copy)]
 enum Away {
-    /// Since an earlier process had its subscription; nothing if none had, or its state was lost.
+    /// Since this process or an earlier one had its subscription; nothing if none had, or its state was lost.
     Since(Option<Time>),
-    /// For so long, between two connections of this process.
+    /// For so long, until the subscription came back.
     For(Duration),
 }
 
@@ -61,7 +66,8 @@ impl<W> Coordinator<W> {
             replicas: options.replica.clone().map(Replicas::new),
             interrupted: HashSet::new(),
             away: Away::Since(saved.present),
-            heartbeat_at: now,
+            connected_at: None,
+            is_draining: false,
             actions: VecDeque::new(),
             options,
         };
@@ -86,24 +92,23 @@ impl<W> Coordinator<W> {
 
     /// A request, which is on disk unless it is a caller's.
     pub fn request(&mut self, app: &App, request: Request<W>, now: Time) {
-        if self.age(&request, now) >= MAX_REQUEST_AGE {
-            let is_first = self.replicas.as_ref().is_none_or(|replicas| replicas.is_first(app));
-            return if is_first { self.reject(app, request, Rejection::TooLate) } else { self.forget(&[request]) };
-        }
+        let is_late = self.age(&request, now) >= MAX_REQUEST_AGE;
         match &mut self.replicas {
+            // One that is too late may have been served by another replica: messages behind it say so.
             Some(replicas) if request.origin != Origin::Caller => {
-                if let Err(request) = replicas.watch(app, request, now) {
+                if let Err(request) = replicas.watch(app, request, is_late, now) {
                     return self.reject(app, request, Rejection::Watched);
                 }
                 self.take_over(app, now);
             }
+            _ if is_late => self.reject(app, request, Rejection::TooLate),
             _ => self.admit(app, request, now),
         }
     }
 
     /// Serves the requests for `app` that are this replica's.
     fn take_over(&mut self, app: &App, now: Time) {
-        let Some(replicas) = &mut self.replicas else { return };
+        let Some(replicas) = self.replicas.as_mut().filter(|_| self.connected_at.is_some()) else { return };
         let is_mine = self.schedule.open(app).is_some();
         let requests = if is_mine { replicas.take(app) } else { replicas.take_due(app, now) };
         for request in requests {
@@ -127,13 +132,11 @@ impl<W> Coordinator<W> {
 
     /// The caller of a request does not wait for it any more. Returns the request if it was open.
     pub fn withdraw(&mut self, id: RequestId, now: Time) -> Option<Request<W>> {
-        if let Some((request, transfer)) = self.schedule.withdraw(id) {
-            if let Some(transfer) = transfer {
-                self.end(transfer, End::Withdrawn, now);
-            }
-            return Some(request);
+        let (request, transfer) = self.schedule.withdraw(id)?;
+        if let Some(transfer) = transfer {
+            self.end(transfer, End::Withdrawn, now);
         }
-        self.replicas.as_mut()?.remove(id)
+        Some(request)
     }
 
     /// The module of a transfer is on disk and verified.
@@ -201,20 +204,46 @@ impl<W> Coordinator<W> {
         self.schedule.recover(outage, now)
     }
 
-    /// The connection for requests is back, with its subscriptions, after `outage`.
-    pub fn requests_connected(&mut self, outage: Duration, now: Time) {
-        self.away = Away::For(outage);
-        if self.replicas.is_none() {
-            return;
+    /// The connection for requests is up, with its subscriptions. Requests that the broker queued meanwhile may arrive
+    /// before this.
+    pub fn requests_connected(&mut self, now: Time) {
+        self.connected_at = Some(now);
+        if let Away::Since(Some(since)) = self.away {
+            self.away = Away::For(now.since(since));
         }
+        let Some(replicas) = &mut self.replicas else { return };
+        replicas.connected(now);
         // Messages of other replicas may have been missed meanwhile, and so may claims.
         self.set_uncertain(now);
-        let open = self.schedule.transfers().filter_map(|(_, transfer)| match &transfer.stage {
-            Stage::Claiming(prepared, _) => Some(Action::Claim(transfer.app.clone(), prepared.version())),
-            _ => None,
-        });
-        let claims: Vec<_> = open.collect();
-        self.actions.extend(claims);
+        for transfer in self.schedule.transfers_mut() {
+            if let Stage::Claiming(prepared, since) = &mut transfer.stage {
+                *since = now;
+                self.actions.push_back(Action::Claim(transfer.app.clone(), prepared.version()));
+            }
+        }
+    }
+
+    /// The connection for requests is down.
+    pub fn requests_disconnected(&mut self, now: Time) {
+        let Some(connected_at) = self.connected_at.take() else { return };
+        let is_unknown = matches!(self.away, Away::Since(None)) && now.since(connected_at) < RETAINED_TIME;
+        if !is_unknown {
+            self.away = Away::Since(Some(now));
+        }
+    }
+
+    pub(in crate::delivery::rules) fn is_connected(&self) -> bool {
+        self.connected_at.is_some()
+    }
+
+    /// The process ends: what is open may be delivered, and nothing is begun.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
+        let is_resting = |transfer: &Transfer<W>| matches!(transfer.stage, Stage::Resting);
+        let resting = self.schedule.transfers().filter(|(_, transfer)| is_resting(transfer));
+        for id in resting.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.schedule.remove(id);
+        }
     }
 
     /// A presence message: of a replica of this one if `is_replica`.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::delivery::plan::ChunkPlan;
+use crate::delivery::rules::group::ReplicaStatus;
 use crate::delivery::rules::versions::Version;
 use crate::mqtt::topic::{Channel, Layout};
 use crate::oci::digest::Digest;
@@ -29,7 +30,10 @@ fn options(replica: Option<&str>) -> Options {
 
 /// A proxy that was there a moment ago.
 fn coordinator(replica: Option<&str>) -> Coordinator<()> {
-    Coordinator::new(options(replica), Saved { present: Some(NOW), ..Saved::default() }, NOW)
+    let mut rules = Coordinator::new(options(replica), Saved { present: Some(NOW), ..Saved::default() }, NOW);
+    rules.requests_connected(NOW);
+    actions(&mut rules);
+    rules
 }
 
 fn request(rules: &mut Coordinator<()>, id: RequestId, origin: Origin, now: Time) {
@@ -100,17 +104,17 @@ fn no_chunk_has_a_turn_before_its_version_is_on_disk() {
 fn the_first_claim_sends_and_the_second_yields() {
     let (mut one, _, claimed) = claiming("one", "module", NOW);
     let (mut two, transfer, other) = claiming("two", "module", NOW);
-    two.replica_serves("one", &app(), Some(claimed), true, NOW);
-    one.claim_returned(&app(), &claimed, NOW);
-    one.replica_serves("two", &app(), Some(other), true, NOW);
-    two.claim_returned(&app(), &other, NOW);
+    two.replica_status("one", &app(), ReplicaStatus::Claims(claimed), NOW);
+    one.replica_status("one", &app(), ReplicaStatus::Claims(claimed), NOW);
+    one.replica_status("two", &app(), ReplicaStatus::Claims(other), NOW);
+    two.replica_status("two", &app(), ReplicaStatus::Claims(other), NOW);
     let ended = actions(&mut two);
     let yielded = Action::End { transfer, end: End::Yielded, requests: Vec::new() };
     assert!(ended.contains(&yielded), "{ended:?}");
     one.wake(after(500));
     assert!(sent(&mut one).is_some());
     // The owner ends: it has served the request that waited here.
-    two.replica_ended("one", &app(), Some(claimed), after(2000));
+    two.replica_status("one", &app(), ReplicaStatus::Delivered(Some(claimed)), after(2000));
     assert!(actions(&mut two).contains(&Action::CloseRequests(vec![0])));
     two.wake(after(60_000));
     assert_eq!(fetch(&mut two), None);
@@ -122,18 +126,18 @@ fn an_objection_makes_the_claimant_choose_another_number_of_chunks() {
     let (mut one, _, claimed) = claiming("one", "new", NOW);
     let mut two = coordinator(Some("two"));
     let old = Version { root: None, digest: Digest::of(b"old"), plan: claimed.plan };
-    two.replica_ended("three", &app(), Some(old), NOW);
+    two.replica_status("three", &app(), ReplicaStatus::Delivered(Some(old)), NOW);
     actions(&mut two);
-    two.replica_serves("one", &app(), Some(claimed), true, NOW);
+    two.replica_status("one", &app(), ReplicaStatus::Claims(claimed), NOW);
     let objection = actions(&mut two).into_iter().find_map(|action| match action {
         Action::Object(_, version) => Some(version),
         _ => None,
     });
     assert_eq!(objection, Some(old));
 
-    one.claim_returned(&app(), &claimed, NOW);
+    one.replica_status("one", &app(), ReplicaStatus::Claims(claimed), NOW);
     assert_eq!(sent(&mut one), None, "others may object");
-    one.replica_objects(&app(), old, after(100));
+    one.replica_status("two", &app(), ReplicaStatus::Objects(old), after(100));
     one.wake(after(500));
     let written = actions(&mut one).into_iter().find_map(|action| match action {
         Action::PersistVersions { versions, transfer: Some(transfer), .. } => Some((versions, transfer)),
@@ -143,10 +147,10 @@ fn an_objection_makes_the_claimant_choose_another_number_of_chunks() {
     assert_ne!(versions.last().unwrap().version.plan.total_chunks(), claimed.plan.total_chunks());
     one.persisted(transfer, after(500));
     let again = claim(&mut one).unwrap();
-    one.claim_returned(&app(), &claimed, after(600));
+    one.replica_status("one", &app(), ReplicaStatus::Claims(claimed), after(600));
     one.wake(after(1200));
     assert_eq!(sent(&mut one), None, "that was the claim before");
-    one.claim_returned(&app(), &again, after(1200));
+    one.replica_status("one", &app(), ReplicaStatus::Claims(again), after(1200));
     one.wake(after(1700));
     assert_eq!(sent(&mut one), Some(again.plan));
 }

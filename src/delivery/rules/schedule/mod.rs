@@ -267,12 +267,15 @@ impl<W> Schedule<W> {
         young.len()
     }
 
-    /// When [`Schedule::wake`] or [`Schedule::next_turn`] has something to do.
+    /// When [`Schedule::wake`] has something to do.
     pub(super) fn next_alarm(&self) -> Option<Time> {
-        let alarm = self.alarms.first().map(|(time, _)| *time);
+        self.alarms.first().map(|(time, _)| *time)
+    }
+
+    /// When the publish rate of a channel permits a chunk that waits for it.
+    pub(super) fn next_turn_at(&self) -> Option<Time> {
         let waiting = self.turns.iter().filter_map(|id| self.transfers.get(id));
-        let free_at = waiting.map(|transfer| self.budgets.free_at(&transfer.app.channel)).min();
-        alarm.into_iter().chain(free_at).min()
+        waiting.map(|transfer| self.budgets.free_at(&transfer.app.channel)).min()
     }
 
     /// Does what is due; returns the transfers that are repeated: their module is fetched again.
@@ -333,6 +336,11 @@ impl<W> Schedule<W> {
     /// The transfers, resting ones included.
     pub(super) fn transfers(&self) -> impl Iterator<Item = (TransferId, &Transfer<W>)> {
         self.transfers.iter().map(|(id, transfer)| (*id, transfer))
+    }
+
+    /// The same, to change them.
+    pub(super) fn transfers_mut(&mut self) -> impl Iterator<Item = &mut Transfer<W>> {
+        self.transfers.values_mut()
     }
 
     /// How many requests are not covered.

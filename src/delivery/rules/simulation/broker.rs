@@ -2,18 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::delivery::rules::versions::Version;
-
-/// What a replica publishes of an app.
-#[derive(Clone, Copy)]
-pub(super) enum Status {
-    /// It serves the app, and knows this version; a claim if it says so.
-    Serves(Option<Version>, bool),
-    /// It knows a version in as many chunks as a claim has.
-    Objects(Version),
-    /// It has ended its transfer.
-    Ended(Option<Version>),
-}
+use crate::delivery::rules::group::ReplicaStatus;
 
 /// A message for a proxy.
 #[derive(Clone)]
@@ -21,7 +10,9 @@ pub(super) enum Message {
     /// A request for an app; `task` is the device and its task.
     Request { app: usize, task: (usize, usize), is_queued: bool },
     /// A status message of a replica.
-    Status { instance: String, app: usize, status: Status },
+    Status { instance: String, app: usize, status: ReplicaStatus },
+    /// A presence message, or the will of a connection.
+    Presence { instance: String, is_online: bool, is_retained: bool },
 }
 
 /// The messages that wait for one proxy.

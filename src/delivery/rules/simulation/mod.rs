@@ -46,11 +46,12 @@ fn run(seed: u64) {
     world.judge(seed);
 }
 
-/// Runs as many seeds as `SIMULATION_SEEDS` says.
+/// Runs as many seeds as `SIMULATION_SEEDS` says, or the one that `SIMULATION_SEED` names.
 #[test]
 fn nothing_is_mixed_and_every_task_that_can_be_served_is() {
     let seeds = std::env::var("SIMULATION_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
-    (1..=seeds).for_each(run);
+    let seed = std::env::var("SIMULATION_SEED").ok().and_then(|seed| seed.parse().ok());
+    seed.map_or(1..=seeds, |seed| seed..=seed).for_each(run);
 }
 
 /// A rule that could be left out without anybody noticing would not be one.

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::broker::Status;
 use super::random::Random;
 use super::{BEGIN, CHUNK_SIZE, TICK};
 use crate::delivery::plan::ChunkPlan;
-use crate::delivery::rules::action::{Action, Options, Saved};
-use crate::delivery::rules::coordinator::Coordinator;
+use crate::delivery::rules::action::{Action, End, Options, Saved};
+use crate::delivery::rules::coordinator::{Coordinator, RETAINED_TIME};
+use crate::delivery::rules::group::ReplicaStatus;
 use crate::delivery::rules::request::{Origin, Request, RequestId};
 use crate::delivery::rules::schedule::{Limits, TransferId, Turn};
 use crate::delivery::rules::transfer::Purpose;
@@ -70,6 +70,8 @@ enum Write {
 pub(super) struct Proxy {
     pub(super) name: String,
     is_replica: bool,
+    /// Whether it has sent, or may have, while it did not know all versions.
+    pub(super) has_guessed: bool,
     pub(super) coordinator: Coordinator<()>,
     pub(super) disk: Disk,
     writes: VecDeque<Write>,
@@ -84,8 +86,14 @@ pub(super) struct Proxy {
     /// Since when the connections are down.
     pub(super) down_since: Option<Time>,
     pub(super) down_until: Time,
-    /// Whether its presence message is retained.
-    is_announced: bool,
+    /// Whether this process has been connected.
+    was_connected: bool,
+    /// Since when its subscriptions are back.
+    subscribed_at: Option<Time>,
+    /// Status messages that wait for the connection.
+    unsent: Vec<(usize, ReplicaStatus)>,
+    /// When it was last woken without an alarm.
+    woken_at: Time,
 }
 
 impl Proxy {
@@ -99,6 +107,7 @@ impl Proxy {
         Self {
             name: name.into(),
             is_replica,
+            has_guessed: false,
             coordinator: Coordinator::new(options, saved, now),
             disk,
             writes: VecDeque::new(),
@@ -110,7 +119,10 @@ impl Proxy {
             dead_until: None,
             down_since: None,
             down_until: BEGIN,
-            is_announced: false,
+            was_connected: false,
+            subscribed_at: None,
+            unsent: Vec::new(),
+            woken_at: now,
         }
     }
 
@@ -124,20 +136,21 @@ impl Proxy {
         self.sending.values().filter(move |sending| !sending.is_repeat && sending.since >= since)
     }
 
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.subscribed_at.is_some()
+    }
+
     pub(super) fn is_up(&self) -> bool {
         self.dead_until.is_none() && self.down_since.is_none()
     }
 
     /// Starts again with what is on the disk.
     pub(super) fn restart(&mut self, apps: &[App], now: Time) {
-        let (disk, next_request) = (self.disk.clone(), self.next_request);
-        let (down_since, down_until, is_announced) = (self.down_since, self.down_until, self.is_announced);
+        let (disk, next_request, has_guessed) = (self.disk.clone(), self.next_request, self.has_guessed);
+        let (down_since, down_until) = (self.down_since, self.down_until);
         *self = Self::new(&self.name, self.is_replica, apps, disk, now);
         (self.next_request, self.down_since, self.down_until) = (next_request, down_since, down_until);
-        self.is_announced = is_announced;
-        if is_announced {
-            self.coordinator.presence(&self.name, false, true, false, now);
-        }
+        self.has_guessed = has_guessed;
         for (id, app, arrived) in self.disk.requests.clone() {
             self.coordinator.request(&apps[app], Request::new(id, arrived, Origin::Disk, ()), now);
         }
@@ -160,16 +173,26 @@ impl Proxy {
     pub(super) fn disconnect(&mut self, now: Time) {
         self.down_since = self.down_since.or(Some(now));
         self.down_until = now + TICK;
+        self.subscribed_at = None;
+        self.coordinator.requests_disconnected(now);
         for turn in std::mem::take(&mut self.in_flight) {
             self.coordinator.lost(&turn);
         }
     }
 
     pub(super) fn connect(&mut self, now: Time) {
-        if let Some(since) = self.down_since.take() {
+        if let Some(since) = self.down_since.take()
+            && self.was_connected
+        {
             self.coordinator.chunks_connected(now.since(since), now);
-            self.coordinator.requests_connected(now.since(since), now);
         }
+        self.was_connected = true;
+    }
+
+    /// The subscriptions are back; what the broker had queued has arrived.
+    pub(super) fn subscribe(&mut self, now: Time) {
+        self.subscribed_at = Some(now);
+        self.coordinator.requests_connected(now);
     }
 
     /// Does what the coordinator says; returns what is published on the status topic.
@@ -179,12 +202,15 @@ impl Proxy {
         registry: &Registry,
         random: &mut Random,
         now: Time,
-    ) -> Vec<(usize, Status)> {
-        if self.is_up() {
-            self.is_announced = true;
+    ) -> Vec<(usize, ReplicaStatus)> {
+        if self.subscribed_at.is_some_and(|since| now.since(since) >= RETAINED_TIME) {
             self.writes.push_back(Write::Present(now));
         }
-        self.coordinator.wake(now);
+        let is_second = now.since(self.woken_at) >= Duration::from_secs(1);
+        if is_second || self.coordinator.next_alarm().is_some_and(|alarm| alarm <= now) {
+            self.woken_at = if is_second { now } else { self.woken_at };
+            self.coordinator.wake(now);
+        }
         for (id, app, purpose, root, _) in self.fetches.extract_if(.., |fetch| fetch.4 <= now).collect::<Vec<_>>() {
             let module = root.map_or(registry.tags[app], |root| registry.modules[&root]);
             let digest = digest(module);
@@ -192,13 +218,13 @@ impl Proxy {
             let candidate = Candidate { root: digest, digest, size: module.1, may_move: true };
             self.coordinator.fetched(id, candidate, now);
         }
-        let mut published = self.perform(apps, random, now);
+        self.perform(apps, random, now);
         // One transaction has all that waits; it may take some ticks.
         if random.once_in(WRITE_TICKS) {
             self.write(now);
-            published.extend(self.perform(apps, random, now));
+            self.perform(apps, random, now);
         }
-        published
+        if self.is_up() { std::mem::take(&mut self.unsent) } else { Vec::new() }
     }
 
     fn write(&mut self, now: Time) {
@@ -217,36 +243,41 @@ impl Proxy {
         }
     }
 
-    fn perform(&mut self, apps: &[App], random: &mut Random, now: Time) -> Vec<(usize, Status)> {
+    fn perform(&mut self, apps: &[App], random: &mut Random, now: Time) {
         let index = |app: &App| apps.iter().position(|one| one == app).unwrap();
-        let mut published = Vec::new();
         while let Some(action) = self.coordinator.next_action() {
             match action {
-                Action::Reject { .. } | Action::Joined { .. } => {}
+                Action::Joined { .. } => {}
+                Action::Reject { app, .. } => self.unsent.push((index(&app), ReplicaStatus::Rejects)),
                 Action::Fetch { transfer, app, purpose, root } => {
                     self.fetches.push((transfer, index(&app), purpose, root, now + FETCH_TIME));
                 }
                 Action::PersistVersions { app, versions, transfer } => {
                     self.writes.push_back(Write::Versions(index(&app), versions, transfer));
                 }
-                Action::PersistUncertainty(until) => self.writes.push_back(Write::Uncertainty(until)),
+                Action::PersistUncertainty(until) => {
+                    self.has_guessed = true;
+                    self.writes.push_back(Write::Uncertainty(until));
+                }
                 Action::CloseRequests(ids) => {
                     // The change may be lost with the process.
                     if random.below(4) > 0 {
                         self.writes.push_back(Write::CloseRequests(ids));
                     }
                 }
-                Action::Claim(app, version) => published.push((index(&app), Status::Serves(Some(version), true))),
-                Action::Object(app, version) => published.push((index(&app), Status::Objects(version))),
-                Action::Heartbeat(app) => published.push((index(&app), Status::Serves(None, false))),
+                Action::Claim(app, version) => self.unsent.push((index(&app), ReplicaStatus::Claims(version))),
+                Action::Object(app, version) => self.unsent.push((index(&app), ReplicaStatus::Objects(version))),
+                Action::Heartbeat(app) => self.unsent.push((index(&app), ReplicaStatus::Serves(None))),
                 Action::Send { transfer, plan } => self.send(transfer, plan, now),
-                Action::End { transfer, .. } => {
+                Action::End { transfer, end, .. } => {
                     self.fetches.retain(|fetch| fetch.0 != transfer);
                     self.sending.remove(&transfer);
+                    if let (End::Failed(_), Some((app, ..))) = (end, self.purposes.get(&transfer)) {
+                        self.unsent.push((*app, ReplicaStatus::Failed));
+                    }
                 }
             }
         }
-        if self.is_up() { published } else { Vec::new() }
     }
 
     fn send(&mut self, transfer: TransferId, plan: ChunkPlan, now: Time) {
@@ -262,7 +293,7 @@ impl Proxy {
     }
 
     /// The broker acknowledges what is in flight; returns the transfers that covered all their requests.
-    pub(super) fn acknowledge(&mut self, now: Time) -> Vec<(usize, Status)> {
+    pub(super) fn acknowledge(&mut self, now: Time) -> Vec<(usize, ReplicaStatus)> {
         let mut ended = Vec::new();
         for turn in std::mem::take(&mut self.in_flight) {
             let covered = self.coordinator.acknowledged(&turn, now);
@@ -272,7 +303,7 @@ impl Proxy {
             {
                 self.sending.remove(&turn.transfer);
                 if !is_repeat {
-                    ended.push((app, Status::Ended(Some(version))));
+                    ended.push((app, ReplicaStatus::Delivered(Some(version))));
                 }
             }
         }

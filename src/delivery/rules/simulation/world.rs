@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::broker::{Message, Session, Status};
+use super::broker::{Message, Session};
 use super::device::{Device, Task};
 use super::proxy::{Disk, Proxy, Registry};
 use super::random::Random;
@@ -23,8 +23,9 @@ pub(super) struct World {
     proxies: Vec<Proxy>,
     /// The persistent session of each proxy.
     sessions: Vec<Session>,
+    /// The retained presence message of each proxy: whether it is online.
+    presences: Vec<Option<bool>>,
     broker_down_until: Option<Time>,
-    has_lost_state: bool,
     /// When the broker crashed.
     pub(super) crashes: Vec<Time>,
     /// When a proxy was killed.
@@ -51,21 +52,17 @@ impl World {
         }
         // Each knows from its disk that nothing was sent before.
         let proxy = |name: &&str| Proxy::new(name, is_group, &apps, Disk::default(), BEGIN);
-        let mut proxies: Vec<_> = names.iter().map(proxy).collect();
-        for index in 0..proxies.len() {
-            let others = names.iter().filter(|name| **name != names[index]);
-            others.for_each(|other| proxies[index].coordinator.presence(other, true, false, true, BEGIN));
-        }
+        let proxies: Vec<_> = names.iter().map(proxy).collect();
         Self {
             random,
             now: BEGIN,
             registry,
             devices: (0..DEVICES).map(|_| Device::default()).collect(),
             sessions: vec![Session::new(); proxies.len()],
+            presences: vec![None; proxies.len()],
             proxies,
             apps,
             broker_down_until: None,
-            has_lost_state: false,
             crashes: Vec::new(),
             kills: Vec::new(),
             is_group,
@@ -101,7 +98,7 @@ impl World {
         }
         for index in 0..self.proxies.len() {
             if self.random.once_in(200) {
-                self.proxies[index].disconnect(now);
+                self.disconnect(index);
             }
             if self.random.once_in(200) && self.proxies[index].dead_until.is_none() {
                 self.kill(index);
@@ -159,17 +156,44 @@ impl World {
         self.proxies.iter_mut().for_each(|proxy| proxy.disconnect(self.now));
     }
 
+    /// The link of a proxy breaks, and the broker publishes its will.
+    fn disconnect(&mut self, index: usize) {
+        if self.proxies[index].is_up() && self.broker_down_until.is_none() {
+            self.announce(index, false);
+        }
+        self.proxies[index].disconnect(self.now);
+    }
+
+    /// Publishes the presence message of a proxy, retained.
+    fn announce(&mut self, index: usize, is_online: bool) {
+        self.presences[index] = Some(is_online);
+        let instance = &self.proxies[index].name;
+        let message = Message::Presence { instance: instance.clone(), is_online, is_retained: false };
+        self.sessions.iter_mut().for_each(|session| session.push_back(message.clone()));
+    }
+
+    /// The subscriptions of a proxy are back: it receives what is retained.
+    fn subscribe(&mut self, index: usize) {
+        for (proxy, is_online) in self.proxies.iter().zip(&self.presences) {
+            if let Some(is_online) = *is_online {
+                let message = Message::Presence { instance: proxy.name.clone(), is_online, is_retained: true };
+                self.sessions[index].push_back(message);
+            }
+        }
+        self.proxies[index].subscribe(self.now);
+        self.announce(index, true);
+    }
+
     fn kill(&mut self, index: usize) {
         self.kills.push(self.now);
         let is_other_dead = self.proxies.iter().any(|proxy| proxy.dead_until.is_some());
+        self.disconnect(index);
         let proxy = &mut self.proxies[index];
-        proxy.disconnect(self.now);
         // Of several replicas one may be away for long.
         let longest = if self.is_group && !is_other_dead && self.random.once_in(3) { 60 } else { 3 };
         proxy.dead_until = Some(self.now + self.random.seconds(longest));
-        // A proxy that loses its state twice within minutes guesses twice, and so do replicas, which begin with a guess.
-        if !self.is_group && !self.has_lost_state && self.random.below(4) == 0 {
-            self.has_lost_state = true;
+        // A proxy that loses its state after a guess guesses twice, and so do replicas, which begin with a guess.
+        if !self.is_group && !proxy.has_guessed && self.random.below(4) == 0 {
             proxy.lose_state();
             let tasks = self.devices.iter_mut().flat_map(|device| &mut device.tasks);
             tasks.for_each(|task| task.proxies.clear());
@@ -221,6 +245,9 @@ impl World {
             while let Some(message) = self.sessions[index].pop_front() {
                 self.receive(index, message);
             }
+            if !self.proxies[index].is_subscribed() {
+                self.subscribe(index);
+            }
         }
         let mut published = self.proxies[index].work(&self.apps, &self.registry, &mut self.random, now);
         if self.proxies[index].is_up() {
@@ -243,15 +270,10 @@ impl World {
                 proxy.request(app, &self.apps, if is_queued { Origin::Queue } else { Origin::Device }, now);
             }
             Message::Status { instance, app, status } => {
-                let (is_own, app) = (instance == proxy.name, &self.apps[app]);
-                let rules = &mut proxy.coordinator;
-                match status {
-                    Status::Serves(Some(version), true) if is_own => rules.claim_returned(app, &version, now),
-                    _ if is_own => {}
-                    Status::Serves(version, is_claim) => rules.replica_serves(&instance, app, version, is_claim, now),
-                    Status::Objects(version) => rules.replica_objects(app, version, now),
-                    Status::Ended(version) => rules.replica_ended(&instance, app, version, now),
-                }
+                proxy.coordinator.replica_status(&instance, &self.apps[app], status, now);
+            }
+            Message::Presence { instance, is_online, is_retained } => {
+                proxy.coordinator.presence(&instance, is_online, is_retained, self.is_group, now);
             }
         }
     }
