@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use propeller_proxy::config;
-use propeller_proxy::mqtt::presence::{self, Proxies};
+use propeller_proxy::mqtt::presence;
 use propeller_proxy::service::ServiceOptions;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
     let config = config::load::<ServiceOptions>(&options.settings.sources())?;
     let channel = Arc::new(channel::choose(&config.channels, options.channel.as_deref())?);
     let presences = async { Ok(presence::query(&config.mqtt, &channel).await?) };
-    let Proxies { online, .. } = unless_stopped(&stop, presences).await?;
+    let online = unless_stopped(&stop, presences).await?;
     let outcomes = if online.is_empty() {
         by_service::deliver_all(config, &channel, &options, &stop).await
     } else {

@@ -31,7 +31,7 @@ settings! {
             accepts "the path of a folder",
             help "The folder of what must survive a restart: open requests, and what was sent lately. \
                   `propeller-proxy` in the user's or system's folder for state if not given, or a temporary folder if \
-                  that cannot be used.";
+                  that cannot be written to.";
 
         SHARE_GROUP: String = "PROXY_SHARE_GROUP", parse topic_level,
             accepts ID,

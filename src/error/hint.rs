@@ -52,6 +52,9 @@ impl Error {
                 "the registry's copy is damaged or was tampered with"
             }
             Self::NotWasm { .. } => "push the output of the compiler, not an archive or source",
+            Self::Disk { .. } if self.is_of_busy_folder() => {
+                "let that proxy or `deliver` send it, on its broker and channel; stop it; or name another folder by PROXY_STATE_DIR"
+            }
             Self::Disk { .. } => {
                 "check the free space and permissions of the folder; PROXY_CACHE_DIR and PROXY_STATE_DIR name others"
             }

@@ -334,6 +334,11 @@ impl Error {
     pub(crate) fn disk(folder: &Path, source: io::Error) -> Self {
         Self::Disk { object: folder.display().to_string(), source: Arc::new(source) }
     }
+
+    /// Whether another process uses the folder.
+    pub(crate) fn is_of_busy_folder(&self) -> bool {
+        matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::ResourceBusy)
+    }
 }
 
 /// The registry's error message: one line, printable, at most [`Detail::MAX_CHARS`] characters.

@@ -17,6 +17,7 @@ use super::message::Message;
 use super::options::{BrokerOptions, ConnectionOptions, Session, qos};
 use super::refusal;
 use super::socket::{self, setup};
+use super::topic::{Channel, Role};
 use crate::error::Error;
 
 /// How long a connection may bring no packet before it counts as stalled: by then a ping or a publish should have been
@@ -176,15 +177,17 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
         let has_ack = self.options.has_manual_acks;
         let ack = if has_ack { Ack::of(&self.client, &publish, &self.connections) } else { Ack::default() };
         let (is_retained, is_queued) = (publish.retain, self.backlog.is_pending());
+        let topic = std::str::from_utf8(&publish.topic).ok();
         // Every subscription brings the retained messages again, so they say nothing of the backlog.
         if !is_retained {
-            self.backlog.receive();
+            let role = topic.and_then(Channel::of_topic).map(|(_, _, role)| role);
+            self.backlog.receive(role == Some(Role::Request));
         }
-        match std::str::from_utf8(&publish.topic) {
-            Ok(topic) => {
+        match topic {
+            Some(topic) => {
                 (self.on_message)(Message { topic, payload: publish.payload, is_retained, is_queued, ack });
             }
-            Err(_) => ack.acknowledge(),
+            None => ack.acknowledge(),
         }
     }
 

@@ -16,23 +16,15 @@ use crate::util::sync::lock;
 #[doc(alias = "bound")]
 const GRACE: Duration = Duration::from_millis(500);
 
-/// The proxies of a channel.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Proxies {
-    /// The instance ids of those that are online.
-    pub online: BTreeSet<String>,
-    /// Whether there is a presence message at all, of a proxy that is online or not.
-    pub is_any_known: bool,
-}
-
-/// Reads from the broker which proxies are on `channel`, in either layout. No proxy notices it.
+/// Reads from the broker which proxies are online on `channel`, in either layout; returns their instance ids. No proxy
+/// notices it.
 ///
 /// A proxy that serves all channels, [`super::topic::ANY`], publishes no presence and is not among them.
 ///
 /// # Errors
 /// [`Error::BrokerUnreachable`], [`Error::BrokerRefused`] if the broker does not permit to read presence messages,
 /// [`Error::BrokerUntrusted`], [`Error::Setup`].
-pub async fn query(mqtt: &BrokerOptions, channel: &Channel) -> Result<Proxies, Error> {
+pub async fn query(mqtt: &BrokerOptions, channel: &Channel) -> Result<BTreeSet<String>, Error> {
     let channels = Channels { domain: channel.domain.clone(), ids: vec![channel.id.clone()] };
     let received = Arc::<Mutex<BTreeMap<String, bool>>>::default();
     let presences = Arc::clone(&received);
@@ -47,7 +39,7 @@ pub async fn query(mqtt: &BrokerOptions, channel: &Channel) -> Result<Proxies, E
     connection.close().await;
     let presences = lock(&presences);
     let online = presences.iter().filter(|(_, is_online)| **is_online).filter_map(|(topic, _)| instance(topic));
-    Ok(Proxies { online: online.collect(), is_any_known: !presences.is_empty() })
+    Ok(online.collect())
 }
 
 fn instance(topic: &str) -> Option<String> {

@@ -4,13 +4,14 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition};
+use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, TableDefinition};
 use tracing::warn;
 use uuid::Uuid;
 
 use super::change::{Change, OpenRequest};
 use crate::delivery::rules::action::Saved;
 use crate::delivery::rules::request::RequestId;
+use crate::delivery::rules::versions::CHUNK_LIFETIME;
 use crate::util::clock::Time;
 use crate::util::json;
 
@@ -46,11 +47,11 @@ pub(super) fn builder() -> Builder {
     builder
 }
 
-/// Opens the file, or a new one in place of one that is damaged.
-pub(super) fn open_database(path: &Path) -> io::Result<Database> {
+/// Opens the file, or a new one in place of one that is damaged. Returns whether it was damaged.
+pub(super) fn open_database(path: &Path) -> io::Result<(Database, bool)> {
     let open = || builder().create(path);
     let failed = match open() {
-        Ok(database) => return Ok(database),
+        Ok(database) => return Ok((database, false)),
         Err(DatabaseError::DatabaseAlreadyOpen) => {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another proxy uses it"));
         }
@@ -60,7 +61,7 @@ pub(super) fn open_database(path: &Path) -> io::Result<Database> {
     let aside = path.with_extension("redb.damaged");
     warn!(event = "state-set-aside", file = %path.display(), aside = %aside.display(), "the state is damaged and set aside: {failed}");
     fs::rename(path, aside)?;
-    open().map_err(io::Error::other)
+    Ok((open().map_err(io::Error::other)?, true))
 }
 
 /// Whether a file that was opened and read does not have in it what it should.
@@ -68,35 +69,49 @@ fn means_damage(kind: io::ErrorKind) -> bool {
     matches!(kind, io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
-/// Reads what an earlier process wrote.
-pub(super) fn read(database: &Database) -> Result<Restored, redb::Error> {
+/// Reads what an earlier process wrote, and removes rows that cannot be read. If `is_lost`, or where such a row has
+/// versions, devices may hold chunks of unknown versions from `now` on for [`CHUNK_LIFETIME`]; that is written too.
+pub(super) fn read(database: &Database, is_lost: bool, now: Time) -> Result<Restored, redb::Error> {
     let mut restored = Restored::default();
-    // Makes the tables where they are missing.
     let transaction = database.begin_write()?;
     {
-        transaction.open_table(REQUESTS)?;
-        transaction.open_table(VERSIONS)?;
-        transaction.open_table(TIMES)?;
+        // Makes the tables where they are missing.
         let mut instance = transaction.open_table(INSTANCE)?;
         let known = instance.get(ID)?.map(|id| id.value().to_owned());
         restored.instance_id = known.unwrap_or_else(|| Uuid::new_v4().to_string());
         instance.insert(ID, &*restored.instance_id)?;
+        // A request is a matter of minutes; its device asks again.
+        transaction.open_table(REQUESTS)?.retain(|id, request| {
+            let request = serde_json::from_slice(request).ok();
+            let is_readable = request.is_some();
+            restored.requests.extend(request.map(|request| (id, request)));
+            is_readable
+        })?;
+        let mut unreadable: usize = 0;
+        transaction.open_table(VERSIONS)?.retain(|app, versions| {
+            let row = serde_json::from_slice(app).ok().zip(serde_json::from_slice(versions).ok());
+            unreadable += usize::from(row.is_none());
+            let is_readable = row.is_some();
+            restored.saved.versions.extend(row);
+            is_readable
+        })?;
+        if unreadable > 0 {
+            warn!(
+                event = "versions-lost",
+                apps = unreadable,
+                "the versions of some apps cannot be read and are removed"
+            );
+        }
+        let mut times = transaction.open_table(TIMES)?;
+        restored.saved.present = times.get(PRESENT)?.map(|time| Time(time.value()));
+        let mut uncertain_until = times.get(UNCERTAIN)?.map_or(Time::default(), |time| Time(time.value()));
+        if is_lost || unreadable > 0 {
+            uncertain_until = uncertain_until.max(now + CHUNK_LIFETIME);
+            times.insert(UNCERTAIN, uncertain_until.0)?;
+        }
+        restored.saved.uncertain_until = uncertain_until;
     }
     transaction.commit()?;
-    let transaction = database.begin_read()?;
-    for entry in transaction.open_table(REQUESTS)?.iter()? {
-        let (id, request) = entry?;
-        // What another release wrote is of no use; these are matters of minutes.
-        restored.requests.extend(serde_json::from_slice(request.value()).ok().map(|request| (id.value(), request)));
-    }
-    for entry in transaction.open_table(VERSIONS)?.iter()? {
-        let (app, versions) = entry?;
-        let app = serde_json::from_slice(app.value());
-        restored.saved.versions.extend(app.ok().zip(serde_json::from_slice(versions.value()).ok()));
-    }
-    let times = transaction.open_table(TIMES)?;
-    restored.saved.present = times.get(PRESENT)?.map(|time| Time(time.value()));
-    restored.saved.uncertain_until = times.get(UNCERTAIN)?.map_or(Time::default(), |time| Time(time.value()));
     Ok(restored)
 }
 
@@ -127,4 +142,74 @@ pub(super) fn write(database: &Database, batch: &[Change]) -> Result<(), redb::E
     }
     transaction.commit()?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::mqtt::topic::{App, Channel, Layout};
+    use crate::oci::digest::Digest;
+
+    const NOW: Time = Time(1_000_000);
+
+    fn app(name: &str) -> App {
+        let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
+        App { channel, layout: Layout::Plain, name: name.into() }
+    }
+
+    /// A row as the release before this one wrote it: `open` was the number of transfers.
+    fn old_row(open: u32) -> String {
+        let digest = Digest::of(b"a");
+        let plan = r#"{"size":25,"chunk_size":10,"total_chunks":3}"#;
+        format!(
+            r#"[{{"version":{{"root":"{digest}","digest":"{digest}","plan":{plan}}},"since":7,"last":8,"open":{open}}}]"#
+        )
+    }
+
+    fn database(rows: &[(&[u8], &[u8])]) -> Database {
+        let database = builder().create_with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        for (app, versions) in rows {
+            transaction.open_table(VERSIONS).unwrap().insert(*app, *versions).unwrap();
+        }
+        transaction.commit().unwrap();
+        database
+    }
+
+    #[test]
+    fn versions_of_the_previous_release_are_read() {
+        let [idle, open] = ["idle", "open"].map(|name| json(&app(name)));
+        let database = database(&[(&*idle, old_row(0).as_bytes()), (&*open, old_row(2).as_bytes())]);
+        let saved = read(&database, false, NOW).unwrap().saved;
+        let read: Vec<_> =
+            saved.versions.iter().map(|(app, sent)| (&*app.name, sent[0].last, sent[0].is_open)).collect();
+        assert_eq!(read, [("idle", Time(8), false), ("open", Time(8), true)]);
+        assert_eq!(saved.uncertain_until, Time::default());
+    }
+
+    #[test]
+    fn versions_that_cannot_be_read_are_removed_and_leave_uncertainty() {
+        let (good, row) = (json(&app("good")), old_row(0));
+        for (key, value) in [(&b"garbage"[..], row.as_bytes()), (&json(&app("bad"))[..], b"garbage")] {
+            let database = database(&[(&*good, row.as_bytes()), (key, value)]);
+            for now in [NOW, NOW + CHUNK_LIFETIME] {
+                let saved = read(&database, false, now).unwrap().saved;
+                assert_eq!(saved.versions.len(), 1, "{saved:?}");
+                assert_eq!(saved.uncertain_until, NOW + CHUNK_LIFETIME, "once, and also for the next process");
+            }
+        }
+    }
+
+    #[test]
+    fn requests_that_cannot_be_read_leave_no_uncertainty() {
+        let database = database(&[]);
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(REQUESTS).unwrap().insert(7, &b"garbage"[..]).unwrap();
+        transaction.commit().unwrap();
+        let restored = read(&database, false, NOW).unwrap();
+        assert!(restored.requests.is_empty());
+        assert_eq!(restored.saved.uncertain_until, Time::default());
+    }
 }

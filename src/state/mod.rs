@@ -30,7 +30,7 @@ use crate::delivery::rules::versions::SentVersion;
 use crate::error::Error;
 use crate::mqtt::Ack;
 use crate::mqtt::topic::App;
-use crate::util::clock::Time;
+use crate::util::clock::{Clock, Time};
 use crate::util::file::{self, make_folder, temporary_folder, try_writing};
 use crate::util::sync::lock;
 
@@ -49,7 +49,9 @@ pub struct State {
 
 impl State {
     /// Opens the folder, and makes it where it is missing. A file that cannot be read is set aside. Where no folder is
-    /// configured and the usual one cannot be used, a temporary one is. Reads the disk off the async threads.
+    /// configured and the usual one cannot be used, a temporary one is, but not beside another proxy that uses the usual
+    /// one. Where an earlier process may have left versions that are lost, the state is uncertain. Reads the disk off the
+    /// async threads.
     ///
     /// # Errors
     /// [`Error::Disk`] if it cannot be written to, or another proxy uses it.
@@ -61,7 +63,7 @@ impl State {
 
     fn open_blocking(options: &StateOptions) -> Result<(Self, Restored), Error> {
         match Self::open_in(&options.folder, None) {
-            Err(error) if !options.is_named => {
+            Err(error) if !options.is_named && !error.is_of_busy_folder() => {
                 warn!(
                     event = "temporary-state",
                     hint = error.hint(),
@@ -83,8 +85,10 @@ impl State {
     fn open_in(folder: &Path, temporary: Option<TempDir>) -> Result<(Self, Restored), Error> {
         let open = || {
             make_folder(folder)?;
-            let database = open_database(&folder.join(FILE))?;
-            let restored = read(&database).map_err(io::Error::other)?;
+            let (database, was_damaged) = open_database(&folder.join(FILE))?;
+            // A temporary state knows nothing of what an earlier process sent.
+            let is_lost = was_damaged || temporary.is_some();
+            let restored = read(&database, is_lost, Clock::start().now()).map_err(io::Error::other)?;
             let (changes, waiting) = mpsc::channel(QUEUE);
             let (folder, failure) = (folder.to_owned(), Arc::<Mutex<Option<String>>>::default());
             let writer = Writer { folder: folder.clone(), database: Some(database), failure: Arc::clone(&failure) };
@@ -214,7 +218,7 @@ mod tests {
 
     use super::*;
     use crate::delivery::plan::ChunkPlan;
-    use crate::delivery::rules::versions::Version;
+    use crate::delivery::rules::versions::{CHUNK_LIFETIME, Version};
     use crate::mqtt::topic::{Channel, Layout};
     use crate::oci::digest::Digest;
 
@@ -250,9 +254,34 @@ mod tests {
         drop(state);
 
         fs::write(config.folder.join(FILE), "not a database").unwrap();
+        let now = Clock::start().now();
         let (_state, fresh) = State::open(config.clone()).await.unwrap();
         assert!(fresh.requests.is_empty());
+        assert!(fresh.saved.uncertain_until >= now + CHUNK_LIFETIME, "its versions are lost");
         assert!(config.folder.join("state.redb.damaged").exists());
+    }
+
+    #[tokio::test]
+    async fn a_usual_folder_that_another_proxy_uses_is_not_replaced_by_a_temporary_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StateOptions { folder: folder.path().to_owned(), is_named: false };
+        let (state, restored) = State::open(options.clone()).await.unwrap();
+        assert_eq!((state.folder.as_path(), restored.saved.uncertain_until), (folder.path(), Time::default()));
+        let busy = State::open(options.clone()).await.unwrap_err();
+        assert!(busy.code() == "disk" && busy.to_string().contains("another proxy uses it"), "{busy}");
+        assert!(busy.hint().is_some_and(|hint| hint.contains("PROXY_STATE_DIR")), "{busy:?}");
+        drop(state);
+        State::open(options).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_temporary_state_is_uncertain() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = StateOptions { folder: file.path().join("below"), is_named: false };
+        let now = Clock::start().now();
+        let (state, restored) = State::open(options.clone()).await.unwrap();
+        assert_ne!(state.folder, options.folder);
+        assert!(restored.saved.uncertain_until >= now + CHUNK_LIFETIME, "{restored:?}");
     }
 
     #[test]

@@ -110,6 +110,6 @@ mod tests {
         fs::create_dir(&missing).unwrap();
         writer.write(&mut batch);
         assert!(batch.is_empty() && lock(&writer.failure).is_none());
-        assert_eq!(read(&writer.database.unwrap()).unwrap().saved.present, Some(Time(7)));
+        assert_eq!(read(&writer.database.unwrap(), false, Time(7)).unwrap().saved.present, Some(Time(7)));
     }
 }

@@ -11,9 +11,23 @@ pub mod metrics;
 pub mod sync;
 pub mod ttl_cache;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Serializes a value whose type JSON can always hold.
 pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// Deserializes a flag, or the count that an earlier release wrote in its place.
+pub(crate) fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Value {
+        Flag(bool),
+        Count(u64),
+    }
+    Ok(match Value::deserialize(deserializer)? {
+        Value::Flag(flag) => flag,
+        Value::Count(count) => count > 0,
+    })
 }

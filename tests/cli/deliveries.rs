@@ -230,11 +230,17 @@ async fn deliver_serves_the_requests_of_devices_meanwhile() {
 #[tokio::test]
 async fn a_state_in_use_is_not_shared() {
     let ((mosquitto, registry), other) = (servers().await, Mosquitto::start().await);
-    let shell = Shell::of(&mosquitto, &registry);
-    let _daemon = Daemon::start(&shell.variables_at(&other.address())).await;
-    let ran = shell.run(&["deliver", "add"]).await.ended(1);
-    let state = shell.path("state").display().to_string();
-    assert_snapshot!("deliver_busy", ran.shown(&[(&state, "STATE")]));
+    let shell = || Shell::of(&mosquitto, &registry);
+    let home = tempfile::tempdir().expect("a home");
+    let usual = shell().with("PROXY_STATE_DIR", "").with("HOME", &home.path().display().to_string());
+    let usual_state = home.path().join(".local/state/propeller-proxy");
+    let named = shell();
+    let named_state = named.path("state");
+    for (shell, state) in [(named, named_state), (usual, usual_state)] {
+        let _daemon = Daemon::start(&shell.variables_at(&other.address())).await;
+        let ran = shell.run(&["deliver", "add"]).await.ended(1);
+        assert_snapshot!("deliver_busy", ran.shown(&[(&state.display().to_string(), "STATE")]));
+    }
 }
 
 /// The broker drops the request in silence.

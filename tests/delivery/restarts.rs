@@ -329,26 +329,29 @@ async fn the_state_folder_follows_the_environment() {
     }
 }
 
-/// Each row: what stands in the way of the folder that nobody named.
 #[tokio::test]
 async fn without_a_configured_state_folder_a_temporary_one_is_used() {
     let registry = DockerRegistry::start().await;
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "latest", module.clone()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let variables = [(STATE_DIR, ""), ("HOME", "/dev/null"), ("TMPDIR", path(folder.path()))];
+    let mut site = Site::start(registry.host(), &variables).await;
+    assert!(!site.events("temporary-state").is_empty(), "{}", site.log());
+    site.delivers("add", &module).await;
+    site.stop().await;
+    assert_eq!(fs::read_dir(folder.path()).expect("list the folder").count(), 0, "it was left behind");
+}
+
+/// The two would send one app at once, in totals of their own.
+#[tokio::test]
+async fn a_temporary_state_does_not_replace_one_that_another_proxy_uses() {
     let home = tempfile::tempdir().expect("a home");
-    let unnamed = |home| [(STATE_DIR, ""), ("HOME", home)];
-    let mut variables = environment("tcp://127.0.0.1:1", registry.host());
-    variables.extend(owned(&unnamed(path(home.path()))));
+    let mut variables = environment("tcp://127.0.0.1:1", "localhost:1");
+    variables.extend(owned(&[(STATE_DIR, ""), ("HOME", path(home.path()))]));
     let first = Daemon::spawn(&variables);
     first.event("connection-failed").await;
-
-    for home in ["/dev/null", path(home.path())] {
-        let folder = tempfile::tempdir().expect("a folder");
-        let variables = [&unnamed(home)[..], &[("TMPDIR", path(folder.path()))]].concat();
-        let mut site = Site::start(registry.host(), &variables).await;
-        assert!(!site.events("temporary-state").is_empty(), "{home}\n{}", site.log());
-        site.delivers("add", &module).await;
-        site.stop().await;
-        assert_eq!(fs::read_dir(folder.path()).expect("list the folder").count(), 0, "{home}: it was left behind");
-    }
+    let mut second = Daemon::spawn(&variables);
+    assert_eq!(second.ended().await.code(), Some(1), "{}", second.log());
+    assert!(second.log().contains("another proxy uses it"), "{}", second.log());
 }

@@ -85,6 +85,7 @@ pub struct SentVersion {
     /// When its last chunk was published.
     pub last: Time,
     /// Whether a transfer is sending it.
+    #[serde(alias = "open", deserialize_with = "crate::util::flag")]
     pub is_open: bool,
 }
 
