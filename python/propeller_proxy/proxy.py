@@ -85,7 +85,7 @@ class Proxy(Service[_core.Proxy]):
         timeout: float | None = None,
         progress: Reporting = None,
     ) -> Report:
-        """Deliver a module as for a device's request; return the report when the broker has acknowledged every chunk.
+        """Send a module to a channel, as for a request; return the report when the broker acknowledged every chunk.
 
         `channel` and `domain` are optional where the settings name one of each. `layout` is that of the topics,
         ``plain`` or ``messages``. Raises `DeliveryTimeoutError` after `timeout` seconds, `ClosedError` if the proxy

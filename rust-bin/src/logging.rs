@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 
 use opentelemetry_sdk::trace::SdkTracer;
 use propeller_proxy::config::LogLevel;
+use propeller_proxy::telemetry::CALLERS;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -28,7 +29,9 @@ pub(crate) fn start(level: LogLevel, format: LogFormat, tracer: Option<SdkTracer
     let targets = Targets::new()
         .with_default(theirs)
         .with_target("propeller_proxy", ours)
-        .with_target("propeller_proxy_daemon", ours);
+        .with_target("propeller_proxy_daemon", ours)
+        // Commands print these errors themselves.
+        .with_target(CALLERS, LevelFilter::OFF);
     let is_pretty = match format {
         LogFormat::Auto => io::stderr().is_terminal(),
         LogFormat::Pretty => true,

@@ -28,6 +28,9 @@ use crate::util::fields::int;
 use crate::util::metrics::{self, Meters};
 use crate::util::sync::lock;
 
+/// The target, in the log, of failures that only callers in this process receive. A program that reports them itself turns
+/// it off.
+pub const CALLERS: &str = "propeller_proxy::callers";
 /// Messages that mosquitto queues for a subscriber by default.
 const COMMON_QUEUE: u64 = 1000;
 
@@ -351,7 +354,9 @@ impl Telemetry {
             // Its caller withdrew it on purpose.
             info!(event = "withdrawn", app_name = &*app.name, channel = &*app.channel.id, "withdrawn");
         } else if is_callers {
-            info!(event = "failed", code = error.code(), app_name = &*app.name, "{error}");
+            let (app_name, channel) = (&*app.name, &*app.channel.id);
+            let (code, hint) = (error.code(), error.hint());
+            error!(target: CALLERS, event = "failed", code, app_name, channel, hint, "{error}");
         } else {
             log(error, Some(&app.name), &app.channel.id);
         }

@@ -46,7 +46,7 @@ def deliver(tmp_path: Path, native: Path, broker: Server, registry: Server) -> I
     devices = (f"device-{number}" for number in count())
 
     with Process(native, log=tmp_path / "proxy.log", env=env) as proxy:
-        proxy.wait_for('"message":"subscribed"')
+        proxy.wait_for('"event":"subscribed"')
 
         def request_module(app_name: str) -> bytes:
             device = next(devices)

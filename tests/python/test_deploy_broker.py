@@ -133,7 +133,7 @@ def test_a_module_is_delivered(
         Process(*receive, log=tmp_path / "proplet.log") as proplet,
         Process(*watch, log=tmp_path / "watcher.log") as watcher,
     ):
-        proxy.wait_for('"message":"subscribed"')
+        proxy.wait_for('"event":"subscribed"')
         guarded.wait_for("Sending SUBACK to proplet\n")
         guarded.wait_for("Sending SUBACK to watcher\n")
         guarded.publish("proplet", topic(CHANNEL, layout, "proplet"), '{"app_name": "add:latest"}', client="requesting")
@@ -150,13 +150,46 @@ def test_a_module_is_delivered(
     assert {match and match[1] for match in watched} == {"status", "proxy"}
 
 
+def test_replicas_divide_the_requests(tmp_path: Path, guarded: Broker, registry: Server, native: Path) -> None:
+    """Each app is sent by one of two, which share the account of the proxy: they may read each other's messages."""
+    host, apps = f"127.0.0.1:{registry.port}", [f"app-{number}:latest" for number in range(6)]
+    for app in apps:
+        Registry(host, cache_dir=tmp_path / "pushing").push(f"{host}/{app}", embedded.ADD)
+    receive = ["mosquitto_sub", *guarded.login("proplet"), "-t", topic(CHANNEL, "registry", "server"), "-F", "%p"]
+    watch = ["mosquitto_sub", *guarded.login("watcher"), "-t", "m/#", "-F", "%p"]
+    with ExitStack() as running:
+        proplet, watcher = (
+            running.enter_context(Process(*command, log=tmp_path / f"{user}.log"))
+            for user, command in {"proplet": receive, "watcher": watch}.items()
+        )
+        for user in ("proplet", "watcher"):
+            guarded.wait_for(f"Sending SUBACK to {user}\n")
+        for name in ("one", "two"):
+            own = {"PROXY_SHARE_GROUP": "a-group", "PROXY_INSTANCE_ID": name}
+            env = environment("proxy", guarded, registry, tmp_path / name) | own
+            replica = running.enter_context(Process(native, "run", log=tmp_path / f"{name}.log", env=env))
+            replica.wait_for('"event":"subscribed"')
+        for app in apps:
+            request = json.dumps({"app_name": app})
+            guarded.publish("proplet", topic(CHANNEL, "registry", "proplet"), request, client="requesting")
+            watcher.wait_for(f'{{"app_name":"{app}","state":"sent"')
+        messages = [json.loads(line) for line in watcher.log.splitlines()]
+        totals = {seen["app_name"]: seen["total_chunks"] for seen in messages if seen.get("state") == "sent"}
+        expected = [(app, index) for app in apps for index in range(totals[app])]
+        proplet.wait_for(f'{{"app_name":"{apps[-1]}","chunk_idx":{totals[apps[-1]] - 1},')
+        chunks = [json.loads(line) for line in proplet.log.splitlines()]
+        assert [(chunk["app_name"], chunk["chunk_idx"]) for chunk in chunks] == expected
+    assert {seen["instance"] for seen in messages if seen.get("state") == "sent"} == {"one", "two"}
+    assert "Denied" not in guarded.log
+
+
 def test_the_commands_of_the_page_work(tmp_path: Path, guarded: Broker, registry: Server, native: Path) -> None:
     """They check the set-up, push a module and request it, each as the user that the page names."""
     (tmp_path / "add.wasm").write_bytes(embedded.ADD)
     users = ("proxy", "proplet", "operator")
     proxys, proplets, operators = (environment(user, guarded, registry, tmp_path / user) for user in users)
     with Process(native, "run", log=tmp_path / "proxy.log", env=proxys) as proxy:
-        proxy.wait_for('"message":"subscribed"')
+        proxy.wait_for('"event":"subscribed"')
         commands: list[tuple[dict[str, str], list[str | Path]]] = [
             (proxys, ["check"]),
             (proplets, ["push", tmp_path / "add.wasm", "add:latest"]),

@@ -148,10 +148,10 @@ def test_the_daemon_does_nothing_that_it_forbids(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
         notified.bind(env["NOTIFY_SOCKET"])
         with Process(*traced, log=tmp_path / "proxy.log", env=env) as proxy:
-            proxy.wait_for('"message":"subscribed"')
+            proxy.wait_for('"event":"subscribed"')
             with Process(*request, "-m", '{"app_name": "add:latest"}', log=tmp_path / "request.log") as client:
                 assert client.end() == 0, client.log
-            proxy.wait_for('"message":"delivered"')
+            proxy.wait_for('"event":"delivered"')
             assert proxy.end(SIGTERM) == 0, proxy.log
     # It has written to its folders only.
     for folder in ("STATE_DIRECTORY", "CACHE_DIRECTORY"):

@@ -78,7 +78,7 @@ def test_ctrl_c_ends_the_service(tmp_path: Path, broker: Server, registry: Serve
         "PROXY_STATE_DIR": str(tmp_path / "state"),
     }
     with Process(CONSOLE, log=tmp_path / "proxy.log", env=env) as service:
-        service.wait_for('"message":"subscribed"')
+        service.wait_for('"event":"subscribed"')
         assert service.end(SIGINT) == 0, service.log
 
 

@@ -98,7 +98,7 @@ def test_a_device_receives_a_pushed_module(
         Process("propeller-proxy", log=tmp_path / "proxy.log", env=env) as proxy,
         Process(*receive, log=tmp_path / "device.log") as receiver,
     ):
-        proxy.wait_for('"message":"subscribed"')
+        proxy.wait_for('"event":"subscribed"')
         broker.process.wait_for("Sending SUBACK to device\n")
         subprocess.run(request, check=True, timeout=DEADLINE)
         assert receiver.end() == 0, proxy.log + receiver.log
