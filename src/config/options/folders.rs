@@ -16,8 +16,8 @@ impl FromSettings for StoreOptions {
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let (path, is_named) = folder(reader, &CACHE_DIR, &CACHE_FOLDERS).unzip();
-        read_fields!(Self { folder: path, is_named: is_named, limit: reader.required(&CACHE_SIZE) })
+        let (path, has_name) = folder(reader, &CACHE_DIR, &CACHE_FOLDERS).unzip();
+        read_fields!(Self { folder: path, is_named: has_name, limit: reader.required(&CACHE_SIZE) })
     }
 }
 

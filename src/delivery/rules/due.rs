@@ -22,6 +22,7 @@ impl<W> Coordinator<W> {
     }
 
     /// When the publish rate permits a chunk that waits for it.
+    #[must_use]
     pub fn next_turn_at(&self) -> Option<Time> {
         self.schedule.next_turn_at()
     }

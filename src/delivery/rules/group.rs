@@ -70,7 +70,9 @@ impl<W> Coordinator<W> {
         let Some(replicas) = &mut self.replicas else { return };
         match status {
             ReplicaStatus::Claims(version) if replicas.is_me(instance) => self.claim_returned(app, &version, now),
-            ReplicaStatus::Delivered(_) | ReplicaStatus::Failed | ReplicaStatus::Stops if replicas.is_me(instance) => {
+            ReplicaStatus::Delivered(_) | ReplicaStatus::Failed | ReplicaStatus::Stops | ReplicaStatus::Rejects
+                if replicas.is_me(instance) =>
+            {
                 replicas.release(app);
             }
             _ if replicas.is_me(instance) => {}
@@ -93,7 +95,7 @@ impl<W> Coordinator<W> {
                 self.forget(&failed);
             }
             ReplicaStatus::Stops => replicas.stops(instance, app),
-            ReplicaStatus::Rejects => {}
+            ReplicaStatus::Rejects => replicas.note(instance, now),
         }
     }
 
@@ -120,7 +122,11 @@ impl<W> Coordinator<W> {
     /// Another replica serves an app; with its claim, or with the version that it sends, if that is known.
     fn replica_serves(&mut self, instance: &str, app: &App, version: Option<Version>, is_claim: bool, now: Time) {
         let Some(replicas) = &mut self.replicas else { return };
-        replicas.serves(instance, app, version.is_some(), now);
+        let open = self.schedule.open(app).and_then(|id| self.schedule.get(id));
+        replicas.note(instance, now);
+        if !open.is_some_and(|open| matches!(open.stage, Stage::Contested(..) | Stage::Sending { .. })) {
+            replicas.serves(instance, app, version.is_some(), now);
+        }
         let Some(version) = version else { return };
         if is_claim && let Some(clash) = self.versions.clash(app, &version, now) {
             self.actions.push_back(Action::Object(app.clone(), clash));

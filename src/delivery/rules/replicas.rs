@@ -115,6 +115,8 @@ impl<W> Replicas<W> {
 
     /// The subscriptions are back: the messages that the broker queued may say that a request was served.
     pub(super) fn connected(&mut self, now: Time) {
+        // The broker may have lost the messages that would release them.
+        self.held.clear();
         for watched in self.watched.values_mut().flatten() {
             watched.from = watched.from.max(now + QUEUE_MARGIN);
         }
@@ -160,8 +162,7 @@ impl<W> Replicas<W> {
 
     /// Another member serves an app; `has_claim` if it claims it.
     pub(super) fn serves(&mut self, instance: &str, app: &App, has_claim: bool, now: Time) {
-        self.note(instance, now);
-        // Its claim came second, and it yields.
+        // While this replica holds the app, the claim of the other came second, and it yields.
         if self.held.contains_key(app) {
             return;
         }
@@ -288,7 +289,7 @@ impl<W> Replicas<W> {
     }
 
     /// Notes a message of another member.
-    fn note(&mut self, instance: &str, now: Time) {
+    pub(super) fn note(&mut self, instance: &str, now: Time) {
         if let Some(member) = self.members.get_mut(instance) {
             member.last_message = now;
         } else if self.members.len() < MAX_MEMBERS {

@@ -350,6 +350,12 @@ impl<W> Coordinator<W> {
     pub(in crate::delivery::rules) fn end(&mut self, id: TransferId, end: End, now: Time) {
         let Some(app) = self.schedule.get(id).map(|transfer| transfer.app.clone()) else { return };
         let mut requests = self.remove(id, now);
+        if end == End::Withdrawn
+            && let Some(replicas) = &mut self.replicas
+        {
+            // No status message says so.
+            replicas.release(&app);
+        }
         if end == End::Yielded
             && let Some(replicas) = &mut self.replicas
         {

@@ -225,3 +225,140 @@ fn a_withdrawn_request_ends_its_transfer_unless_another_needs_it() {
     assert!(ended.contains(&Action::End { transfer, end: End::Withdrawn, requests: Vec::new() }), "{ended:?}");
     assert!(rules.withdraw(1, NOW).is_none());
 }
+
+/// A replica that was away finds in its session the requests that the others have served meanwhile.
+#[test]
+fn a_replica_that_returns_rejects_nothing_that_was_served() {
+    let saved = Saved { present: Some(NOW), ..Saved::default() };
+    let mut rules = Coordinator::new(options(Some("three")), saved, after(60_000));
+    request(&mut rules, 0, Origin::Queue, after(60_000));
+    request(&mut rules, 1, Origin::Queue, after(60_000));
+    let plan = ChunkPlan::with_total(1000, CHUNK_SIZE, 100).unwrap();
+    let version = Version { root: None, digest: Digest::of(b"module"), plan };
+    rules.replica_status("one", &app(), ReplicaStatus::Claims(version), after(60_000));
+    rules.replica_status("one", &app(), ReplicaStatus::Delivered(Some(version)), after(60_000));
+    rules.requests_connected(after(60_100));
+    (0..20).for_each(|second| rules.wake(after(60_100 + second * 1000)));
+    let actions = actions(&mut rules);
+    assert!(
+        !actions.iter().any(|action| matches!(action, Action::Reject { .. } | Action::Fetch { .. })),
+        "{actions:?}"
+    );
+}
+
+/// One that nobody served is rejected by the first member, and forgotten by the others.
+#[test]
+fn a_request_that_is_too_late_is_rejected_by_one_member() {
+    let rejected = ["one", "two", "three"].map(|name| {
+        let saved = Saved { present: Some(NOW), ..Saved::default() };
+        let mut rules = Coordinator::new(options(Some(name)), saved, after(60_000));
+        request(&mut rules, 0, Origin::Queue, after(60_000));
+        rules.requests_connected(after(60_000));
+        for other in ["one", "two", "three"] {
+            rules.presence(other, true, true, true, after(60_000));
+        }
+        assert!(!actions(&mut rules).iter().any(|action| matches!(action, Action::Reject { .. })));
+        rules.wake(after(61_000));
+        let actions = actions(&mut rules);
+        assert!(actions.contains(&Action::CloseRequests(vec![0])));
+        actions.iter().filter(|action| matches!(action, Action::Reject { .. })).count()
+    });
+    assert_eq!(rejected.iter().sum::<usize>(), 1);
+}
+
+/// The rejection of another replica settles nothing, and neither does its stop.
+#[test]
+fn a_request_outlives_the_rejection_and_the_stop_of_another_replica() {
+    for status in [ReplicaStatus::Rejects, ReplicaStatus::Failed, ReplicaStatus::Stops] {
+        let (_, _, version) = claiming("one", "module", NOW);
+        let mut two = coordinator(Some("two"));
+        if status == ReplicaStatus::Stops {
+            two.replica_status("one", &app(), ReplicaStatus::Claims(version), NOW);
+        }
+        request(&mut two, 0, Origin::Queue, after(100));
+        two.replica_status("one", &app(), status, after(1050));
+        (2..20).for_each(|second| two.wake(after(second * 1000)));
+        assert!(fetch(&mut two).is_some(), "{status:?}");
+    }
+}
+
+/// The age of what the broker queued counts from the moment at which the connection was lost.
+#[test]
+fn a_queued_request_is_as_old_as_the_outage_whenever_it_arrives() {
+    let is_rejected = |outage: u64, is_before: bool| {
+        let mut rules = coordinator(None);
+        rules.requests_disconnected(after(3_600_000));
+        let now = after(3_600_000 + outage);
+        if !is_before {
+            rules.requests_connected(now);
+        }
+        request(&mut rules, 0, Origin::Queue, now);
+        actions(&mut rules).iter().any(|action| matches!(action, Action::Reject { .. }))
+    };
+    for is_before in [true, false] {
+        assert!(!is_rejected(49_000, is_before) && is_rejected(50_000, is_before), "before SUBACK: {is_before}");
+    }
+}
+
+/// A claim that came second is no owner: its replica yields without a message.
+#[test]
+fn a_replica_whose_claim_won_serves_the_next_request_too() {
+    let (mut one, transfer, claimed) = claiming("one", "module", NOW);
+    one.replica_status("one", &app(), ReplicaStatus::Claims(claimed), NOW);
+    one.replica_status("two", &app(), ReplicaStatus::Claims(claimed), NOW);
+    one.failed(transfer, false, after(1000));
+    one.replica_status("two", &app(), ReplicaStatus::Claims(claimed), after(1000));
+    one.replica_status("one", &app(), ReplicaStatus::Failed, after(1000));
+    one.presence("two", false, false, true, after(1000));
+    actions(&mut one);
+    request(&mut one, 1, Origin::Device, after(1100));
+    assert!(fetch(&mut one).is_some());
+}
+
+/// While the connection is down no claim can return: the time counts again from the next connection.
+#[test]
+fn a_claim_waits_for_the_connection_and_is_published_again() {
+    let (mut rules, _, claimed) = claiming("one", "module", NOW);
+    rules.requests_disconnected(after(1000));
+    rules.wake(after(40_000));
+    assert_eq!(rules.next_alarm(), None);
+    rules.requests_connected(after(40_000));
+    assert_eq!(claim(&mut rules), Some(claimed));
+    assert_eq!(rules.next_alarm(), Some(after(60_000)));
+}
+
+/// A will covers one channel, and a broker that crashes sends none.
+#[test]
+fn members_that_are_announced_but_gone_delay_one_request_only() {
+    let mut rules = coordinator(Some("one"));
+    (0..20).for_each(|other| rules.presence(&format!("gone-{other}"), true, true, true, NOW));
+    request(&mut rules, 0, Origin::Device, NOW);
+    rules.wake(after(24_000));
+    let (transfer, ..) = fetch(&mut rules).unwrap();
+    rules.failed(transfer, false, after(25_000));
+    request(&mut rules, 1, Origin::Device, after(26_000));
+    assert!(fetch(&mut rules).is_some());
+}
+
+/// A chunk that waits for its turn is no alarm: while the sender is busy the loop sleeps.
+#[test]
+fn a_waiting_chunk_wakes_nobody() {
+    let mut rules = coordinator(None);
+    request(&mut rules, 0, Origin::Device, NOW);
+    let (transfer, ..) = fetch(&mut rules).unwrap();
+    rules.fetched(transfer, candidate("one"), NOW);
+    rules.persisted(transfer, NOW);
+    assert!(rules.next_alarm().is_none_or(|alarm| alarm > NOW));
+    assert!(rules.next_turn_at().is_some());
+}
+
+/// What ends goes on with what is open, and begins nothing.
+#[test]
+fn a_proxy_that_ends_takes_nothing_over() {
+    let mut rules = coordinator(Some("one"));
+    rules.presence("two", true, false, true, NOW);
+    request(&mut rules, 0, Origin::Queue, NOW);
+    rules.drain();
+    (1..20).for_each(|second| rules.wake(after(second * 1000)));
+    assert_eq!(fetch(&mut rules), None);
+}
