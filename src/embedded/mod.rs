@@ -4,6 +4,7 @@
 //! service, and imports [`crate::util`] and the artifacts, digests, references and Wasm preamble of [`crate::oci`].
 
 pub mod broker;
+mod faults;
 pub mod layout;
 mod port;
 pub mod registry;

@@ -1,7 +1,7 @@
 //! A read-only OCI registry inside the process, on a loopback port: it serves an image layout directory
 //! (OCI distribution specification, "Pull" and "Content Discovery"). Faults can be injected.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -25,6 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tower_http::services::ServeFile;
 
+use super::faults::Faults;
 use super::layout::{Layout, ref_name};
 use super::port::candidates;
 use crate::oci::digest::Digest;
@@ -49,17 +50,6 @@ pub struct Registry {
 struct Served {
     layout: Layout,
     faults: Mutex<Faults>,
-}
-
-#[derive(Default)]
-struct Faults {
-    /// The status of the next `times` responses.
-    status: StatusCode,
-    times: u32,
-    /// Copies that are served in place of blobs.
-    tampered: HashMap<Digest, NamedTempFile>,
-    /// The last requests, the oldest first.
-    requests: VecDeque<String>,
 }
 
 impl Registry {

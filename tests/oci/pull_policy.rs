@@ -92,7 +92,7 @@ async fn each_policy_handles_an_unreachable_registry() {
     relay.cut().await;
     site.delivers(&by_digest, &module).await;
 
-    site.kill().await;
+    site.stop().await;
     site.restart(&[("PROXY_PULL_POLICY", "if-not-present")]).await;
     site.delivers(&by_digest, &module).await;
     assert!(site.events("tag-from-memory").is_empty(), "{}", site.log());
@@ -100,12 +100,12 @@ async fn each_policy_handles_an_unreachable_registry() {
     assert!(!site.events("tag-from-memory").is_empty(), "a remembered tag is served without a warning\n{}", site.log());
     site.rejects("subtract:1.0", "registry-unreachable").await;
 
-    site.kill().await;
+    site.stop().await;
     site.restart(&[("PROXY_PULL_POLICY", "always")]).await;
     site.rejects("add:1.0", "registry-unreachable").await;
     site.rejects(&by_digest, "registry-unreachable").await;
 
-    site.kill().await;
+    site.stop().await;
     site.restart(&[("PROXY_PULL_POLICY", "never")]).await;
     relay.refuse(false);
     let before = relay.connections();

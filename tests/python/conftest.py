@@ -119,3 +119,13 @@ def proxy(embedded_parts: Parts) -> Iterator[Proxy]:
     """Run a proxy between embedded parts."""
     with embedded_parts.proxy() as running:
         yield running
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Return an empty project without the settings of this test run."""
+    for name in list(os.environ):
+        if name.startswith(("PROXY_", "PROPLET_", "PYTEST_DISABLE")):
+            monkeypatch.delenv(name)
+    pytester.makeini("[pytest]\naddopts = --strict-markers --strict-config\nfilterwarnings = error\n")
+    return pytester
