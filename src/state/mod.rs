@@ -168,11 +168,7 @@ impl State {
     /// Makes everybody wait who uses the state, until the guard is dropped.
     #[cfg(test)]
     pub(crate) fn block(&self) -> impl Drop {
-        struct Guard<'a>(#[allow(dead_code, reason = "held")] std::sync::MutexGuard<'a, Option<mpsc::Sender<Change>>>);
-        impl Drop for Guard<'_> {
-            fn drop(&mut self) {}
-        }
-        Guard(lock(&self.changes))
+        lock(&self.changes)
     }
 
     fn changes(&self) -> Option<mpsc::Sender<Change>> {

@@ -1,7 +1,6 @@
 //! The coordinator as time passes: what is due, and when.
 
-use super::action::Rejection;
-use super::action::{Action, End, Fault};
+use super::action::{Action, End, Fault, Rejection};
 use super::coordinator::Coordinator;
 use super::replicas::CLAIM_TIMEOUT;
 use super::schedule::TransferId;

@@ -68,14 +68,15 @@ impl<W> Coordinator<W> {
     /// A replica, which may be this one, published a status message.
     pub fn replica_status(&mut self, instance: &str, app: &App, status: ReplicaStatus, now: Time) {
         let Some(replicas) = &mut self.replicas else { return };
-        match status {
-            ReplicaStatus::Claims(version) if replicas.is_me(instance) => self.claim_returned(app, &version, now),
-            ReplicaStatus::Delivered(_) | ReplicaStatus::Failed | ReplicaStatus::Stops | ReplicaStatus::Rejects
-                if replicas.is_me(instance) =>
-            {
-                replicas.release(app);
+        if replicas.is_me(instance) {
+            match status {
+                ReplicaStatus::Claims(version) => self.claim_returned(app, &version, now),
+                ReplicaStatus::Serves(_) | ReplicaStatus::Objects(_) => {}
+                _ => replicas.release(app),
             }
-            _ if replicas.is_me(instance) => {}
+            return;
+        }
+        match status {
             ReplicaStatus::Serves(version) => self.replica_serves(instance, app, version, false, now),
             ReplicaStatus::Claims(version) => self.replica_serves(instance, app, Some(version), true, now),
             ReplicaStatus::Objects(version) => {

@@ -7,6 +7,8 @@ use super::*;
 use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::group::ReplicaStatus;
 use crate::delivery::rules::versions::Version;
+use crate::error::Error;
+use crate::mqtt::status::{DeliveryState, Failure, Status};
 use crate::mqtt::topic::{Channel, Layout};
 use crate::oci::digest::Digest;
 
@@ -361,4 +363,33 @@ fn a_proxy_that_ends_takes_nothing_over() {
     rules.drain();
     (1..20).for_each(|second| rules.wake(after(second * 1000)));
     assert_eq!(fetch(&mut rules), None);
+}
+
+/// What a failure says of the transfers of another replica is read from the code of its error.
+#[test]
+fn failures_of_replicas_are_read_by_their_codes() {
+    let read = |error: &Error| {
+        let error = Some(Failure { code: error.code().to_owned(), message: String::new() });
+        let (digest, size, chunk_size, total_chunks) = (None, None, None, None);
+        let (app_name, instance, time) = (String::new(), "one".to_owned(), String::new());
+        let state = DeliveryState::Failed;
+        ReplicaStatus::of(&Status {
+            app_name,
+            state,
+            digest,
+            size,
+            chunk_size,
+            total_chunks,
+            sent_chunks: 0,
+            error,
+            instance,
+            time,
+        })
+    };
+    let name = || "a".to_owned();
+    assert_eq!(read(&Error::Stopping { app_name: name() }), ReplicaStatus::Stops);
+    assert_eq!(read(&Error::TooLate { app_name: name(), reason: "" }), ReplicaStatus::Rejects);
+    assert_eq!(read(&Error::Overloaded { app_name: name(), limit: 1, what: "" }), ReplicaStatus::Rejects);
+    assert_eq!(read(&Error::OverBudget { app_name: name(), limit: 1 }), ReplicaStatus::Rejects);
+    assert_eq!(read(&Error::Unheard { app_name: name() }), ReplicaStatus::Failed);
 }
