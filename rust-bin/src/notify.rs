@@ -1,4 +1,4 @@
-//! What the daemon tells the service manager (systemd: `sd_notify`), if one listens.
+//! Notifications to the service manager (systemd: `sd_notify`), if one listens.
 
 use std::env;
 use std::time::{Duration, Instant};
@@ -35,29 +35,29 @@ pub(crate) fn keep_notified(
                 Ok(()) = pulse.changed() => {
                     if pinged.is_none() {
                         let is_up = *ready.borrow_and_update();
-                        tell(format!("READY=1\nSTATUS={}", status(is_up))).await;
+                        notify(format!("READY=1\nSTATUS={}", status(is_up))).await;
                     }
                     let is_due = |pinged: Instant| ping_interval.is_some_and(|every| pinged.elapsed() + SLACK >= every);
                     if pinged.is_none_or(is_due) {
                         pinged = Some(Instant::now());
                         if ping_interval.is_some() {
-                            tell("WATCHDOG=1".into()).await;
+                            notify("WATCHDOG=1".into()).await;
                         }
                     }
                 }
                 Ok(()) = ready.changed(), if pinged.is_some() => {
                     let is_up = *ready.borrow_and_update();
-                    tell(format!("STATUS={}", status(is_up))).await;
+                    notify(format!("STATUS={}", status(is_up))).await;
                 }
                 else => return,
             }
         }
-        tell("STOPPING=1\nSTATUS=Stopping".into()).await;
+        notify("STOPPING=1\nSTATUS=Stopping".into()).await;
     }
 }
 
 /// Sends a message, where waiting for its receiver stops nobody.
-async fn tell(message: String) {
+async fn notify(message: String) {
     let notified = tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&message)]));
     if let Ok(Err(error)) = notified.await {
         warn!(event = "service-manager-unreachable", %error, "the service manager was not notified");

@@ -1,4 +1,4 @@
-//! Verified blobs: bytes on disk become a [`Blob`] only by passing their size and digest check.
+//! Verified blobs: bytes on disk become a [`Blob`] only by passing their size and digest check, or out of a layer that did.
 
 use std::fs::File;
 use std::io::{self, Read};

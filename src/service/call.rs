@@ -29,3 +29,12 @@ pub(super) struct Caller {
     pub(super) begun: Instant,
     pub(super) reply: oneshot::Sender<Result<Report, Error>>,
 }
+
+impl Caller {
+    /// The report of a delivery as this caller saw it: what was done before the call is excluded.
+    pub(super) fn own(&self, report: &Report) -> Report {
+        let elapsed = self.begun.elapsed();
+        let sending = report.sending.min(elapsed);
+        Report { sending, fetching: elapsed.saturating_sub(sending), ..report.clone() }
+    }
+}

@@ -28,8 +28,8 @@ pub(super) struct Delivery {
     /// The span of the delivery, below which each step has one. At the level of `debug`, so that it is no part of an
     /// ordinary log.
     pub(super) span: Span,
-    /// The step that it is at.
-    pub(super) step: Span,
+    /// The span of the step that it is at.
+    pub(super) step_span: Span,
     /// What is done for it on another task.
     pub(super) work: Option<AbortHandle>,
     pub(super) module: Option<Fetched>,
@@ -73,16 +73,16 @@ impl Delivery {
             error.code = field::Empty,
             otel.status_code = field::Empty,
         );
-        let (step, begun) = (Span::none(), Instant::now());
-        Self { app, purpose, span, step, work: None, module: None, sending: None, begun }
+        let (step_span, begun) = (Span::none(), Instant::now());
+        Self { app, purpose, span, step_span, work: None, module: None, sending: None, begun }
     }
 
     /// Its module is sent from now on.
-    pub(super) fn send(&mut self, plan: ChunkPlan, now: Time) -> Option<Version> {
+    pub(super) fn begin_sending(&mut self, plan: ChunkPlan, now: Time) -> Option<Version> {
         let Fetched { blob, candidate, .. } = self.module.as_ref()?;
         let version = Version { root: Some(candidate.root), digest: candidate.digest, plan };
         let chunks = Arc::new(Outgoing::new(&self.app, blob.clone(), plan));
-        self.step = debug_span!(parent: &self.span, "send");
+        self.step_span = debug_span!(parent: &self.span, "send");
         self.sending = Some(Sending {
             chunks,
             version,

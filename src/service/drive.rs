@@ -1,4 +1,4 @@
-//! What drives the pipeline: its next step, the connections, housekeeping, the end.
+//! What drives the pipeline beside the path of a module: its next completion, the connections, housekeeping, the end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::pipeline::{Pipeline, Step};
+use super::pipeline::{Completion, Pipeline};
 use crate::delivery::MAX_OPEN_MODULES;
 use crate::delivery::rules::action::{Options, Saved};
 use crate::delivery::rules::coordinator::Coordinator;
@@ -54,10 +54,10 @@ impl Pipeline {
         }
     }
 
-    /// Waits for the next step. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> Step {
+    /// Waits for what completes next. May be dropped and called again.
+    pub(super) async fn next(&mut self) -> Completion {
         let now = self.clock.now();
-        // While the sender is busy, its next step comes first.
+        // While the sender is busy, its next message comes first.
         let turn_at = if self.sender.is_ready() { self.coordinator.next_turn_at() } else { None };
         let alarm = self.coordinator.next_alarm().into_iter().chain(turn_at).min();
         let due = async {
@@ -68,17 +68,17 @@ impl Pipeline {
         };
         tokio::select! {
             biased;
-            sent = self.sender.next() => Step::Sent(sent),
-            Some(work) = self.work.join_next() => work.unwrap_or_else(|error| Step::Panicked(error.id(), error.to_string())),
-            Some(request) = self.withdrawals.next() => Step::Withdrawn(request),
-            () = due => Step::Due,
+            sent = self.sender.next() => Completion::Sent(sent),
+            Some(work) = self.work.join_next() => work.unwrap_or_else(|error| Completion::Panicked(error.id(), error.to_string())),
+            Some(request) = self.withdrawals.next() => Completion::Withdrawn(request),
+            () = due => Completion::Due,
         }
     }
 
     /// Takes the withdrawals that have come, so that they do not count against the next call.
     pub(super) fn take_withdrawals(&mut self) {
         while let Some(Some(request)) = self.withdrawals.next().now_or_never() {
-            self.take(Step::Withdrawn(request));
+            self.take(Completion::Withdrawn(request));
         }
     }
 
@@ -140,8 +140,8 @@ impl Pipeline {
         self.coordinator.drain();
         let ended = async {
             while self.active() > 0 {
-                let step = self.next().await;
-                self.take(step);
+                let completion = self.next().await;
+                self.take(completion);
             }
         };
         let _ = tokio::time::timeout(limit, ended).await;

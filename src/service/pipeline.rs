@@ -7,17 +7,22 @@
 //!                 ┌────────────── the task of the service ───────────┐
 //!                 │  Pipeline                                        │
 //!                 │    Coordinator: the rules, no socket, no clock   │──▶ Telemetry ──▶ log, status, events, metrics
-//!                 │    Delivery, one per transfer                    │──▶ State ──▶ writer thread ──▶ disk
+//!                 │    Delivery, one per transfer under way          │──▶ State ──▶ writer thread ──▶ disk, then PUBACK
 //!                 │    Sender: one chunk encoded, 20 in flight       │──▶ chunks connection ──▶ broker ──▶ devices
-//!                 └───────┬──────────────────────────────▲───────────┘
-//!                         ▼ one task per transfer        │ Step
+//!                 └───────┬────────────────────▲───────────▲─────────┘◀── acknowledgements
+//!                         ▼ a task per transfer│ Completion│ timers, changes of the connections
 //!                 Puller: registry ──▶ store ──▶ verified module
 //! ```
 //!
-//! What happens to a request is an event for the [`Coordinator`], and what it decides is an [`Action`], which
-//! [`Pipeline::perform`] carries out. A transfer is the coordinator's view of one module on its way, a [`Delivery`] the
-//! service's. Nothing here waits: what takes time runs on a task of its own, or in the [`Sender`], and comes back as a
-//! [`Step`]. `task` has the loop; it waits for the next step in `drive`, which passes it to the methods below.
+//! What happens is an event for the [`Coordinator`]. What it decides is an [`Action`], which [`Pipeline::perform`] carries
+//! out, or the [`Turn`] of the next chunk. A transfer is the coordinator's view of one module on its way, until the last
+//! repeat of it; a [`Delivery`] is the service's view of it while it is fetched or sent, so a repeat has a new one. Requests
+//! leave by one of four ways: [`Pipeline::reject`] before a transfer, [`Pipeline::covered`] when each chunk was acknowledged
+//! since, [`Pipeline::end`] when the coordinator ends the transfer, [`Pipeline::fail`] when the service cannot go on.
+//!
+//! Nothing here waits: what takes time runs on a task of its own, or in the [`Sender`], and comes back as a [`Completion`].
+//! The loop is in `task`; `drive` has what it calls beside the path: the wait for the next completion, the connections,
+//! housekeeping, the end. `docs/glossary.md` has the terms.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -64,9 +69,9 @@ pub(super) struct Pipeline {
     pub(super) coordinator: Coordinator<Waiter>,
     pub(super) deliveries: HashMap<TransferId, Delivery>,
     /// Modules that are being fetched, and versions that are being written.
-    pub(super) work: JoinSet<Step>,
+    pub(super) work: JoinSet<Completion>,
     pub(super) sender: Sender,
-    /// Futures that resolve when the caller of a request has stopped waiting.
+    /// Futures that resolve when the caller of a request was answered, or has stopped waiting.
     pub(super) withdrawals: FuturesUnordered<Pin<Box<dyn Future<Output = RequestId> + Send>>>,
     /// Permits: how many modules may be open at once, fetched or sent.
     pub(super) places: Arc<Semaphore>,
@@ -79,19 +84,19 @@ pub(super) struct Pipeline {
     pub(super) telemetry: Arc<Telemetry>,
 }
 
-/// The result of work in the background.
-pub(super) enum Step {
+/// What has completed in the background.
+pub(super) enum Completion {
     /// A module is on disk and verified, or could not be fetched.
     Fetched(TransferId, Result<Fetched, Error>),
     /// Versions are on disk, or cannot be written.
     Persisted(TransferId, Result<(), Error>),
     /// A chunk was published, acknowledged or lost.
     Sent(Sent),
-    /// The caller of a request has stopped waiting.
+    /// The caller of a request was answered, or has stopped waiting.
     Withdrawn(RequestId),
-    /// A task of a transfer panicked.
+    /// A task of a transfer panicked, or was aborted.
     Panicked(Id, String),
-    /// A timer of the coordinator expired.
+    /// A timer of the coordinator expired, or the publish rate permits a chunk.
     Due,
 }
 
@@ -131,7 +136,7 @@ impl Pipeline {
         self.advance();
     }
 
-    /// Resumes the requests that an earlier process had not covered, that is, not completed.
+    /// Resumes the requests that an earlier process had neither covered nor given up.
     pub(super) fn resume(&mut self, requests: Vec<(RequestId, OpenRequest)>) {
         let now = self.clock.now();
         for (id, OpenRequest { app, arrived }) in requests {
@@ -142,26 +147,26 @@ impl Pipeline {
     }
 
     /// Queues a request for the disk, and serves it meanwhile. The state acknowledges it to the broker once it is written; if
-    /// the disk fails, all the same, as a message without PUBACK would hold back those behind it.
+    /// the disk fails or is too slow, all the same, as a message without PUBACK would hold back those behind it.
     fn request(&mut self, app: &App, origin: Origin, ack: Ack, now: Time) {
         let id = self.new_request();
         self.state.open_request(id, OpenRequest { app: app.clone(), arrived: now }, ack);
         self.coordinator.request(app, Request::new(id, now, origin, None), now);
     }
 
-    /// Takes a step.
-    pub(super) fn take(&mut self, step: Step) {
+    /// Takes what has completed.
+    pub(super) fn take(&mut self, completion: Completion) {
         let now = self.clock.now();
-        match step {
-            Step::Fetched(transfer, fetched) => self.fetched(transfer, fetched),
-            Step::Persisted(transfer, persisted) => self.persisted(transfer, persisted),
-            Step::Sent(sent) => self.sent(sent),
-            Step::Withdrawn(request) => {
+        match completion {
+            Completion::Fetched(transfer, fetched) => self.fetched(transfer, fetched),
+            Completion::Persisted(transfer, persisted) => self.persisted(transfer, persisted),
+            Completion::Sent(sent) => self.chunk_sent(sent),
+            Completion::Withdrawn(request) => {
                 if self.coordinator.withdraw(request, now).is_some() {
                     self.telemetry.withdrawn();
                 }
             }
-            Step::Panicked(task, panic) => {
+            Completion::Panicked(task, panic) => {
                 let is_it = |work: &tokio::task::AbortHandle| work.id() == task;
                 let failed = self.deliveries.iter().find(|(_, delivery)| delivery.work.as_ref().is_some_and(is_it));
                 // One that was aborted has no delivery any more.
@@ -169,7 +174,7 @@ impl Pipeline {
                     self.fail(transfer, &Error::Setup { object: "a task of the delivery".into(), detail: panic });
                 }
             }
-            Step::Due => self.coordinator.wake(now),
+            Completion::Due => self.coordinator.wake(now),
         }
         self.advance();
     }
@@ -216,7 +221,7 @@ impl Pipeline {
                     self.telemetry.heartbeat(&app);
                 }
             }
-            Action::Send { transfer, plan } => self.send(transfer, plan),
+            Action::Send { transfer, plan } => self.begin_sending(transfer, plan),
             Action::CloseRequests(ids) => self.state.close_requests(ids),
             Action::End { transfer, end, requests } => self.end(transfer, end, requests),
         }
@@ -243,7 +248,7 @@ impl Pipeline {
             puller: Arc::clone(&self.puller),
             telemetry: Arc::clone(&self.telemetry),
         };
-        let fetched = async move { Step::Fetched(transfer, fetch.run().await) };
+        let fetched = async move { Completion::Fetched(transfer, fetch.run().await) };
         delivery.work = Some(self.work.spawn(fetched.instrument(delivery.span.clone())));
         self.deliveries.insert(transfer, delivery);
     }
@@ -252,7 +257,7 @@ impl Pipeline {
         let Some(delivery) = self.deliveries.get_mut(&transfer) else { return };
         match fetched {
             Ok(module) => {
-                delivery.step = debug_span!(parent: &delivery.span, "plan");
+                delivery.step_span = debug_span!(parent: &delivery.span, "plan");
                 let candidate = module.candidate;
                 delivery.module = Some(module);
                 self.coordinator.fetched(transfer, candidate, self.clock.now());
@@ -261,17 +266,18 @@ impl Pipeline {
         }
     }
 
-    // 4. Plan: the coordinator chooses the chunks; the version is on disk before its first chunk is published.
+    // 4. Plan: the coordinator chooses the chunks. The version, the last one of its app, is on disk before its first chunk is
+    // published.
 
     fn persist(&mut self, app: App, versions: Vec<SentVersion>, transfer: Option<TransferId>) {
         let awaited_by = transfer.and_then(|transfer| Some((transfer, self.deliveries.get_mut(&transfer)?)));
         let Some((transfer, delivery)) = awaited_by else { return self.state.write_versions(app, versions) };
         if let Some(planned) = versions.last() {
-            delivery.step.in_scope(|| self.telemetry.verified(&app, &planned.version));
+            delivery.step_span.in_scope(|| self.telemetry.planned(&app, &planned.version));
         }
-        let state = Arc::clone(&self.state);
-        let persisted = async move { Step::Persisted(transfer, state.persist_versions(app, versions).await) };
-        delivery.work = Some(self.work.spawn(persisted.instrument(delivery.step.clone())));
+        let written = self.state.persist_versions(app, versions);
+        let persisted = async move { Completion::Persisted(transfer, written.await) };
+        delivery.work = Some(self.work.spawn(persisted.instrument(delivery.step_span.clone())));
     }
 
     pub(super) fn persisted(&mut self, transfer: TransferId, persisted: Result<(), Error>) {
@@ -281,18 +287,19 @@ impl Pipeline {
         }
     }
 
-    // 5. Claim: a replica publishes `Action::Claim`, and `receive` takes it back as a status message.
+    // 5. Claim, only in a group: `perform` publishes it as a status message, `receive` takes it back as one, and the rest is in
+    // `rules::group`. Then other replicas may object; if none does, the coordinator goes on.
 
-    // 6. Send: chunk by chunk, as the coordinator gives turns.
+    // 6. Send: chunk by chunk, as the coordinator gives turns (`advance`).
 
-    fn send(&mut self, transfer: TransferId, plan: ChunkPlan) {
+    fn begin_sending(&mut self, transfer: TransferId, plan: ChunkPlan) {
         let Some(delivery) = self.deliveries.get_mut(&transfer) else { return };
-        if let Some(version) = delivery.send(plan, self.clock.now()) {
+        if let Some(version) = delivery.begin_sending(plan, self.clock.now()) {
             delivery.span.in_scope(|| self.telemetry.sending(&delivery.app, delivery.purpose, &version));
         }
     }
 
-    pub(super) fn sent(&mut self, sent: Sent) {
+    fn chunk_sent(&mut self, sent: Sent) {
         match sent {
             Sent::Published { turn, size } => {
                 if let Some(delivery) = self.deliveries.get(&turn.transfer) {
@@ -302,7 +309,7 @@ impl Pipeline {
             Sent::Acknowledged { turn, size, time } => self.acknowledged(&turn, size, time),
             Sent::Lost(turn) => self.coordinator.lost(&turn),
             Sent::Unreadable(turn, error) => self.fail(turn.transfer, &error),
-            // The connection logs the reason.
+            // The connection returns the reason, with which `Task::run` ends.
             Sent::Closed => {}
         }
         self.telemetry.in_flight(self.sender.in_flight_bytes());
@@ -316,14 +323,16 @@ impl Pipeline {
         self.telemetry.acknowledged(&delivery.app, turn.index, size, time, sending.acknowledged);
         if is_progress_due && delivery.purpose != Purpose::Repeat {
             let (version, acknowledged) = (sending.version, sending.acknowledged);
-            delivery.step.in_scope(|| self.telemetry.progressed(&delivery.app, &version, acknowledged));
+            delivery.step_span.in_scope(|| self.telemetry.progressed(&delivery.app, &version, acknowledged));
         }
+        // For most chunks its lists are empty.
         if let Some(covered) = self.coordinator.acknowledged(turn, now) {
             self.covered(turn.transfer, covered, now);
         }
     }
 
-    // 7. Outcome: requests are covered, or the transfer ends without that.
+    // 7. Outcome: requests are covered, or the transfer ends without that. A covered transfer rests in the coordinator, which
+    // repeats it where devices may have missed it.
 
     fn covered(&mut self, transfer: TransferId, covered: Covered<Waiter>, now: Time) {
         let Covered { first_chunks, requests, served, is_complete } = covered;
@@ -336,7 +345,7 @@ impl Pipeline {
             delivery.span.in_scope(|| self.telemetry.delivered(&delivery.app, delivery.purpose, &report));
         }
         self.telemetry.covered(requests.iter().map(|request| now.since(request.arrived)));
-        answer(requests, |caller| Ok(report_for(caller, &report)));
+        answer(requests, |caller| Ok(caller.own(&report)));
         if is_complete {
             self.deliveries.remove(&transfer);
         }
@@ -387,11 +396,4 @@ fn answer(requests: impl IntoIterator<Item = Request<Waiter>>, outcome: impl Fn(
         // The caller may be gone already.
         let _ = caller.reply.send(outcome);
     }
-}
-
-/// The report for one caller: time spent sending before the call is excluded.
-fn report_for(caller: &Caller, report: &Report) -> Report {
-    let elapsed = caller.begun.elapsed();
-    let sending = report.sending.min(elapsed);
-    Report { sending, fetching: elapsed.saturating_sub(sending), ..report.clone() }
 }

@@ -99,7 +99,7 @@ impl State {
         open().map_err(|source| Error::disk(folder, source))
     }
 
-    /// Writes an open request; the broker gets its `ack` when it is on disk.
+    /// Writes an open request; the broker gets its `ack` when it is on disk, or cannot be written.
     pub fn open_request(&self, id: RequestId, request: OpenRequest, ack: Ack) {
         self.send(Change::Open(id, request, ack));
     }
@@ -114,17 +114,22 @@ impl State {
         self.send(Change::Versions(app, versions, None));
     }
 
-    /// Writes the versions of an app, and returns when they are on disk.
+    /// Queues the versions of an app at once, so that they are written in the order of the calls; the future resolves when
+    /// they are on disk.
     ///
     /// # Errors
-    /// [`Error::Disk`] if they are not.
-    pub async fn persist_versions(&self, app: App, versions: Vec<SentVersion>) -> Result<(), Error> {
+    /// The future resolves to [`Error::Disk`] if they are not: also if too many changes wait.
+    pub fn persist_versions(
+        &self,
+        app: App,
+        versions: Vec<SentVersion>,
+    ) -> impl Future<Output = Result<(), Error>> + use<> {
         let (done, written) = oneshot::channel();
-        if let Some(changes) = self.changes() {
-            // If the writer has ended, so has the other end of this.
-            let _ = changes.send(Change::Versions(app, versions, Some(done))).await;
+        self.send(Change::Versions(app, versions, Some(done)));
+        let folder = self.folder.clone();
+        async move {
+            written.await.unwrap_or_else(|_| Err(Error::disk(&folder, io::Error::other("the change was left out"))))
         }
-        written.await.unwrap_or_else(|_| Err(Error::disk(&self.folder, io::Error::other("the writer has ended"))))
     }
 
     /// Writes that the proxy has its subscription at this time.

@@ -1,7 +1,7 @@
 //! What the proxy says of its work: log, spans, status messages, events and metrics, all from one [`Telemetry`].
 //!
 //! The pipeline calls it once for each thing that happens, and it fans out from here; so no two of these can disagree. It
-//! must never decide anything, and nothing waits for it.
+//! must never decide anything, and nothing waits for it. Claims, objections and heartbeats of replicas are status messages too.
 
 pub mod events;
 pub mod readiness;
@@ -223,8 +223,8 @@ impl Telemetry {
         self.note(Some(app), What::Fetched { digest, size });
     }
 
-    /// It is decided how a module is cut.
-    pub(crate) fn verified(&self, app: &App, version: &Version) {
+    /// A verified module has its plan.
+    pub(crate) fn planned(&self, app: &App, version: &Version) {
         let Version { digest, plan, .. } = version;
         let (size, total_chunks) = (int(plan.size()), int(plan.total_chunks()));
         info!(event = "verified", app_name = &*app.name, %digest, size, total_chunks, "verified");

@@ -90,7 +90,7 @@ impl<W> Coordinator<W> {
         self.actions.pop_front()
     }
 
-    /// A request, which is on disk unless it is a caller's.
+    /// A request, which is on disk or on its way there unless it is a caller's.
     pub fn request(&mut self, app: &App, request: Request<W>, now: Time) {
         let is_late = self.age(&request, now) >= MAX_REQUEST_AGE;
         match &mut self.replicas {
