@@ -59,7 +59,7 @@ impl From<Failure> for PyErr {
 fn exception(py: Python<'_>, failure: Failure) -> PyResult<PyErr> {
     static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let fields = PyDict::new(py);
-    let set = |code: &str, stage: Option<String>, side: Option<String>, retryable: bool, message: String| {
+    let set = |code: &str, stage: Option<&str>, side: Option<&str>, retryable: bool, message: String| {
         fields.set_item("code", code)?;
         fields.set_item("stage", stage)?;
         fields.set_item("side", side)?;
@@ -69,8 +69,7 @@ fn exception(py: Python<'_>, failure: Failure) -> PyResult<PyErr> {
     let (mut reference, mut hint) = (None, None);
     match failure {
         Failure::Core(error, about) => {
-            let (stage, side) = (error.stage().to_string(), error.side().to_string());
-            set(error.code(), Some(stage), Some(side), error.retryable(), error.to_string())?;
+            set(error.code(), Some(error.stage()), Some(error.side()), error.retryable(), error.to_string())?;
             (reference, hint) = (about, error.hint());
         }
         Failure::Configuration(message) => set("configuration", None, None, false, message)?,

@@ -1,13 +1,15 @@
 //! The class of each error.
 
-use super::{Class, Error, Refusal, Side, Stage};
+use super::{Class, Error, Refusal};
 
 macro_rules! classes {
-    ($($($variant:ident)|+: $code:literal, $stage:ident, $side:ident, retryable: $retryable:literal;)*) => {
+    ($(
+        $($variant:ident)|+: $code:literal, stage: $stage:literal, side: $side:literal, retryable: $retryable:literal;
+    )*) => {
         impl Class {
             /// Every class, in the order of `docs/errors.md`.
             pub const ALL: &[Self] = &[$(
-                Self { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable },
+                Self { code: $code, stage: $stage, side: $side, retryable: $retryable },
             )*];
         }
 
@@ -19,7 +21,7 @@ macro_rules! classes {
                 match self {
                     Self::Reported { class: Some(class), .. } => *class,
                     $($(Self::$variant { .. })|+ => {
-                        Class { code: $code, stage: Stage::$stage, side: Side::$side, retryable: $retryable }
+                        Class { code: $code, stage: $stage, side: $side, retryable: $retryable }
                     })*
                 }
             }
@@ -28,40 +30,40 @@ macro_rules! classes {
 }
 
 classes! {
-    BadRequest: "bad-request", Request, Request, retryable: false;
-    NotServed: "not-served", Request, Request, retryable: false;
-    BadReference: "bad-reference", Request, Request, retryable: false;
-    Denied: "denied", Request, Request, retryable: false;
-    Overloaded: "overloaded", Request, Local, retryable: true;
-    OverBudget: "over-budget", Request, Local, retryable: true;
-    TooLate: "too-late", Request, Local, retryable: true;
-    TagMoves: "tag-moves", Publish, Local, retryable: true;
-    Unheard: "unheard", Publish, Broker, retryable: true;
-    UnknownImage: "unknown-image", Resolve, Registry, retryable: false;
-    Unauthorized: "unauthorized", Resolve, Registry, retryable: false;
-    Credentials: "credentials", Resolve, Local, retryable: true;
-    NotCached: "not-cached", Resolve, Local, retryable: false;
-    Unsigned: "unsigned", Resolve, Registry, retryable: false;
-    BadSignature: "bad-signature", Resolve, Registry, retryable: false;
-    RegistryUnreachable: "registry-unreachable", Fetch, Registry, retryable: true;
-    RegistryAnswer: "registry-answer", Fetch, Registry, retryable: true;
-    Unsupported: "unsupported", Resolve, Registry, retryable: false;
-    Ambiguous: "ambiguous", Resolve, Registry, retryable: false;
-    TooLarge: "too-large", Fetch, Registry, retryable: false;
-    SizeMismatch: "size-mismatch", Fetch, Registry, retryable: true;
-    DigestMismatch: "digest-mismatch", Fetch, Registry, retryable: true;
-    NotWasm: "not-wasm", Fetch, Registry, retryable: false;
-    Disk: "disk", Fetch, Local, retryable: true;
-    BrokerUnreachable: "broker-unreachable", Connect, Broker, retryable: true;
-    BrokerRefused: "broker-refused", Connect, Broker, retryable: false;
-    BrokerUntrusted: "broker-untrusted", Connect, Broker, retryable: false;
-    Setup: "setup", Connect, Local, retryable: false;
-    Stopping: "stopping", Publish, Local, retryable: true;
-    Withdrawn: "withdrawn", Publish, Local, retryable: true;
-    GivenWay: "given-way", Publish, Local, retryable: true;
-    Timeout | Unanswered: "timeout", Publish, Broker, retryable: true;
-    Irregular: "irregular", Publish, Broker, retryable: true;
-    Reported: "reported", Publish, Local, retryable: true;
+    BadRequest: "bad-request", stage: "request", side: "request", retryable: false;
+    NotServed: "not-served", stage: "request", side: "request", retryable: false;
+    BadReference: "bad-reference", stage: "request", side: "request", retryable: false;
+    Denied: "denied", stage: "request", side: "request", retryable: false;
+    Overloaded: "overloaded", stage: "request", side: "proxy", retryable: true;
+    OverBudget: "over-budget", stage: "request", side: "proxy", retryable: true;
+    TooLate: "too-late", stage: "request", side: "proxy", retryable: true;
+    TagMoves: "tag-moves", stage: "publish", side: "proxy", retryable: true;
+    Unheard: "unheard", stage: "publish", side: "broker", retryable: true;
+    UnknownImage: "unknown-image", stage: "resolve", side: "registry", retryable: false;
+    Unauthorized: "unauthorized", stage: "resolve", side: "registry", retryable: false;
+    Credentials: "credentials", stage: "resolve", side: "proxy", retryable: true;
+    NotCached: "not-cached", stage: "resolve", side: "proxy", retryable: false;
+    Unsigned: "unsigned", stage: "resolve", side: "registry", retryable: false;
+    BadSignature: "bad-signature", stage: "resolve", side: "registry", retryable: false;
+    RegistryUnreachable: "registry-unreachable", stage: "fetch", side: "registry", retryable: true;
+    RegistryAnswer: "registry-answer", stage: "fetch", side: "registry", retryable: true;
+    Unsupported: "unsupported", stage: "resolve", side: "registry", retryable: false;
+    Ambiguous: "ambiguous", stage: "resolve", side: "registry", retryable: false;
+    TooLarge: "too-large", stage: "fetch", side: "registry", retryable: false;
+    SizeMismatch: "size-mismatch", stage: "fetch", side: "registry", retryable: true;
+    DigestMismatch: "digest-mismatch", stage: "fetch", side: "registry", retryable: true;
+    NotWasm: "not-wasm", stage: "fetch", side: "registry", retryable: false;
+    Disk: "disk", stage: "fetch", side: "proxy", retryable: true;
+    BrokerUnreachable: "broker-unreachable", stage: "connect", side: "broker", retryable: true;
+    BrokerRefused: "broker-refused", stage: "connect", side: "broker", retryable: false;
+    BrokerUntrusted: "broker-untrusted", stage: "connect", side: "broker", retryable: false;
+    Setup: "setup", stage: "connect", side: "proxy", retryable: false;
+    Stopping: "stopping", stage: "publish", side: "proxy", retryable: true;
+    Withdrawn: "withdrawn", stage: "publish", side: "proxy", retryable: true;
+    GivenWay: "given-way", stage: "publish", side: "proxy", retryable: true;
+    Timeout | Unanswered: "timeout", stage: "publish", side: "broker", retryable: true;
+    Irregular: "irregular", stage: "publish", side: "broker", retryable: true;
+    Reported: "reported", stage: "publish", side: "proxy", retryable: true;
 }
 
 impl Error {
@@ -71,16 +73,16 @@ impl Error {
         self.class().code
     }
 
-    /// The stage at which it occurred.
+    /// The stage at which it occurred, as in [`Class::stage`].
     #[must_use]
-    pub fn stage(&self) -> Stage {
-        if self.is_caused_by_registry() { Stage::Fetch } else { self.class().stage }
+    pub fn stage(&self) -> &'static str {
+        if self.is_caused_by_registry() { "fetch" } else { self.class().stage }
     }
 
-    /// The side on which it occurred.
+    /// The side on which it occurred, as in [`Class::side`].
     #[must_use]
-    pub fn side(&self) -> Side {
-        if self.is_caused_by_registry() { Side::Registry } else { self.class().side }
+    pub fn side(&self) -> &'static str {
+        if self.is_caused_by_registry() { "registry" } else { self.class().side }
     }
 
     /// Whether the registry led to the denied object by a redirect or a challenge, not the request.

@@ -4,7 +4,6 @@
 //! part of this crate.
 
 mod cause;
-mod class;
 mod codes;
 mod hint;
 
@@ -16,7 +15,6 @@ use std::time::Duration;
 
 pub(crate) use self::cause::cause;
 pub use self::cause::causes;
-pub use self::class::{Class, Side, Stage};
 
 /// Why a module was not delivered.
 ///
@@ -315,6 +313,21 @@ pub enum Refusal {
     TokenService,
     /// A redirect leads from https to http.
     Downgrade,
+}
+
+/// What all errors of one code have in common.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Class {
+    /// The code.
+    pub code: &'static str,
+    /// The stage of a delivery at which they occur: parsing the `request`; `resolve` the reference to a module; `fetch`
+    /// it into the store and verify it; `publish` the chunks; `connect`, which includes setting up.
+    pub stage: &'static str,
+    /// The side on which they occur: the device and its `request`, the `registry` or its token service, the MQTT
+    /// `broker`, or the `proxy` and its machine.
+    pub side: &'static str,
+    /// Whether a retry, with nothing changed, may succeed.
+    pub retryable: bool,
 }
 
 impl Error {
