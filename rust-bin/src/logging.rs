@@ -3,7 +3,6 @@
 use std::io::{self, IsTerminal};
 
 use opentelemetry_sdk::trace::SdkTracer;
-use propeller_proxy::config::LogLevel;
 use propeller_proxy::telemetry::CALLERS;
 use tracing::Level;
 use tracing::level_filters::LevelFilter;
@@ -17,19 +16,12 @@ use crate::terminal::is_coloured;
 
 /// Starts the log. Libraries log warnings and errors only: their lower levels may hold headers.
 /// What `tracer` traces is ours alone, whatever the level of the log.
-pub(crate) fn start(level: LogLevel, format: LogFormat, tracer: Option<SdkTracer>) {
-    let ours = match level {
-        LogLevel::Trace => Level::TRACE,
-        LogLevel::Debug => Level::DEBUG,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Error => Level::ERROR,
-    };
-    let theirs = LevelFilter::from_level(ours).min(LevelFilter::WARN);
+pub(crate) fn start(level: Level, format: LogFormat, tracer: Option<SdkTracer>) {
+    let theirs = LevelFilter::from_level(level).min(LevelFilter::WARN);
     let targets = Targets::new()
         .with_default(theirs)
-        .with_target("propeller_proxy", ours)
-        .with_target("propeller_proxy_daemon", ours)
+        .with_target("propeller_proxy", level)
+        .with_target("propeller_proxy_daemon", level)
         // Commands print these errors themselves.
         .with_target(CALLERS, LevelFilter::OFF);
     let is_pretty = match format {

@@ -18,16 +18,16 @@ settings! {
     }
 
     Operation {
-        LOG_FORMAT: LogFormat = "PROXY_LOG_FORMAT", parse from_str, default "auto",
+        LOG_FORMAT: LogFormat = "PROXY_LOG_FORMAT", parse from_str, default Some("auto"),
             accepts "auto, json or pretty",
             help "Form of the log: `json`, one object a line; `pretty`, for people; `auto`: `pretty` on a terminal, \
                   else `json`.";
 
-        HTTP_HOST: String = "PROXY_HTTP_HOST", parse from_str, default "127.0.0.1",
+        HTTP_HOST: String = "PROXY_HTTP_HOST", parse from_str, default Some("127.0.0.1"),
             accepts "an IP address or host name of this machine",
             help "Address on which the HTTP endpoint listens; 0.0.0.0 or :: for all.";
 
-        HTTP_PORT: Port = "PROXY_HTTP_PORT", parse from_str, default "9191",
+        HTTP_PORT: Port = "PROXY_HTTP_PORT", parse from_str, default Some("9191"),
             accepts "0 to 65535, or off",
             help "Port of the HTTP endpoint, which has health, readiness and metrics. 0 takes a free one, which the \
                   log tells; `off`: none.";
@@ -36,7 +36,7 @@ settings! {
             accepts "the http:// or https:// URL to which traces are posted, such as http://localhost:4318/v1/traces",
             help "Where traces are sent, by OTLP over HTTP; nowhere if not given. Without a path: `/v1/traces`.";
 
-        TRACE_RATIO: f64 = "PROXY_TRACE_RATIO", parse ratio, default "1",
+        TRACE_RATIO: f64 = "PROXY_TRACE_RATIO", parse ratio, default Some("1"),
             accepts "a number from 0 to 1, such as 0.25",
             help "The part of deliveries that is traced, where PROXY_OTEL_URL is given.";
     }

@@ -8,7 +8,7 @@ use crate::operation::LogFormat;
 use crate::terminal::print_message;
 
 /// Levels, the most severe first.
-const LEVELS: [LogLevel; 5] = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
+const LEVELS: [LogLevel; 5] = [LogLevel::ERROR, LogLevel::WARN, LogLevel::INFO, LogLevel::DEBUG, LogLevel::TRACE];
 
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Verbosity {
@@ -29,7 +29,7 @@ impl Verbosity {
 
     /// Starts the log of a command that is no service: for people, with warnings.
     pub(crate) fn start_log(self) {
-        logging::start(self.level(LogLevel::Warn), LogFormat::Pretty, None);
+        logging::start(self.level(LogLevel::WARN), LogFormat::Pretty, None);
     }
 
     /// Prints a message on standard error, unless it is quiet.
@@ -52,11 +52,11 @@ mod tests {
     #[test]
     fn flags_count_from_the_usual_level() {
         for (verbose, quiet, usual, level) in [
-            (0, 0, LogLevel::Info, LogLevel::Info),
-            (1, 0, LogLevel::Warn, LogLevel::Info),
-            (9, 0, LogLevel::Warn, LogLevel::Trace),
-            (0, 1, LogLevel::Info, LogLevel::Warn),
-            (0, 9, LogLevel::Info, LogLevel::Error),
+            (0, 0, LogLevel::INFO, LogLevel::INFO),
+            (1, 0, LogLevel::WARN, LogLevel::INFO),
+            (9, 0, LogLevel::WARN, LogLevel::TRACE),
+            (0, 1, LogLevel::INFO, LogLevel::WARN),
+            (0, 9, LogLevel::INFO, LogLevel::ERROR),
         ] {
             assert_eq!(Verbosity { verbose, quiet }.level(usual), level);
         }

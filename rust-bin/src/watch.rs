@@ -81,7 +81,7 @@ async fn watch(options: Options, stop: CancellationToken) -> Result<u8, Failure>
     let live = Some(Live::new()).filter(|live| format == Format::Text && live.is_visible());
     // The table shows by itself when the broker is away; lines of the log would break it.
     logging::start(
-        verbosity.level(if live.is_some() { LogLevel::Error } else { LogLevel::Warn }),
+        verbosity.level(if live.is_some() { LogLevel::ERROR } else { LogLevel::WARN }),
         LogFormat::Pretty,
         None,
     );

@@ -28,6 +28,13 @@ pub const FILE_SUFFIX: &str = "_FILE";
 const PREFIX: &str = "PROXY_";
 
 impl Setting {
+    /// A setting that is optional, accepts nothing yet and has no help.
+    #[must_use]
+    pub const fn new(part: Part, name: &'static str) -> Self {
+        let (alias, old_name, default) = (None, None, None);
+        Self { name, alias, old_name, default, accepts: "", help: "", is_secret: false, part }
+    }
+
     /// Its name, and its alias if it has one.
     pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         [Some(self.name), self.alias].into_iter().flatten()
@@ -102,54 +109,10 @@ pub struct Typed<T> {
 }
 
 impl<T> Typed<T> {
-    /// A setting that is optional, accepts nothing yet and has no help.
+    /// What reads the values of `setting` by `parse`.
     #[must_use]
-    pub const fn new(part: Part, name: &'static str, parse: fn(&str) -> Result<T, String>) -> Self {
-        let (alias, old_name, default) = (None, None, None);
-        let setting = Setting { name, alias, old_name, default, accepts: "", help: "", is_secret: false, part };
+    pub const fn new(setting: Setting, parse: fn(&str) -> Result<T, String>) -> Self {
         Self { setting, parse }
-    }
-
-    /// Sets [`Setting::alias`].
-    #[must_use]
-    pub const fn alias(mut self, name: &'static str) -> Self {
-        self.setting.alias = Some(name);
-        self
-    }
-
-    /// Sets [`Setting::old_name`].
-    #[must_use]
-    pub const fn old_name(mut self, name: &'static str) -> Self {
-        self.setting.old_name = Some(name);
-        self
-    }
-
-    /// Sets [`Setting::default`].
-    #[must_use]
-    pub const fn default(mut self, value: &'static str) -> Self {
-        self.setting.default = Some(value);
-        self
-    }
-
-    /// Sets [`Setting::accepts`].
-    #[must_use]
-    pub const fn accepts(mut self, words: &'static str) -> Self {
-        self.setting.accepts = words;
-        self
-    }
-
-    /// Sets [`Setting::help`].
-    #[must_use]
-    pub const fn help(mut self, sentence: &'static str) -> Self {
-        self.setting.help = sentence;
-        self
-    }
-
-    /// Sets [`Setting::is_secret`].
-    #[must_use]
-    pub const fn secret(mut self, is_secret: bool) -> Self {
-        self.setting.is_secret = is_secret;
-        self
     }
 
     /// Reads a value.
@@ -186,19 +149,23 @@ impl<T> Parsed<T> for Result<T, String> {
 /// A table of settings by their parts: for each a static [`Typed`] setting, and `SETTINGS`, the list of all.
 ///
 /// A row is an identifier, the type of the values, the environment variable, the function that parses a value, which returns
-/// `Option<T>` or `Result<T, String>`; and by the names of the methods of [`Typed`] whatever else there is to say.
+/// `Option<T>` or `Result<T, String>`; and by the names of the fields of [`Setting`] whatever else there is to say.
 ///
+/// [`Setting`]: crate::config::Setting
 /// [`Typed`]: crate::config::Typed
 #[macro_export]
 macro_rules! settings {
     ($($part:ident {$(
-        $id:ident: $type:ty = $name:literal, parse $parse:expr $(, $method:ident $argument:expr)*;
+        $id:ident: $type:ty = $name:literal, parse $parse:expr $(, $field:ident $value:expr)*;
     )*})*) => {
         $($(
-            pub(crate) static $id: $crate::config::Typed<$type> =
-                $crate::config::Typed::new($crate::config::Part::$part, $name, |text| {
-                    $crate::config::Parsed::explained($parse(text), text)
-                })$(.$method($argument))*;
+            pub(crate) static $id: $crate::config::Typed<$type> = $crate::config::Typed::new(
+                $crate::config::Setting {
+                    $($field: $value,)*
+                    ..$crate::config::Setting::new($crate::config::Part::$part, $name)
+                },
+                |text| $crate::config::Parsed::explained($parse(text), text),
+            );
         )*)*
 
         /// Every setting of this table, in the order of the documentation.

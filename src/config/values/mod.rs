@@ -10,6 +10,8 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 
 use secrecy::SecretString;
+/// Least severe level that is logged.
+pub use tracing::Level as LogLevel;
 
 pub(super) use self::display::{printable_value, shown};
 use self::units::{positive_size, size};
@@ -22,36 +24,6 @@ const MAX_CHUNK_SIZE: u32 = 7_800_000;
 /// Largest `PROXY_MAX_PASSES`, passes a minute.
 #[doc(alias = "bound")]
 const MAX_PASSES: u32 = 6000;
-
-/// Least severe level that is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Every step.
-    Trace,
-    /// Each message and HTTP request.
-    Debug,
-    /// Each transfer.
-    Info,
-    /// What went wrong, and was retried or worked around.
-    Warn,
-    /// What went wrong.
-    Error,
-}
-
-impl FromStr for LogLevel {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        Ok(match text.to_ascii_lowercase().as_str() {
-            "trace" => Self::Trace,
-            "debug" => Self::Debug,
-            "info" => Self::Info,
-            "warn" => Self::Warn,
-            "error" => Self::Error,
-            _ => return Err(()),
-        })
-    }
-}
 
 /// Reads what has a form of its own, or any text.
 #[must_use]
@@ -83,6 +55,11 @@ pub(super) fn levels_or_any(text: &str) -> Option<Vec<String>> {
 /// Reads the filter that matches every level of a topic.
 fn any_level(text: &str) -> Option<String> {
     (text.trim() == ANY).then(|| ANY.to_owned())
+}
+
+/// Reads a level by its name; the library would take a number too.
+pub(super) fn log_level(text: &str) -> Option<LogLevel> {
+    text.parse().ok().filter(|_| text.chars().all(char::is_alphabetic))
 }
 
 /// Reads a quality of service.

@@ -38,7 +38,7 @@ fn problems(variables: &[(&str, &str)]) -> String {
 #[test]
 fn defaults() {
     let (config, log_level) = load_with_level(&[]).unwrap();
-    assert_eq!(log_level, LogLevel::Info);
+    assert_eq!(log_level, LogLevel::INFO);
     assert_eq!(config.instance_id, None, "one is made up and kept in the state folder");
     assert_eq!(config.mqtt.address.to_string(), "mqtt://localhost:1883");
     assert_eq!(config.mqtt.timeout, Duration::from_secs(30));
@@ -125,7 +125,7 @@ fn every_variable_and_alias_is_read() {
         let config = load(variables).unwrap_or_else(|error| panic!("{variables:?}: {error}"));
         assert!(check(&config), "{variables:?}: {config:?}");
     }
-    for (text, level) in [("DEBUG", LogLevel::Debug), ("warn", LogLevel::Warn)] {
+    for (text, level) in [("DEBUG", LogLevel::DEBUG), ("warn", LogLevel::WARN)] {
         assert_eq!(load_with_level(&[("PROXY_LOG_LEVEL", text)]).unwrap().1, level, "{text}");
     }
 }
