@@ -89,7 +89,7 @@ async fn watch(options: Options, stop: CancellationToken) -> Result<u8, Failure>
     let mut view = live.map_or(View::Lines(format), View::Live);
 
     let (sender, mut updates) = mpsc::channel(QUEUE);
-    let listening = ConnectionOptions::subscriber("proxy-watch", channels.filters(Role::Status));
+    let listening = ConnectionOptions::new("proxy-watch", channels.filters(Role::Status));
     let mut link = Connection::open(&mqtt, listening, move |message| {
         if let Some(update) = Update::read(message.topic, &message.payload)
             && let Err(TrySendError::Full(_)) = sender.try_send(update)

@@ -15,6 +15,3 @@ pub use self::options::DeliveryOptions;
 /// often may have no more than 1,024.
 #[doc(alias = "bound")]
 pub const MAX_OPEN_MODULES: usize = 256;
-/// Messages in flight to the broker. Mosquitto 2.0 loses QoS 2 messages beyond 20.
-#[doc(alias = "bound")]
-pub const MAX_IN_FLIGHT_MESSAGES: u16 = 20;

@@ -14,14 +14,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 
-use super::MAX_IN_FLIGHT_MESSAGES;
 use super::buffers::Buffers;
 use super::plan::ChunkPlan;
 use super::rules::schedule::Turn;
 use crate::error::Error;
 use crate::mqtt::chunk::Encoder;
 use crate::mqtt::topic::{App, Role};
-use crate::mqtt::{Acknowledgement, Publisher};
+use crate::mqtt::{Acknowledgement, MAX_IN_FLIGHT_MESSAGES, Publisher};
 use crate::oci::blob::Blob;
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;

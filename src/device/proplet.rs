@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::assembly::{Assembly, Chunk, Tally};
 use super::receiver::{Pending, Receiver};
@@ -13,9 +12,7 @@ use super::seen::SeenChunk;
 use crate::error::Error;
 use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::{Channel, Layout, Role};
-use crate::mqtt::{
-    Acknowledgement, Backoff, BrokerOptions, Connection, ConnectionOptions, Message, Session, Subscription,
-};
+use crate::mqtt::{Acknowledgement, Backoff, BrokerOptions, Connection, ConnectionOptions, Message, Subscription};
 use crate::oci::digest::Digest;
 use crate::oci::wasm;
 use crate::util::sync::lock;
@@ -26,9 +23,6 @@ pub const MAX_PACKET: usize = 10 << 20;
 
 /// The keep-alive of its connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
-/// Messages of a device in flight to the broker.
-#[doc(alias = "bound")]
-const MAX_IN_FLIGHT: u16 = 20;
 /// Messages of a device that wait for the broker.
 #[doc(alias = "bound")]
 const QUEUE: usize = 20;
@@ -82,20 +76,15 @@ impl Proplet {
             Subscription { filter, qos: mqtt.qos, is_required }
         };
         let options = ConnectionOptions {
-            client_id: format!("proplet-{}", Uuid::new_v4()),
-            session: Session::Clean,
             subscriptions: vec![subscribe(Role::Answer, true), subscribe(Role::Status, false)],
-            will: None,
             qos: mqtt.qos,
-            has_manual_acks: false,
             keep_alive: KEEP_ALIVE,
-            stalled: Arc::default(),
             backoff: Backoff::STOCK,
             queue: QUEUE,
-            max_in_flight: MAX_IN_FLIGHT,
             max_incoming: MAX_PACKET,
             max_outgoing: MAX_PACKET,
             is_logged: true,
+            ..ConnectionOptions::new("proplet", Vec::new())
         };
         let receiver = Arc::<Mutex<Receiver>>::default();
         let (count, messages) = watch::channel(0);

@@ -22,8 +22,7 @@ pub async fn check(
     if is_replica {
         filters.extend(channels.filters(Role::Status));
     }
-    let mut options =
-        ConnectionOptions { backoff: Backoff::NONE, ..ConnectionOptions::subscriber("proxy-check", filters) };
+    let mut options = ConnectionOptions { backoff: Backoff::NONE, ..ConnectionOptions::new("proxy-check", filters) };
     if let Some(instance) = instance_id {
         // The broker may permit identifiers of a certain form only.
         options.client_id = format!("{instance}-check");

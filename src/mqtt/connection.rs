@@ -3,14 +3,13 @@
 use rumqttc::AsyncClient;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
 use super::driver::Driver;
-use super::health::Health;
 use super::message::Message;
 use super::options::{BrokerOptions, ConnectionOptions, qos};
-use super::publisher::Publisher;
+use super::publisher::{Health, Publisher};
 use super::socket::{self, setup};
 use crate::error::Error;
 
@@ -20,7 +19,7 @@ use crate::error::Error;
 #[derive(Debug)]
 pub struct Connection {
     publisher: Publisher,
-    stop: CancellationToken,
+    stop: DropGuard,
     task: JoinHandle<Result<(), Error>>,
 }
 
@@ -47,7 +46,7 @@ impl Connection {
         let stop = CancellationToken::new();
         let driver = Driver::new(mqtt, options, client.clone(), health, on_message);
         let task = tokio::spawn(driver.run(event_loop, stop.clone()));
-        Ok(Self { publisher: Publisher::new(client, qos, health_receiver), stop, task })
+        Ok(Self { publisher: Publisher::new(client, qos, health_receiver), stop: stop.drop_guard(), task })
     }
 
     /// As [`Connection::open`], and returns when the connection is up.
@@ -96,16 +95,10 @@ impl Connection {
     }
 
     /// Disconnects after what is in flight, within about a second.
-    pub async fn close(mut self) {
-        self.stop.cancel();
-        if let Err(error) = self.ended().await {
+    pub async fn close(self) {
+        drop(self.stop);
+        if let Err(error) = self.task.await.unwrap_or_else(|panic| Err(setup(&panic))) {
             warn!(%error, "the connection to the broker did not close cleanly");
         }
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }

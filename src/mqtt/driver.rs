@@ -1,5 +1,6 @@
 //! Drives the library's event loop: connects, subscribes, receives, and reconnects.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rumqttc::mqttbytes::Error as MqttError;
@@ -8,13 +9,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::ack::{Ack, ConnectionCount};
 use super::address::BrokerAddress;
 use super::backlog::Backlog;
 use super::backoff::Retries;
-use super::health::Health;
-use super::message::Message;
+use super::message::{Ack, Message};
 use super::options::{BrokerOptions, ConnectionOptions, Session, qos};
+use super::publisher::Health;
 use super::refusal;
 use super::socket::{self, setup};
 use super::topic::{Channel, Role};
@@ -40,7 +40,8 @@ pub(super) struct Driver<F> {
     health: watch::Sender<Health>,
     /// When the connection was lost, if it was up before and is not now.
     down_since: Option<Instant>,
-    connections: ConnectionCount,
+    /// Replaced when the connection ends, which invalidates every [`Ack`] so far.
+    connection: Arc<()>,
     backlog: Backlog,
     retries: Retries,
     on_message: F,
@@ -72,7 +73,7 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
             client,
             health,
             down_since: None,
-            connections: ConnectionCount::default(),
+            connection: Arc::default(),
             backlog: Backlog::default(),
             on_message,
         }
@@ -88,7 +89,7 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
                 return Ok(());
             };
             let delay = self.delay_after(end, &mut event_loop)?;
-            self.connections.increment();
+            self.connection = Arc::default();
             if self.health.borrow().is_up {
                 self.down_since = Some(Instant::now());
                 self.health.send_modify(|health| health.is_up = false);
@@ -175,7 +176,7 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
 
     fn receive(&mut self, publish: Publish) {
         let has_ack = self.options.has_manual_acks;
-        let ack = if has_ack { Ack::of(&self.client, &publish, &self.connections) } else { Ack::default() };
+        let ack = if has_ack { Ack::of(&self.client, &publish, &self.connection) } else { Ack::default() };
         let (is_retained, is_queued) = (publish.retain, self.backlog.is_pending());
         let topic = std::str::from_utf8(&publish.topic).ok();
         // Every subscription brings the retained messages again, so they say nothing of the backlog.

@@ -10,11 +10,10 @@
 //!
 //! ```text
 //! address ← backoff ← options ← socket, refusal ← driver ← connection ← check, presence
-//!           ack ← message, backlog ← driver       health ← driver, publisher ← connection
+//!                      message, backlog, publisher ← driver
 //! topic, request, chunk, status ← check, presence
 //! ```
 
-mod ack;
 pub mod address;
 mod backlog;
 mod backoff;
@@ -22,7 +21,6 @@ mod check;
 pub mod chunk;
 mod connection;
 mod driver;
-mod health;
 mod message;
 mod options;
 pub mod presence;
@@ -33,12 +31,11 @@ mod socket;
 pub mod status;
 pub mod topic;
 
-pub use self::ack::Ack;
 pub use self::address::BrokerAddress;
 pub use self::backoff::Backoff;
 pub use self::check::check;
 pub use self::connection::Connection;
-pub use self::health::Health;
-pub use self::message::Message;
+pub use self::message::{Ack, Message};
 pub use self::options::{BrokerOptions, ConnectionOptions, Login, Session, Subscription, TlsOptions, Will};
-pub use self::publisher::{Acknowledgement, Publisher};
+pub use self::publisher::{Acknowledgement, Health, Publisher};
+pub use self::socket::MAX_IN_FLIGHT_MESSAGES;

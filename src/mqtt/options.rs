@@ -14,14 +14,11 @@ use super::address::BrokerAddress;
 use super::backoff::Backoff;
 use crate::tls::ClientIdentity;
 
-/// The keep-alive of a connection that only subscribes.
-const SUBSCRIBER_KEEP_ALIVE: Duration = Duration::from_secs(8);
-/// Messages in flight of a connection that only subscribes.
+/// How often a connection pings the broker, if not for a special purpose.
+const KEEP_ALIVE: Duration = Duration::from_secs(8);
+/// Largest packet of a connection, if not for a special purpose, bytes. Brokers that have a limit let through less.
 #[doc(alias = "bound")]
-const SUBSCRIBER_MAX_IN_FLIGHT: u16 = 20;
-/// Largest packet of a connection that only subscribes, bytes.
-#[doc(alias = "bound")]
-const SUBSCRIBER_MAX_PACKET: usize = 4 << 20;
+const MAX_PACKET: usize = 4 << 20;
 
 /// How to reach the broker.
 #[derive(Debug, Clone)]
@@ -83,8 +80,6 @@ pub struct ConnectionOptions {
     pub backoff: Backoff,
     /// Messages that may be queued.
     pub queue: usize,
-    /// Messages in flight to the broker.
-    pub max_in_flight: u16,
     /// Largest packet that is received, bytes. A larger one ends the connection, which is then made anew.
     pub max_incoming: usize,
     /// Largest packet that is sent, bytes.
@@ -94,10 +89,10 @@ pub struct ConnectionOptions {
 }
 
 impl ConnectionOptions {
-    /// A connection that subscribes to `filters` and nothing else. Its client identifier is unique and begins with
-    /// `name`, and its session is clean, so that it affects no other client.
+    /// A connection that subscribes to `filters`, if there are any, and is nothing special. Its client identifier is
+    /// unique and begins with `name`, and its session is clean, so that it affects no other client.
     #[must_use]
-    pub fn subscriber(name: &str, filters: Vec<String>) -> Self {
+    pub fn new(name: &str, filters: Vec<String>) -> Self {
         let subscribe = |filter| Subscription { filter, qos: 1, is_required: true };
         Self {
             client_id: format!("{name}-{}", Uuid::new_v4()),
@@ -106,13 +101,12 @@ impl ConnectionOptions {
             will: None,
             qos: 1,
             has_manual_acks: false,
-            keep_alive: SUBSCRIBER_KEEP_ALIVE,
+            keep_alive: KEEP_ALIVE,
             stalled: Arc::default(),
             backoff: Backoff::EAGER,
             queue: 1,
-            max_in_flight: SUBSCRIBER_MAX_IN_FLIGHT,
-            max_incoming: SUBSCRIBER_MAX_PACKET,
-            max_outgoing: SUBSCRIBER_MAX_PACKET,
+            max_incoming: MAX_PACKET,
+            max_outgoing: MAX_PACKET,
             is_logged: false,
         }
     }

@@ -28,7 +28,7 @@ pub async fn query(mqtt: &BrokerOptions, channel: &Channel) -> Result<BTreeSet<S
     let channels = Channels { domain: channel.domain.clone(), ids: vec![channel.id.clone()] };
     let received = Arc::<Mutex<BTreeMap<String, bool>>>::default();
     let presences = Arc::clone(&received);
-    let subscriber = ConnectionOptions::subscriber("proxy-presence", channels.filters(Role::Presence("+")));
+    let subscriber = ConnectionOptions::new("proxy-presence", channels.filters(Role::Presence("+")));
     let connection = Connection::establish(mqtt, subscriber, move |Message { topic, payload, .. }: Message<'_>| {
         if let Ok(Presence { online, .. }) = serde_json::from_slice(&payload) {
             lock(&received).insert(topic.to_owned(), online);

@@ -1,10 +1,21 @@
-//! Publishing, and waiting for the broker's acknowledgement.
+//! Publishing over a connection while it is up, and waiting for the broker's acknowledgement.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{AsyncClient, PublishOptions, QoS};
 use tokio::sync::watch;
 
-use super::health::Health;
+/// The state of a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it is connected and subscribed.
+    pub is_up: bool,
+    /// How many times it came up.
+    pub connections: u64,
+    /// How long it was down before it last came up; zero the first time.
+    pub down_time: Duration,
+}
 
 /// The outcome of publishing a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +44,6 @@ impl Publisher {
     /// The state of the connection, now and on each change.
     pub(super) fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
-    }
-
-    /// Waits until the connection is up. A message that is published before delays the subscription.
-    pub async fn ready(&self) {
-        // Fails if the connection is closed, which publishing reports.
-        let _ = self.health.clone().wait_for(|health| health.is_up).await;
     }
 
     /// Whether the connection is up.

@@ -14,6 +14,9 @@ use super::address::BrokerAddress;
 use super::options::{BrokerOptions, ConnectionOptions, Session, TlsOptions, qos};
 use crate::error::Error;
 
+/// Messages in flight to the broker. Mosquitto 2.0 loses QoS 2 messages beyond 20.
+#[doc(alias = "bound")]
+pub const MAX_IN_FLIGHT_MESSAGES: u16 = 20;
 /// How long written bytes may stay unacknowledged by TCP before the connection fails (`TCP_USER_TIMEOUT`, RFC 5482). A
 /// large message may take much longer, as long as some of its bytes are acknowledged.
 #[doc(alias = "bound")]
@@ -44,7 +47,7 @@ pub(super) fn mqtt_options(mqtt: &BrokerOptions, options: &ConnectionOptions) ->
     mqtt_options
         .set_keep_alive(u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX))
         .set_clean_session(options.session == Session::Clean)
-        .set_inflight(options.max_in_flight)
+        .set_inflight(MAX_IN_FLIGHT_MESSAGES)
         .set_max_packet_size(options.max_incoming, options.max_outgoing)
         .set_ack_mode(if options.has_manual_acks { AckMode::Manual } else { AckMode::Automatic })
         .set_socket_connector(connect);

@@ -15,13 +15,14 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::presence::Presences;
-use crate::delivery::MAX_IN_FLIGHT_MESSAGES;
 use crate::error::Error;
 use crate::mqtt::chunk;
 use crate::mqtt::request::{MAX_REQUEST_SIZE, Request};
 use crate::mqtt::status::{Presence, Status};
 use crate::mqtt::topic::{App, Channel, Channels, Layout, Role};
-use crate::mqtt::{Ack, Backoff, Connection, ConnectionOptions, Health, Message, Publisher, Session, Subscription};
+use crate::mqtt::{
+    Ack, Connection, ConnectionOptions, Health, MAX_IN_FLIGHT_MESSAGES, Message, Publisher, Session, Subscription,
+};
 use crate::service::options::ServiceOptions;
 use crate::telemetry::Telemetry;
 
@@ -31,15 +32,11 @@ const MAX_INBOUND: usize = 4096;
 /// Messages beside the chunks that wait for the broker: acknowledgements and status messages.
 #[doc(alias = "bound")]
 const MAX_OUTBOUND: usize = 4096;
-/// Largest packet that is received, bytes. Brokers that have a limit let through less.
-#[doc(alias = "bound")]
-const MAX_INCOMING_PACKET: usize = 4 << 20;
 /// Largest part of a packet around the payload, and largest status message that is parsed, bytes.
 #[doc(alias = "bound")]
 const PACKET_OVERHEAD: usize = 64 << 10;
-/// How often the connection for requests pings the broker.
-const KEEP_ALIVE: Duration = Duration::from_secs(8);
-/// The same for chunks, whose connection must not be taken for dead while it is slow: the other one finds out.
+/// How often the connection for chunks pings the broker. It must not be taken for dead while it is slow: the other one
+/// finds out.
 const CHUNKS_KEEP_ALIVE: Duration = Duration::from_secs(600);
 
 /// A message from the broker.
@@ -126,36 +123,28 @@ impl Connections {
     }
 }
 
-fn subscribe(filter: String, is_required: bool) -> Subscription {
-    Subscription { filter, qos: 1, is_required }
-}
-
 /// The connection for requests.
 fn requests(config: &ServiceOptions, instance: &str, presences: &Presences) -> ConnectionOptions {
-    let filters = |role| config.channels.filters(role).into_iter();
-    let mut subscriptions: Vec<_> = filters(Role::Request).map(|filter| subscribe(filter, true)).collect();
+    let filters = |role| config.channels.filters(role);
+    let mut required = filters(Role::Request);
     if config.share_group.is_some() {
-        subscriptions.extend(filters(Role::Status).map(|filter| subscribe(filter, true)));
+        required.extend(filters(Role::Status));
     }
-    if config.channels.named().next().is_some() {
-        subscriptions.extend(filters(Role::Presence("+")).map(|filter| subscribe(filter, false)));
-    }
-    ConnectionOptions {
+    let mut options = ConnectionOptions {
         client_id: instance.to_owned(),
         session: Session::Persistent,
-        subscriptions,
         will: presences.will(Layout::Messages),
-        qos: 1,
         has_manual_acks: true,
-        keep_alive: KEEP_ALIVE,
-        stalled: Arc::default(),
-        backoff: Backoff::EAGER,
         queue: MAX_OUTBOUND,
-        max_in_flight: MAX_IN_FLIGHT_MESSAGES,
-        max_incoming: MAX_INCOMING_PACKET,
         max_outgoing: 2 * PACKET_OVERHEAD,
         is_logged: true,
+        ..ConnectionOptions::new(instance, required)
+    };
+    if config.channels.named().next().is_some() {
+        let subscribe = |filter| Subscription { filter, qos: 1, is_required: false };
+        options.subscriptions.extend(filters(Role::Presence("+")).into_iter().map(subscribe));
     }
+    options
 }
 
 /// The connection for chunks, beside that for `requests`.
@@ -167,19 +156,13 @@ fn chunks(
 ) -> ConnectionOptions {
     ConnectionOptions {
         client_id: format!("{instance}-chunks"),
-        session: Session::Clean,
-        subscriptions: Vec::new(),
         will: presences.will(Layout::Plain),
         qos: config.mqtt.qos,
-        has_manual_acks: false,
         keep_alive: CHUNKS_KEEP_ALIVE,
         stalled: Arc::clone(&requests.stalled),
-        backoff: Backoff::EAGER,
         queue: MAX_IN_FLIGHT_MESSAGES.into(),
-        max_in_flight: MAX_IN_FLIGHT_MESSAGES,
-        max_incoming: MAX_INCOMING_PACKET,
         max_outgoing: chunk::max_message_size(config.delivery.chunk_size.get()) + PACKET_OVERHEAD,
-        is_logged: false,
+        ..ConnectionOptions::new(instance, Vec::new())
     }
 }
 

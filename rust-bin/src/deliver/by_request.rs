@@ -71,7 +71,7 @@ pub(super) async fn deliver_all(
     let (sender, mut statuses) = mpsc::channel(QUEUE);
     let listening = ConnectionOptions {
         queue: 2 * all.len(),
-        ..ConnectionOptions::subscriber("proxy-deliver", vec![channel.topic(layout, Role::Status)])
+        ..ConnectionOptions::new("proxy-deliver", vec![channel.topic(layout, Role::Status)])
     };
     let mut link = Connection::establish(mqtt, listening, move |Message { payload, .. }: Message<'_>| {
         if let Ok(status) = serde_json::from_slice::<Status>(&payload)

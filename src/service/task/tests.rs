@@ -106,7 +106,7 @@ async fn every_outcome_is_counted_once_and_said_alike() {
     let mqtt = config.mqtt.clone();
     let statuses = Arc::<Mutex<Vec<(String, String, Option<String>)>>>::default();
     let received = Arc::clone(&statuses);
-    let subscriber = ConnectionOptions::subscriber("status", vec![channel().topic(Layout::Plain, Role::Status)]);
+    let subscriber = ConnectionOptions::new("status", vec![channel().topic(Layout::Plain, Role::Status)]);
     let subscriber = Connection::establish(&mqtt, subscriber, move |Message { payload, .. }: Message<'_>| {
         let Status { app_name, state, error, .. } = serde_json::from_slice(&payload).unwrap();
         let state = serde_json::to_value(state).unwrap().as_str().unwrap().to_owned();
