@@ -1,17 +1,21 @@
-//! The file: its tables, and what is read from them and written to them.
+//! The file: its tables, what is read from them, and the changes that are written to them.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
 use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, TableDefinition};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::change::{Change, OpenRequest};
 use crate::delivery::rules::action::Saved;
 use crate::delivery::rules::request::RequestId;
-use crate::delivery::rules::versions::CHUNK_LIFETIME;
+use crate::delivery::rules::versions::{CHUNK_LIFETIME, SentVersion};
+use crate::error::Error;
+use crate::mqtt::Ack;
+use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 use crate::util::json;
 
@@ -28,6 +32,27 @@ const TIMES: TableDefinition<&str, u64> = TableDefinition::new("times");
 const ID: &str = "id";
 const PRESENT: &str = "present";
 const UNCERTAIN: &str = "unsure until";
+
+/// An open request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenRequest {
+    /// The app.
+    pub app: App,
+    /// When it arrived.
+    pub arrived: Time,
+}
+
+/// A change to be written.
+#[derive(Debug)]
+pub(super) enum Change {
+    Open(RequestId, OpenRequest, Ack),
+    Close(Vec<RequestId>),
+    Versions(App, Vec<SentVersion>, Option<oneshot::Sender<Result<(), Error>>>),
+    Present(Time),
+    Uncertain(Time),
+    /// Nothing new: what could not be written is tried again.
+    Again,
+}
 
 /// What an earlier process wrote to disk.
 #[derive(Debug, Default)]
@@ -149,7 +174,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::mqtt::topic::{App, Channel, Layout};
+    use crate::mqtt::topic::{Channel, Layout};
     use crate::oci::digest::Digest;
 
     const NOW: Time = Time(1_000_000);

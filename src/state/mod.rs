@@ -3,9 +3,7 @@
 //! One thread writes all changes in their order, as many as wait in one transaction. While the disk rejects writes, the
 //! changes wait. It knows the disk and what is written there. It must never know why.
 
-mod change;
 mod database;
-mod options;
 mod writer;
 
 use std::fs::OpenOptions;
@@ -19,12 +17,9 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{error, warn};
 
-pub use self::change::OpenRequest;
-use self::change::{Change, QUEUE};
-pub use self::database::Restored;
-use self::database::{FILE, open_database, read};
-pub use self::options::StateOptions;
-use self::writer::Writer;
+use self::database::{Change, FILE, open_database, read};
+pub use self::database::{OpenRequest, Restored};
+use self::writer::{QUEUE, Writer};
 use crate::delivery::rules::request::RequestId;
 use crate::delivery::rules::versions::SentVersion;
 use crate::error::Error;
@@ -33,6 +28,15 @@ use crate::mqtt::topic::App;
 use crate::util::clock::{Clock, Time};
 use crate::util::file::{self, make_folder, temporary_folder, try_writing};
 use crate::util::sync::lock;
+
+/// Where is kept what must survive a restart.
+#[derive(Debug, Clone)]
+pub struct StateOptions {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Whether the operator named it; else a temporary one will do where it cannot be used.
+    pub is_named: bool,
+}
 
 /// Writes the state. What waits is written before it goes.
 #[derive(Debug)]

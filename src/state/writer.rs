@@ -8,11 +8,13 @@ use redb::Database;
 use tokio::sync::mpsc;
 use tracing::{error, info};
 
-use super::change::{Change, QUEUE};
-use super::database::{FILE, builder, write};
+use super::database::{Change, FILE, builder, write};
 use crate::error::Error;
 use crate::util::sync::lock;
 
+/// Changes that wait to be written.
+#[doc(alias = "bound")]
+pub(super) const QUEUE: usize = 4096;
 /// Changes that are written in one transaction, beside those of a failed transaction.
 #[doc(alias = "bound")]
 const MAX_BATCH: usize = 512;
