@@ -128,7 +128,7 @@ impl SingleFlight {
         let flight = {
             let mut flights = lock(&self.0);
             flights.retain(|_, flight| Arc::strong_count(flight) > 1);
-            Arc::clone(flights.entry((scope.folder().to_owned(), digest)).or_default())
+            Arc::clone(flights.entry((scope.folder.clone(), digest)).or_default())
         };
         flight.lock_owned().await
     }
