@@ -80,7 +80,7 @@ impl Registry {
         Ok(Job::start_with_progress(move || last.advance(Some(current.bytes())), async move {
             let name = parsed.to_string();
             let failed = Failure::of(&name);
-            let pulled = inner.puller.pull_watched(&parsed, download).await.map_err(&failed)?;
+            let pulled = inner.puller.pull_watched(&parsed, &download).await.map_err(&failed)?;
             let read = tokio::task::spawn_blocking(move || {
                 wasm::check(&pulled.module)?;
                 let data = pulled.module.read()?;

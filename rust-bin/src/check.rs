@@ -8,7 +8,6 @@ use clap::builder::styling::{AnsiColor, Style};
 use propeller_proxy::config::{self, Sources};
 use propeller_proxy::error::Error;
 use propeller_proxy::oci::options::RegistryOptions;
-use propeller_proxy::oci::policy::Policy;
 use propeller_proxy::oci::registry::Registry;
 use propeller_proxy::oci::store::{self, StoreOptions};
 use propeller_proxy::service::ServiceOptions;
@@ -133,7 +132,7 @@ async fn all(sources: &Sources<'_>, config: ServiceOptions, offline: bool) -> Ve
 }
 
 async fn registry(config: &RegistryOptions) -> Result<String, Error> {
-    Registry::new(config, Policy::new(config))?.check(&config.url).await
+    Registry::new(config)?.check(&config.url).await
 }
 
 /// Whether the store can be used; a temporary one does as well where no folder is configured.

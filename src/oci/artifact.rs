@@ -1,6 +1,7 @@
 //! How a module is packed into an artifact, in the shapes in which Wasm is published (OCI image specification, "Image
 //! Manifest").
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 use std::str::FromStr;
@@ -8,7 +9,6 @@ use std::str::FromStr;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use serde::Serialize;
 use serde_json::{Value, json};
 use tar::Header;
 
@@ -169,52 +169,31 @@ impl Artifact {
                 Packed::new("application/vnd.oci.image.layer.v1.tar", wasm),
             ),
         };
-        let manifest = Manifest {
-            artifact_type: (shape == Shape::Untyped).then_some("application/vnd.unknown.artifact.v1"),
-            config: Entry::of(&config, None),
-            layers: [Entry::of(&layer, Some(title).filter(|title| shape != Shape::Image && !title.is_empty()))],
-            media_type: (shape != Shape::WasmToOci).then_some(IMAGE_MANIFEST),
-            schema_version: 2,
-        };
+        let title = Some(title).filter(|title| shape != Shape::Image && !title.is_empty());
+        let mut manifest = BTreeMap::from([
+            ("config", entry(&config, None)),
+            ("layers", json!([entry(&layer, title)])),
+            ("schemaVersion", json!(2)),
+        ]);
+        if shape == Shape::Untyped {
+            manifest.insert("artifactType", json!("application/vnd.unknown.artifact.v1"));
+        }
+        if shape != Shape::WasmToOci {
+            manifest.insert("mediaType", json!(IMAGE_MANIFEST));
+        }
         Self { manifest: Packed::json(IMAGE_MANIFEST, &json!(manifest)), config, layer }
     }
 }
 
-/// An image manifest of one layer.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Manifest<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    artifact_type: Option<&'static str>,
-    config: Entry<'a>,
-    layers: [Entry<'a>; 1],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    media_type: Option<&'static str>,
-    schema_version: u32,
-}
-
-/// A descriptor in a manifest.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    annotations: Option<Title<'a>>,
-    digest: Digest,
-    media_type: &'static str,
-    size: usize,
-}
-
-#[derive(Serialize)]
-struct Title<'a> {
-    #[serde(rename = "org.opencontainers.image.title")]
-    title: &'a str,
-}
-
-impl<'a> Entry<'a> {
-    fn of(packed: &Packed, title: Option<&'a str>) -> Self {
-        let Packed { media_type, ref bytes, digest } = *packed;
-        Self { media_type, digest, size: bytes.len(), annotations: title.map(|title| Title { title }) }
+/// The descriptor of `packed` in a manifest.
+fn entry(packed: &Packed, title: Option<&str>) -> Value {
+    let Packed { media_type, bytes, digest } = packed;
+    let mut entry =
+        BTreeMap::from([("digest", json!(digest)), ("mediaType", json!(media_type)), ("size", json!(bytes.len()))]);
+    if let Some(title) = title {
+        entry.insert("annotations", json!({ "org.opencontainers.image.title": title }));
     }
+    json!(entry)
 }
 
 /// A layer with the module as its only file, the same each time; and the digest of what it unpacks to.

@@ -72,7 +72,7 @@ pub(crate) fn is_valid(
         let signature = layer.annotations.signature.as_deref();
         signature.is_some_and(|signature| is_simple_signature(content, signature, digest, keys))
     } else {
-        Envelope::read(content).is_some_and(|envelope| envelope.is_signed(keys) && envelope.signs(digest))
+        is_bundle(content, digest, keys)
     }
 }
 
@@ -90,54 +90,43 @@ fn is_simple_signature(
         })
 }
 
-/// The envelope in a bundle (DSSE 1.0.2).
-struct Envelope {
-    payload: Vec<u8>,
-    payload_type: String,
-    signatures: Vec<String>,
+/// Whether the envelope in the bundle is signed (DSSE 1.0.2, section "Signature Definition"), and its statement signs
+/// the digest (in-toto attestation framework, "Statement").
+fn is_bundle(bundle: &[u8], digest: Digest, keys: &[SubjectPublicKeyInfoDer<'static>]) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Bundle {
+        dsse_envelope: Envelope,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Envelope {
+        payload: String,
+        payload_type: String,
+        signatures: Vec<Signature>,
+    }
+    #[derive(Deserialize)]
+    struct Signature {
+        sig: String,
+    }
+    let Ok(Bundle { dsse_envelope }) = serde_json::from_slice(bundle) else { return false };
+    let Envelope { payload, payload_type, signatures } = dsse_envelope;
+    let Some(payload) = decode(&payload) else { return false };
+    let mut message = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    message.extend_from_slice(&payload);
+    let mut signatures = signatures.iter().take(MAX_BUNDLE_SIGNATURES);
+    payload_type == STATEMENT
+        && signatures.any(|signature| is_signed(&message, &signature.sig, keys))
+        && signs(&payload, digest)
 }
 
-impl Envelope {
-    fn read(bundle: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Bundle {
-            dsse_envelope: Encoded,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Encoded {
-            payload: String,
-            payload_type: String,
-            signatures: Vec<Signature>,
-        }
-        #[derive(Deserialize)]
-        struct Signature {
-            sig: String,
-        }
-        let Encoded { payload, payload_type, signatures } =
-            serde_json::from_slice::<Bundle>(bundle).ok()?.dsse_envelope;
-        let signatures = signatures.into_iter().take(MAX_BUNDLE_SIGNATURES).map(|signature| signature.sig).collect();
-        Some(Self { payload: decode(&payload)?, payload_type, signatures })
-    }
-
-    /// Whether one of `keys` signed it (DSSE 1.0.2, section "Signature Definition").
-    fn is_signed(&self, keys: &[SubjectPublicKeyInfoDer<'static>]) -> bool {
-        let Self { payload, payload_type, signatures } = self;
-        let mut message = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
-        message.extend_from_slice(payload);
-        signatures.iter().any(|signature| is_signed(&message, signature, keys))
-    }
-
-    /// Whether its statement signs the digest (in-toto attestation framework, "Statement").
-    fn signs(&self, digest: Digest) -> bool {
-        let Ok(statement) = serde_json::from_slice::<Value>(&self.payload) else { return false };
-        let subjects = statement.get("subject").and_then(Value::as_array);
-        let is_subject = |subject: &Value| text(subject, "/digest/sha256") == Some(&digest.hex());
-        self.payload_type == STATEMENT
-            && text(&statement, "/predicateType") == Some(SIGNS)
-            && subjects.is_some_and(|subjects| subjects.iter().any(is_subject))
-    }
+/// Whether a statement signs the digest.
+fn signs(statement: &[u8], digest: Digest) -> bool {
+    let Ok(statement) = serde_json::from_slice::<Value>(statement) else { return false };
+    let subjects = statement.get("subject").and_then(Value::as_array);
+    let is_subject = |subject: &Value| text(subject, "/digest/sha256") == Some(&digest.hex());
+    text(&statement, "/predicateType") == Some(SIGNS)
+        && subjects.is_some_and(|subjects| subjects.iter().any(is_subject))
 }
 
 /// Whether one of `keys` made the base64 `signature` of `message`, by any algorithm that fits the key.

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::error::Error;
+
 /// Bytes of a file that are hashed at once.
 #[doc(alias = "bound")]
 const BUFFER_SIZE: usize = 128 << 10;
@@ -31,6 +33,14 @@ impl Digest {
         let mut hasher = Hasher::default();
         io::copy(&mut io::BufReader::with_capacity(BUFFER_SIZE, reader), &mut hasher)?;
         Ok(hasher.digest())
+    }
+
+    /// Requires that `actual` is this digest.
+    pub(crate) fn require(self, actual: Self) -> Result<(), Error> {
+        if self == actual {
+            return Ok(());
+        }
+        Err(Error::DigestMismatch { object: self.to_string(), actual: actual.to_string() })
     }
 
     /// Its 32 bytes.

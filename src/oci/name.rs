@@ -4,8 +4,7 @@
 /// underscores or hyphens between, joined by slashes (OCI distribution specification, "Pulling manifests").
 ///
 /// The libraries check this with a regular expression; compiled, that one takes 18 MB and 100 ms.
-#[must_use]
-pub fn is_repository(name: &str) -> bool {
+pub(crate) fn is_repository(name: &str) -> bool {
     /// Longest name that registries accept, bytes.
     const MAX_SIZE: usize = 255;
     let is_separator = |run: &str| matches!(run, "" | "." | "_" | "__") || run.bytes().all(|byte| byte == b'-');
@@ -23,8 +22,7 @@ fn is_name_character(c: char) -> bool {
 
 /// Whether `tag` can be a tag (same section): up to 128 letters, digits, dots, hyphens and underscores, the first one a
 /// letter, digit or underscore.
-#[must_use]
-pub fn is_tag(tag: &str) -> bool {
+pub(crate) fn is_tag(tag: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.bytes().next().is_some_and(word)
         && tag.len() <= 128

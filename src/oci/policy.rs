@@ -21,7 +21,7 @@ type Authority = (Host<String>, u16);
 
 /// The egress policy.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub(crate) struct Policy {
     registry: RegistryUrl,
     permissions: Vec<Permission>,
     /// The configured registry.
@@ -34,7 +34,7 @@ pub struct Policy {
 
 /// How far a URL may lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub(crate) enum Reach {
     /// To the configured registry, at whatever address.
     Configured,
     /// To another host that the operator named, at whatever address.
@@ -45,8 +45,7 @@ pub enum Reach {
 
 impl Policy {
     /// The policy of these options.
-    #[must_use]
-    pub fn new(options: &RegistryOptions) -> Self {
+    pub(crate) fn new(options: &RegistryOptions) -> Self {
         let configured = options.token_services.iter().filter_map(|service| {
             let scheme = if is_loopback(&service.host) { Scheme::Http } else { Scheme::Https };
             Some((service.registry.clone(), authority(scheme, &service.host)?))
@@ -75,7 +74,7 @@ impl Policy {
     ///
     /// # Errors
     /// [`Error::Denied`].
-    pub fn permit(&self, reference: &Reference) -> Result<(), Error> {
+    pub(crate) fn permit(&self, reference: &Reference) -> Result<(), Error> {
         let mut entries = self.repositories(&reference.registry).peekable();
         let any = || self.permissions.contains(&Permission::AnyPublic);
         let permitted = if entries.peek().is_some() {
@@ -91,14 +90,12 @@ impl Policy {
     }
 
     /// Whether the operator named this registry, `host[:port]` as references have it.
-    #[must_use]
-    pub fn names(&self, registry: &str) -> bool {
+    pub(crate) fn names(&self, registry: &str) -> bool {
         registry == self.registry.host || self.repositories(registry).next().is_some()
     }
 
     /// Whether the operator named the host and port of `url`.
-    #[must_use]
-    pub fn reach(&self, url: &Url) -> Reach {
+    pub(crate) fn reach(&self, url: &Url) -> Reach {
         let authority = authority_of(url);
         if authority.is_some() && authority == self.configured {
             Reach::Configured
@@ -111,8 +108,7 @@ impl Policy {
 
     /// Whether credentials for `registry`, whose API is at `origin`, may be sent to the token service at `realm`: one
     /// on the same host and port, or a known pair; never one without TLS where the registry has it.
-    #[must_use]
-    pub fn trusts_tokens_of(&self, registry: &str, origin: &Url, realm: &Url) -> bool {
+    pub(crate) fn trusts_tokens_of(&self, registry: &str, origin: &Url, realm: &Url) -> bool {
         let (Some(here), Some(there)) = (authority_of(origin), authority_of(realm)) else { return false };
         let known = || self.token_services.iter().any(|(name, authority)| name == registry && *authority == there);
         let downgraded = origin.scheme() == "https" && realm.scheme() != "https";
@@ -120,8 +116,7 @@ impl Policy {
     }
 
     /// The URL scheme of the registry `host`: the operator's where it is named, else https, but http on this machine.
-    #[must_use]
-    pub fn scheme(&self, host: &str) -> Scheme {
+    pub(crate) fn scheme(&self, host: &str) -> Scheme {
         let listed = self.permissions.iter().find_map(|permission| match permission {
             Permission::Registry { scheme, host: listed, .. } if listed == host => Some(*scheme),
             _ => None,

@@ -97,7 +97,7 @@ impl Readinesses {
             demand.notified().await;
             let (registry, store, state) = tokio::join!(
                 self.registry(&mut registry),
-                self.disk(&mut store, |this| written(this.puller.store().try_writing())),
+                self.disk(&mut store, |this| written(this.puller.store.try_writing())),
                 self.disk(&mut state, |this| written(this.state.try_writing()))
             );
             let readiness = Readiness { broker: self.broker(), registry, store, state };
@@ -120,12 +120,12 @@ impl Readinesses {
         let counts = |Contact { at, outcome }: &Contact| {
             at.elapsed() < if outcome.is_ok() { REGISTRY_GOOD_FOR } else { REGISTRY_BAD_FOR }
         };
-        let known = self.puller.registry().last_contact().filter(counts);
+        let known = self.puller.registry.last_contact().filter(counts);
         let check = if let Some(contact) = known {
             of_contact(contact)
         } else {
             let puller = Arc::clone(&self.puller);
-            let start = || tokio::spawn(async move { of_contact(puller.registry().ping().await) });
+            let start = || tokio::spawn(async move { of_contact(puller.registry.ping().await) });
             ping.outcome(Duration::ZERO, start).await
         };
         Check { detail: format!("{url}: {}", check.detail).into(), ..check }

@@ -1,4 +1,4 @@
-//! The fields of manifests that are read. Other fields are not kept, and lists are bounded: a manifest of 4 MiB that is
+//! The fields of manifests, and of the configurations of images, that are read. Other fields are not kept, and lists are bounded: a manifest of 4 MiB that is
 //! all annotations would take ten times that in memory.
 
 use std::fmt;
@@ -23,6 +23,9 @@ pub(crate) const MAX_MANIFEST_SIZE: u64 = 4 << 20;
 /// Layers of a manifest, or manifests of an index, that are read.
 #[doc(alias = "bound")]
 const MAX_ENTRIES: usize = 1024;
+/// Words of an image's entry point, and of its command, that are read.
+#[doc(alias = "bound")]
+const MAX_WORDS: usize = 64;
 
 /// An image manifest or an index of manifests.
 #[derive(Debug)]
@@ -126,9 +129,29 @@ impl Entry {
     }
 }
 
+/// The words of the command line of an image, entry point first; none if its configuration is unreadable (OCI image
+/// specification, "Image Configuration").
+pub(crate) fn command(config: &[u8]) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    struct Image {
+        #[serde(default)]
+        config: Option<Run>,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct Run {
+        #[serde(default)]
+        entrypoint: Option<Bounded<String, MAX_WORDS>>,
+        #[serde(default)]
+        cmd: Option<Bounded<String, MAX_WORDS>>,
+    }
+    let run = serde_json::from_slice::<Image>(config).unwrap_or_default().config.unwrap_or_default();
+    [run.entrypoint, run.cmd].into_iter().flatten().flat_map(|Bounded(words)| words).collect()
+}
+
 /// A list of at most so many items.
 #[derive(Debug)]
-pub(super) struct Bounded<T, const MAX: usize>(pub(super) Vec<T>);
+struct Bounded<T, const MAX: usize>(Vec<T>);
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for Bounded<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

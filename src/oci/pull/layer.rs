@@ -6,12 +6,13 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug_span, info};
 
-use super::context::Pull;
+use super::puller::Pull;
 use crate::error::Error;
 use crate::oci::archive::{ArchiveFormat, ArchivedLayer, ModulePath};
 use crate::oci::blob::{Blob, Descriptor};
 use crate::oci::manifest::{Content, MAX_MANIFEST_SIZE, command};
 use crate::oci::refusal::unsupported;
+use crate::oci::registry::Progress;
 use crate::oci::wasm::has_wasm_extension;
 use crate::util::fields::int;
 
@@ -22,9 +23,8 @@ impl Pull<'_> {
     /// The module that a layer is, or has inside.
     pub(super) async fn module_in(&self, layer: &Descriptor, content: Content) -> Result<Blob, Error> {
         self.check_size(layer)?;
-        self.repository.track(layer.digest);
         let fetch = debug_span!("fetch", digest = %layer.digest, size = int(layer.size));
-        let blob = self.blob(layer).instrument(fetch).await?;
+        let blob = self.blob(layer, self.progress).instrument(fetch).await?;
         self.unpack(blob, content).instrument(debug_span!("unpack")).await
     }
 
@@ -37,8 +37,8 @@ impl Pull<'_> {
         Ok(())
     }
 
-    /// A blob: from the store, or from the registry, once for all that need it.
-    async fn blob(&self, blob: &Descriptor) -> Result<Blob, Error> {
+    /// A blob: from the store, or from the registry, once for all that need it; `progress` shows its download.
+    async fn blob(&self, blob: &Descriptor, progress: Option<&Progress>) -> Result<Blob, Error> {
         let Descriptor { digest, size, .. } = *blob;
         let _flight = self.puller.single_flight.enter(&self.scope, digest).await;
         if let Some(stored) = self.scope.blob(digest).await? {
@@ -49,7 +49,7 @@ impl Pull<'_> {
         }
         self.permit_request(digest)?;
         info!(event = "fetching", reference = %self.reference, %digest, size = int(size), media_type = blob.media_type, "fetching");
-        self.repository.fetch(blob, &self.scope).await
+        self.repository.fetch(blob, &self.scope, progress).await
     }
 
     /// The content of a small blob.
@@ -57,7 +57,7 @@ impl Pull<'_> {
         if blob.size > MAX_MANIFEST_SIZE {
             return Err(Error::TooLarge { object: blob.digest.to_string(), limit: MAX_MANIFEST_SIZE });
         }
-        self.scope.read(self.blob(blob).await?).await
+        self.scope.read(self.blob(blob, None).await?).await
     }
 
     async fn unpack(&self, layer: Blob, content: Content) -> Result<Blob, Error> {

@@ -1,12 +1,13 @@
 //! Pushing an artifact to its registry. Mirrors are not written to, and the store does not keep it.
 
+use tokio::time::Instant;
 use tracing::warn;
 
-use super::deadline::Deadline;
-use super::puller::Puller;
+use super::puller::{Operation, Puller};
 use crate::error::Error;
 use crate::oci::artifact::Artifact;
 use crate::oci::blob::Descriptor;
+use crate::oci::digest::Digest;
 use crate::oci::reference::{Reference, Version};
 
 impl Puller {
@@ -22,8 +23,9 @@ impl Puller {
             return Err(Error::TooLarge { object: format!("layer {}, for pushing,", artifact.layer.digest), limit });
         }
         let repository = self.registry.repository(reference).await?;
+        let deadline = Instant::now() + self.options.fetch_timeout;
         let push = Box::pin(repository.push(artifact, &reference.version));
-        let pushed = Deadline::after(self.options.fetch_timeout).enforce(reference, "pushing", push).await?;
+        let pushed = self.within(deadline, reference, "pushing", push).await?;
         let identity = repository.identity();
         // The cached digest of the tag is outdated.
         if let Version::Tag(tag) = &reference.version {
@@ -34,8 +36,11 @@ impl Puller {
         }
         // So are the errors of its absence.
         let by_digest = Reference { version: Version::Digest(pushed.digest), ..reference.clone() };
-        self.errors.remove(reference, &identity);
-        self.errors.remove(&by_digest, &identity);
+        let identity = Digest::of(&identity);
+        for operation in Operation::ALL {
+            self.errors.remove(&(operation, reference.to_string(), identity));
+            self.errors.remove(&(operation, by_digest.to_string(), identity));
+        }
         Ok(pushed)
     }
 }

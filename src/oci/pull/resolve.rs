@@ -1,19 +1,50 @@
 //! From a tag or digest to its manifest, by the pull policy.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tracing::warn;
 
-use super::context::Pull;
-use super::document::{Document, Resolved};
-use super::negative_cache::Operation;
-use super::puller::Puller;
+use super::puller::{Operation, Pull, Puller};
 use crate::error::Error;
 use crate::oci::digest::Digest;
+use crate::oci::manifest::{Manifest, Metadata};
 use crate::oci::options::PullPolicy;
 use crate::oci::reference::{Reference, Version};
 use crate::oci::store::CachedTag;
+
+/// The manifest or index of a reference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// Of the manifest or index.
+    pub media_type: String,
+    /// Its SHA-256.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The publisher's annotations, unchanged; 64 of them and 4 KiB at most, others are omitted.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// The bytes of a manifest or index, and their digest.
+pub(super) struct Document {
+    pub(super) digest: Digest,
+    pub(super) bytes: Bytes,
+}
+
+impl Document {
+    pub(super) fn manifest(&self, reference: &Reference) -> Result<Manifest, Error> {
+        Manifest::parse(reference, &self.bytes)
+    }
+
+    /// The manifest, and its description for clients.
+    pub(super) fn describe(&self, reference: &Reference) -> Result<(Resolved, Manifest), Error> {
+        let manifest = self.manifest(reference)?;
+        let Metadata { media_type, annotations } = Metadata::read(&self.bytes, &manifest);
+        let (digest, size) = (self.digest, self.bytes.len() as u64);
+        Ok((Resolved { media_type, digest, size, annotations }, manifest))
+    }
+}
 
 impl Puller {
     /// The manifest or index of `reference` now, by the pull policy. Signatures are not checked.
@@ -21,7 +52,7 @@ impl Puller {
     /// # Errors
     /// As [`Puller::pull`].
     pub async fn resolve(&self, reference: &Reference) -> Result<Resolved, Error> {
-        let pull = self.start(reference, Arc::default()).await?;
+        let pull = self.start(reference, None).await?;
         let (resolved, _) =
             pull.run(Operation::Resolve, Box::pin(async { pull.resolve().await?.describe(reference) })).await?;
         Ok(resolved)
@@ -97,8 +128,7 @@ impl Pull<'_> {
     async fn confirm(&self, digest: Digest) -> Result<(), Error> {
         let name = digest.to_string();
         match self.repository.head(&name, digest).await? {
-            Some(stated) if stated == digest => Ok(()),
-            Some(other) => Err(Error::DigestMismatch { object: name, actual: other.to_string() }),
+            Some(stated) => digest.require(stated),
             None => self.fetch_manifest(&name).await.map(drop),
         }
     }

@@ -2,8 +2,8 @@
 
 use tracing::debug;
 
-use super::context::Pull;
-use super::document::Document;
+use super::puller::Pull;
+use super::resolve::Document;
 use crate::error::Error;
 use crate::oci::cosign::{self, MAX_SIGNATURE_SIZE, MAX_SIGNATURES};
 use crate::oci::digest::Digest;
@@ -46,7 +46,8 @@ impl Pull<'_> {
         }
         let (mut is_signed, mut failure) = (false, None);
         for policy in self.search_policies() {
-            let search = self.with_policy(*policy);
+            let mut search = self.clone();
+            search.policy = *policy;
             for (digest, place) in digests.iter().flat_map(|digest| Place::ALL.map(|place| (*digest, place))) {
                 // An error in one place must not hide the signature in another.
                 match search.signatures_at(place, digest).await {

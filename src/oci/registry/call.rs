@@ -1,7 +1,7 @@
 //! One HTTP request, before it is sent.
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, IF_NONE_MATCH, RANGE};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, RANGE};
 use reqwest::{Method, Url};
 
 use crate::oci::digest::Digest;
@@ -39,40 +39,33 @@ impl Call {
         Self { redirects: Redirects::Follow, ..Self::new(method, url) }
     }
 
-    pub(super) fn with_body(mut self, media_type: &'static str, body: impl Into<Bytes>) -> Self {
-        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-        self.body = Some(body.into());
-        self
+    pub(super) fn with_body(self, media_type: &str, body: impl Into<Bytes>) -> Self {
+        Self { body: Some(body.into()), ..self.with_header(CONTENT_TYPE, media_type) }
     }
 
-    pub(super) fn accept(mut self, media_types: &'static str) -> Self {
-        self.headers.insert(ACCEPT, HeaderValue::from_static(media_types));
-        self
+    pub(super) fn accept(self, media_types: &str) -> Self {
+        self.with_header(ACCEPT, media_types)
     }
 
     /// Requests the content only if its digest is another one (RFC 9110, section 13.1.2; registries use digests as
     /// entity tags).
-    pub(super) fn if_none_match(mut self, digest: Digest) -> Self {
-        if let Ok(value) = HeaderValue::from_str(&format!("\"{digest}\"")) {
-            self.headers.insert(IF_NONE_MATCH, value);
-        }
-        self
+    pub(super) fn if_none_match(self, digest: Digest) -> Self {
+        self.with_header(IF_NONE_MATCH, &format!("\"{digest}\""))
     }
 
     /// Requests the first `size` bytes.
-    pub(super) fn ending_at(mut self, size: usize) -> Self {
-        if let Ok(value) = HeaderValue::from_str(&format!("bytes=0-{}", size.saturating_sub(1))) {
-            self.headers.insert(RANGE, value);
-        }
-        self
+    pub(super) fn ending_at(self, size: usize) -> Self {
+        self.with_header(RANGE, &format!("bytes=0-{}", size.saturating_sub(1)))
     }
 
     /// Requests the bytes after the first `offset` (RFC 9110, section 14.2).
-    pub(super) fn starting_at(mut self, offset: u64) -> Self {
-        if offset > 0
-            && let Ok(value) = HeaderValue::from_str(&format!("bytes={offset}-"))
-        {
-            self.headers.insert(RANGE, value);
+    pub(super) fn starting_at(self, offset: u64) -> Self {
+        if offset == 0 { self } else { self.with_header(RANGE, &format!("bytes={offset}-")) }
+    }
+
+    fn with_header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
         }
         self
     }

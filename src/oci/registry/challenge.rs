@@ -9,21 +9,37 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::authorizations::{Access, Authorization, MAX_LIFETIME};
-use super::bounds::MAX_ANSWER_SIZE;
 use super::call::Call;
 use super::endpoint::Endpoint;
 use super::failure::{Failure, redacted};
-use super::response::{Body, success};
+use super::response::{Body, MAX_ANSWER_SIZE, success};
 use super::transport::Transport;
 use crate::error::{Detail, Error, Refusal};
 use crate::oci::options::Credentials;
 use crate::oci::policy::Policy;
 use crate::oci::reference::Reference;
 
+/// How long an authorization is used that does not expire earlier.
+#[doc(alias = "bound")]
+const MAX_LIFETIME: Duration = Duration::from_secs(3600);
 /// How long a token lasts if its service does not say (distribution token specification, "Token Response Fields").
 #[doc(alias = "bound")]
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+
+/// The purpose of a request, which its authorization has to cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Access {
+    Pull,
+    Push,
+    /// The credentials are checked and nothing else.
+    Login,
+}
+
+/// A value of `Authorization`, and when it expires.
+pub(super) struct Authorization {
+    pub(super) header: HeaderValue,
+    pub(super) expires: Instant,
+}
 
 /// A challenge at an endpoint.
 pub(super) struct Challenge<'a> {

@@ -2,23 +2,32 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, Url};
+use http_auth::ChallengeRef;
+use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::authorizations::Authorizations;
 use super::call::Call;
-use super::contact::{Contact, outcome};
-use super::credentials::CredentialStore;
+use super::challenge::{Access, Authorization, Challenge};
+use super::credentials::{CredentialStore, fingerprint};
 use super::endpoint::{Endpoint, root};
-use super::transport::Transport;
+use super::failure::Failure;
+use super::response::success;
+use super::transport::{Contact, Transport, outcome};
 use crate::error::Error;
 use crate::oci::digest::Digest;
-use crate::oci::options::{Mirror, RegistryOptions};
+use crate::oci::host::RegistryUrl;
+use crate::oci::options::{Credentials, Mirror, RegistryOptions};
 use crate::oci::policy::Policy;
+use crate::oci::reference::{Reference, Version};
 use crate::util::metrics;
+use crate::util::sync::lock;
 use crate::util::ttl_cache::TtlCache;
 
+/// Authorizations that are cached.
+#[doc(alias = "bound")]
+const MAX_AUTHORIZATIONS: usize = 1024;
 /// How long a ping of the registry waits for a response.
 #[doc(alias = "bound")]
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,10 +35,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// The client of all registries.
 #[derive(Debug)]
 pub struct Registry {
-    pub(super) transport: Transport,
+    transport: Transport,
     pub(super) policy: Policy,
     pub(super) credentials: CredentialStore,
-    pub(super) authorizations: Authorizations,
+    /// What endpoints accepted last, by registry, repository, [`fingerprint`] of the credentials, and access.
+    authorizations: TtlCache<(String, String, Digest, Access), HeaderValue>,
     pub(super) mirrors: Vec<Mirror>,
     /// Mirrors that did not answer, and are skipped for a while.
     pub(super) skipped_mirrors: TtlCache<String, ()>,
@@ -44,16 +54,17 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A client that keeps to `policy`.
+    /// A client that keeps to the policy of these options.
     ///
     /// # Errors
     /// [`Error::Setup`] if certificates, keys or HTTP proxies are unusable.
-    pub fn new(options: &RegistryOptions, policy: Policy) -> Result<Self, Error> {
+    pub fn new(options: &RegistryOptions) -> Result<Self, Error> {
+        let policy = Policy::new(options);
         Ok(Self {
             transport: Transport::new(options, policy.clone())?,
             policy,
             credentials: CredentialStore::new(options),
-            authorizations: Authorizations::default(),
+            authorizations: TtlCache::new(MAX_AUTHORIZATIONS),
             mirrors: options.mirrors.clone(),
             skipped_mirrors: TtlCache::new(options.mirrors.len()),
             certificate: options.client_identity.as_ref().map(|identity| {
@@ -66,15 +77,47 @@ impl Registry {
         })
     }
 
+    /// Sends a call with the authorization that the endpoint accepted last, and once more if it answers with a
+    /// challenge. [`Transport::send`] goes on with redirects, egress rules and timeouts.
+    pub(super) async fn send(
+        &self,
+        reference: &Reference,
+        endpoint: &Endpoint,
+        access: Access,
+        call: &Call,
+    ) -> Result<Response, Failure> {
+        let Self { transport, policy, authorizations, .. } = self;
+        let credentials = fingerprint(&endpoint.credentials);
+        let key = (endpoint.host.clone(), endpoint.repository.clone(), credentials, access);
+        let response = transport.send(call, authorizations.get(&key).as_ref()).await?;
+        // A challenge from another origin, after a redirect, is not the registry's, and gets no credentials.
+        if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != call.url.origin() {
+            return Ok(response);
+        }
+        authorizations.remove(&key);
+        let challenge = Challenge { transport, policy, reference, endpoint, access };
+        let Authorization { header, expires } = challenge.answer(response).await?;
+        authorizations.insert(key.clone(), header.clone(), expires);
+        let response = transport.send(call, Some(&header)).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            authorizations.remove(&key);
+        }
+        Ok(response)
+    }
+
+    /// The endpoint's value of the label `registry` in metrics: its host, if the operator named it.
+    pub(super) fn label<'a>(&self, endpoint: &'a Endpoint) -> &'a str {
+        if endpoint.is_mirror || self.policy.names(&endpoint.host) { &endpoint.host } else { metrics::OTHER_REGISTRY }
+    }
+
     /// The last contact with the configured registry; `None` before the first exchange.
-    #[must_use]
-    pub fn last_contact(&self) -> Option<Contact> {
-        self.transport.last_contact().get()
+    pub(crate) fn last_contact(&self) -> Option<Contact> {
+        lock(&self.transport.last_contact).clone()
     }
 
     /// Requests `/v2/` of the configured registry, without credentials (OCI distribution specification, "Determining
     /// Support"). The outcome is the last contact then; it comes within 5 s.
-    pub async fn ping(&self) -> Contact {
+    pub(crate) async fn ping(&self) -> Contact {
         let outcome = match &self.root {
             None => Err("its address is no URL".to_owned()),
             Some(root) => {
@@ -86,13 +129,61 @@ impl Registry {
                 )
             }
         };
-        self.transport.last_contact().record(outcome)
+        self.transport.record(outcome)
     }
 
-    /// The endpoint's value of the label `registry` in metrics: its host, if the operator named it.
-    pub(super) fn label<'a>(&self, endpoint: &'a Endpoint) -> &'a str {
-        if endpoint.is_mirror || self.policy.names(&endpoint.host) { &endpoint.host } else { metrics::OTHER_REGISTRY }
+    /// Whether the registry at `url` answers and accepts the credentials for it (OCI distribution specification,
+    /// "Determining Support"). Requests the version of its API, once. Returns the answer in words.
+    ///
+    /// # Errors
+    /// [`Error::RegistryUnreachable`], [`Error::RegistryAnswer`], [`Error::Unauthorized`], [`Error::Denied`] if it
+    /// names a token service that is not trusted, [`Error::Credentials`].
+    pub async fn check(&self, url: &RegistryUrl) -> Result<String, Error> {
+        let RegistryUrl { scheme, host, prefix, .. } = url;
+        let api = root(url)?;
+        let credentials = self.credentials.find(host, prefix).await?;
+        let is_anonymous = matches!(credentials, Credentials::Anonymous);
+        let (host, scheme, repository) = (host.clone(), *scheme, prefix.clone());
+        let endpoint = Endpoint { host, scheme, repository, credentials, is_mirror: false };
+
+        let answered = self.check_endpoint(&endpoint, &Call::read(Method::GET, api.clone())).await;
+        let response = answered.map_err(|failure| match failure.into() {
+            Error::Unauthorized { detail, .. } => Error::Unauthorized { reference: endpoint.host, detail },
+            Error::UnknownImage { detail, .. } => {
+                let detail = format!("404 Not Found{detail}; there is no registry at this address");
+                Error::RegistryAnswer { object: api.to_string(), detail }
+            }
+            error => error,
+        })?;
+        Ok(match response {
+            // Which repositories it permits everybody to pull, it says in the challenge for each.
+            None => format!("{api} answers, and wants a token for each repository; no credentials are given"),
+            Some(response) if is_anonymous => format!("{api} answers {}", response.status()),
+            Some(response) => format!("{api} answers {} to these credentials", response.status()),
+        })
     }
+
+    /// The successful response; `None` if there are no credentials and it is a challenge for a token.
+    async fn check_endpoint(&self, endpoint: &Endpoint, call: &Call) -> Result<Option<Response>, Failure> {
+        let Endpoint { host, repository, .. } = endpoint;
+        let (registry, repository, version) = (host.clone(), repository.clone(), Version::Tag(String::new()));
+        let reference = Reference { registry, repository, version, selector: None };
+        if !matches!(endpoint.credentials, Credentials::Anonymous) {
+            let response = self.send(&reference, endpoint, Access::Login, call).await?;
+            return success(&reference, response).await.map(Some);
+        }
+        let response = self.transport.send(call, None).await?;
+        if response.status() == StatusCode::UNAUTHORIZED && is_bearer_challenge(&response) {
+            return Ok(None);
+        }
+        success(&reference, response).await.map(Some)
+    }
+}
+
+fn is_bearer_challenge(response: &Response) -> bool {
+    let headers = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let is_bearer = |challenge: ChallengeRef<'_>| challenge.scheme.eq_ignore_ascii_case("Bearer");
+    headers.filter_map(|header| http_auth::parse_challenges(header).ok()).flatten().any(is_bearer)
 }
 
 #[cfg(test)]
@@ -106,7 +197,7 @@ mod tests {
     async fn a_ping_is_the_last_contact_whatever_the_answer() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let options = RegistryOptions::for_tests(&listener.local_addr().unwrap().to_string());
-        let registry = Registry::new(&options, Policy::new(&options)).unwrap();
+        let registry = Registry::new(&options).unwrap();
         assert_eq!(registry.last_contact(), None);
         let answering = async {
             let (mut stream, _) = listener.accept().await.unwrap();

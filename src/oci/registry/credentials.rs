@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 
 use super::docker::{CredentialSource, DockerConfig, login};
 use crate::error::Error;
+use crate::oci::digest::Digest;
 use crate::oci::options::{Credentials, RegistryOptions};
 use crate::util::sync::lock;
 use crate::util::ttl_cache::TtlCache;
@@ -74,7 +75,6 @@ impl CredentialStore {
         let Some(file) = &self.file else { return Ok(Credentials::Anonymous) };
         match self.config(file)?.find(host, repository) {
             CredentialSource::File(credentials) => Ok(credentials),
-            CredentialSource::None => Ok(Credentials::Anonymous),
             CredentialSource::Helper { helper, server } => self.helper_credentials(helper, server).await,
         }
     }
@@ -153,4 +153,15 @@ async fn run_helper(helper: &str, server: &str) -> Result<Credentials, String> {
         return Ok(Credentials::Anonymous);
     }
     Ok(login(&answer.username, answer.secret.expose_secret()))
+}
+
+/// Distinguishes credentials without holding them.
+pub(super) fn fingerprint(credentials: &Credentials) -> Digest {
+    let (kind, name, secret) = match credentials {
+        Credentials::Anonymous => return Digest::of(&[]),
+        Credentials::Basic { username, password } => ("basic", username.as_str(), password),
+        Credentials::Token(token) => ("token", "", token),
+        Credentials::Identity(token) => ("identity", "", token),
+    };
+    Digest::of(format!("{kind}\0{name}\0{}", secret.expose_secret()).as_bytes())
 }

@@ -41,7 +41,7 @@ struct Entry {
 /// Where the credentials for a repository are.
 #[derive(Debug)]
 pub(crate) enum CredentialSource {
-    /// The file.
+    /// The file; anonymous, if it has none.
     File(Credentials),
     /// The program `docker-credential-{helper}`.
     Helper {
@@ -49,8 +49,6 @@ pub(crate) enum CredentialSource {
         /// Its name of the registry.
         server: String,
     },
-    /// There are none.
-    None,
 }
 
 impl DockerConfig {
@@ -95,7 +93,7 @@ impl DockerConfig {
                 let server = if host == DOCKER_HUB { "https://index.docker.io/v1/" } else { host };
                 CredentialSource::Helper { helper: helper.clone(), server: server.to_owned() }
             }
-            None => CredentialSource::None,
+            None => CredentialSource::File(Credentials::Anonymous),
         }
     }
 }
@@ -151,7 +149,7 @@ mod tests {
             CredentialSource::File(Credentials::Identity(token)) => format!("identity {}", token.expose_secret()),
             CredentialSource::File(Credentials::Token(token)) => format!("token {}", token.expose_secret()),
             CredentialSource::Helper { helper, server } => format!("{helper} {server}"),
-            CredentialSource::File(Credentials::Anonymous) | CredentialSource::None => "nothing".into(),
+            CredentialSource::File(Credentials::Anonymous) => "nothing".into(),
         }
     }
 

@@ -2,32 +2,24 @@
 //!
 //! | step of a request                                     | where             |
 //! |-------------------------------------------------------|-------------------|
-//! | URL, method, headers, range                           | `manifests`, `blobs`, `push` |
-//! | endpoint (mirrors, then the origin), retries, counting | `request` (`first`) |
-//! | authorization, and the answer to a challenge          | `request` (`send`), `challenge` |
+//! | URL, method, headers, range                           | `pull`, `push`    |
+//! | endpoint (mirrors, then the origin), retries, counting | `repository` (`first`) |
+//! | authorization, and the answer to a challenge          | `client` (`send`), `challenge` |
 //! | redirects, egress rules, timeouts                     | `transport`, `resolver` |
 //! | status, body within size and rate                     | `response`        |
 //!
 //! It knows HTTP, credentials and the egress policy. It must never know which layer of a manifest is the module.
 
-mod authorizations;
-mod blobs;
-mod bounds;
 mod call;
 mod challenge;
-mod check;
 mod client;
-mod contact;
 mod credentials;
 mod docker;
 mod endpoint;
 mod failure;
-mod manifests;
-mod progress;
-mod proxies;
+mod pull;
 mod push;
 mod repository;
-mod request;
 mod resolver;
 mod response;
 mod retry;
@@ -35,7 +27,7 @@ mod transport;
 mod upload;
 
 pub use self::client::Registry;
-pub use self::contact::Contact;
 pub(crate) use self::docker::DockerConfig;
-pub use self::progress::Progress;
-pub use self::repository::Repository;
+pub use self::pull::Progress;
+pub(crate) use self::repository::Repository;
+pub(crate) use self::transport::Contact;

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use reqwest::{Method, Response, StatusCode};
 
-use super::authorizations::Access;
 use super::call::Call;
+use super::challenge::Access;
 use super::failure::{Failure, redacted};
 use super::repository::Repository;
 use super::response::{content_digest, location, success};
@@ -25,12 +25,12 @@ impl Repository<'_> {
     /// # Errors
     /// Those of the stages resolve and fetch; [`Error::DigestMismatch`] if `version` is the digest of another manifest,
     /// or the registry states another one.
-    pub async fn push(&self, artifact: &Artifact, version: &Version) -> Result<Descriptor, Error> {
+    pub(crate) async fn push(&self, artifact: &Artifact, version: &Version) -> Result<Descriptor, Error> {
         let manifest = &artifact.manifest;
         let name = match version {
             Version::Tag(tag) => tag.clone(),
             Version::Digest(digest) => {
-                same(*digest, manifest.digest)?;
+                digest.require(manifest.digest)?;
                 digest.to_string()
             }
         };
@@ -78,7 +78,7 @@ impl Repository<'_> {
         let call = Call::new(Method::PUT, url).with_body(manifest.media_type, manifest.bytes.clone());
         let response = self.send(&call).await?;
         let response = self.expect(StatusCode::CREATED, response).await?;
-        Ok(content_digest(&response).map_or(Ok(()), |stated| same(manifest.digest, stated))?)
+        Ok(content_digest(&response).map_or(Ok(()), |stated| manifest.digest.require(stated))?)
     }
 
     async fn send(&self, call: &Call) -> Result<Response, Failure> {
@@ -94,13 +94,6 @@ impl Repository<'_> {
         let detail = format!("{} where {status} is due", response.status());
         Err(Error::RegistryAnswer { object: redacted(response.url()), detail }.into())
     }
-}
-
-fn same(expected: Digest, actual: Digest) -> Result<(), Error> {
-    if expected == actual {
-        return Ok(());
-    }
-    Err(Error::DigestMismatch { object: expected.to_string(), actual: actual.to_string() })
 }
 
 /// The same error, which says that it happened while pushing.

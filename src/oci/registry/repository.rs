@@ -1,28 +1,38 @@
-//! A repository, and the endpoints that serve it.
+//! A repository, and what each request to it begins with: which endpoint, and how many attempts. [`Registry::send`] goes
+//! on with the authorization.
 
-use std::sync::Arc;
+use std::time::Duration;
 
+use reqwest::{Method, Response, StatusCode};
 use tokio::time::Instant;
+use tracing::warn;
 
-use super::authorizations::fingerprint;
+use super::call::Call;
+use super::challenge::Access;
 use super::client::Registry;
+use super::credentials::fingerprint;
 use super::endpoint::Endpoint;
-use super::progress::Progress;
+use super::failure::Failure;
+use super::response::success;
 use crate::error::Error;
-use crate::oci::digest::Digest;
 use crate::oci::options::Mirror;
 use crate::oci::reference::Reference;
+use crate::util::metrics;
+
+/// How long a mirror is skipped after it did not answer.
+#[doc(alias = "bound")]
+const MIRROR_PAUSE: Duration = Duration::from_secs(30);
 
 /// A repository of a registry, and of its mirrors.
 #[derive(Debug)]
-pub struct Repository<'a> {
+pub(crate) struct Repository<'a> {
     pub(super) registry: &'a Registry,
     pub(super) reference: &'a Reference,
     /// In the order in which they are tried, before the origin.
-    pub(super) mirrors: Vec<Endpoint>,
+    mirrors: Vec<Endpoint>,
     pub(super) origin: Endpoint,
-    pub(super) progress: Arc<Progress>,
-    pub(super) deadline: Option<Instant>,
+    /// Requests that are dropped after it are counted as unanswered, earlier ones as withdrawn.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Registry {
@@ -31,7 +41,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Denied`] if the policy does not permit it, [`Error::Credentials`] if the docker configuration file or a
     /// helper fails.
-    pub async fn repository<'a>(&'a self, reference: &'a Reference) -> Result<Repository<'a>, Error> {
+    pub(crate) async fn repository<'a>(&'a self, reference: &'a Reference) -> Result<Repository<'a>, Error> {
         self.policy.permit(reference)?;
         let Reference { registry, repository, .. } = reference;
         let mut mirrors = Vec::new();
@@ -48,36 +58,72 @@ impl Registry {
             credentials: self.credentials.find(registry, repository).await?,
             is_mirror: false,
         };
-        Ok(Repository { registry: self, reference, mirrors, origin, progress: Arc::default(), deadline: None })
+        Ok(Repository { registry: self, reference, mirrors, origin, deadline: None })
     }
 }
 
 impl Repository<'_> {
-    /// The same repository; `progress` shows the download of the blob that [`Repository::track`] names.
-    #[must_use]
-    pub fn with_progress(self, progress: Arc<Progress>) -> Self {
-        Self { progress, ..self }
-    }
-
-    /// The same repository; requests that are dropped after `deadline` are counted as unanswered, earlier ones as
-    /// withdrawn.
-    #[must_use]
-    pub fn with_deadline(self, deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..self }
-    }
-
-    /// Names the blob whose progress is shown.
-    pub fn track(&self, blob: Digest) {
-        self.progress.track(blob);
-    }
-
     /// Differs between registries, and between credentials for one.
-    #[must_use]
-    pub fn identity(&self) -> Vec<u8> {
+    pub(crate) fn identity(&self) -> Vec<u8> {
         let identity = |Endpoint { host, scheme, credentials, .. }: &Endpoint| {
             let certificate = self.registry.certificate.as_ref().filter(|(owner, _)| owner == host);
             format!("{scheme}://{host} {} {certificate:?}\n", fingerprint(credentials))
         };
         self.mirrors.iter().chain([&self.origin]).map(identity).collect::<String>().into_bytes()
+    }
+
+    /// The result of the first mirror that succeeds, else of the registry itself, with retries there. Each endpoint is
+    /// counted.
+    pub(super) async fn first<'a, T, F>(&'a self, attempt: impl Fn(&'a Endpoint) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let skipped = &self.registry.skipped_mirrors;
+        let mut mirrors = self.mirrors.iter().filter(|mirror| skipped.get(&mirror.host).is_none());
+        loop {
+            let endpoint = mirrors.next().unwrap_or(&self.origin);
+            let mut fetch = OpenFetch { repository: self, endpoint, outcome: None };
+            let result = endpoint.retries().run(|| attempt(endpoint)).await;
+            fetch.outcome = Some(result.as_ref().map_or_else(Error::code, |_| "ok"));
+            drop(fetch);
+            match result {
+                Err(error) if endpoint.is_mirror => {
+                    warn!(mirror = endpoint.host, code = error.code(), "the mirror does not help: {error}");
+                    if matches!(error, Error::RegistryUnreachable { .. }) {
+                        skipped.insert(endpoint.host.clone(), (), std::time::Instant::now() + MIRROR_PAUSE);
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Sends a call that reads. Its response is a success, or shows that the registry does not support ranges or
+    /// `HEAD`.
+    pub(super) async fn read(&self, endpoint: &Endpoint, call: &Call) -> Result<Response, Failure> {
+        let response = self.registry.send(self.reference, endpoint, Access::Pull, call).await?;
+        let is_unsupported = match response.status() {
+            StatusCode::RANGE_NOT_SATISFIABLE => call.has_range(),
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => call.method == Method::HEAD,
+            _ => false,
+        };
+        if is_unsupported { Ok(response) } else { success(self.reference, response).await }
+    }
+}
+
+/// A fetch at one endpoint. It is counted also if it is dropped before its end.
+struct OpenFetch<'a> {
+    repository: &'a Repository<'a>,
+    endpoint: &'a Endpoint,
+    /// `ok` or an error code.
+    outcome: Option<&'static str>,
+}
+
+impl Drop for OpenFetch<'_> {
+    fn drop(&mut self) {
+        let Repository { registry, deadline, .. } = self.repository;
+        let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let outcome = self.outcome.unwrap_or(if is_late { "registry-unreachable" } else { "withdrawn" });
+        metrics::fetches(registry.label(self.endpoint), outcome).increment(1);
     }
 }

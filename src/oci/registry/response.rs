@@ -8,11 +8,23 @@ use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout};
 
-use super::bounds::{IDLE_TIMEOUT, MAX_ANSWER_SIZE, MIN_RATE, RATE_WINDOW};
 use super::failure::{Failure, redacted};
 use crate::error::{Detail, Error, Refusal};
 use crate::oci::digest::Digest;
 use crate::oci::reference::Reference;
+
+/// Largest token or error body that is read, bytes.
+#[doc(alias = "bound")]
+pub(super) const MAX_ANSWER_SIZE: u64 = 64 << 10;
+/// How long a registry may be silent before or within a response.
+#[doc(alias = "bound")]
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The least rate of a body in either direction, bytes a second.
+#[doc(alias = "bound")]
+pub(super) const MIN_RATE: u64 = 64 << 10;
+/// The time of waiting over which the rate of a body is measured.
+#[doc(alias = "bound")]
+pub(super) const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 /// The response if its status is a success, else the failure that the status means.
 pub(super) async fn success(reference: &Reference, response: Response) -> Result<Response, Failure> {

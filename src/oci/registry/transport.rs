@@ -1,25 +1,25 @@
 //! HTTP with registries: redirects, egress rules and timeouts of one request.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::env;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::redirect::Policy as RedirectPolicy;
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, NoProxy, Proxy, Response, Url};
 use tokio::time::timeout;
 
-use super::bounds::IDLE_TIMEOUT;
 use super::call::{Call, Redirects};
-use super::contact::{LastContact, outcome};
 use super::failure::{Failure, redacted};
-use super::proxies::Proxies;
 use super::resolver::{Forbidden, PublicOnly, is_public};
-use super::response::location;
+use super::response::{IDLE_TIMEOUT, location};
 use super::upload;
 use crate::error::{Error, causes};
 use crate::oci::options::RegistryOptions;
 use crate::oci::policy::{Policy, Reach};
 use crate::tls;
+use crate::util::metrics;
+use crate::util::sync::lock;
 
 /// How long a TCP and TLS connection to a registry may take to be made.
 #[doc(alias = "bound")]
@@ -27,6 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Redirects that are followed for one request.
 #[doc(alias = "bound")]
 const MAX_REDIRECTS: usize = 3;
+/// Registries on this machine, which are dialled directly whatever the environment says about HTTP proxies.
+const DIRECT: &str = "localhost,127.0.0.0/8,::1";
 
 /// The HTTP clients: one for the configured registry, which alone is shown the client certificate; one for other hosts
 /// that the operator named; and one for all others, which dials public addresses only.
@@ -37,7 +39,17 @@ pub(super) struct Transport {
     named: Client,
     public: Client,
     proxy_hosts: Vec<String>,
-    last_contact: LastContact,
+    /// The last exchange with the configured registry; `None` before the first.
+    pub(super) last_contact: Mutex<Option<Contact>>,
+}
+
+/// An exchange with the configured registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contact {
+    /// When it ended.
+    pub(crate) at: Instant,
+    /// Whether the registry answered, whatever it answered; else what failed, without the name of any module.
+    pub(crate) outcome: Result<(), String>,
 }
 
 impl Transport {
@@ -46,7 +58,7 @@ impl Transport {
     /// # Errors
     /// [`Error::Setup`] if certificates, keys or proxies are unusable.
     pub(super) fn new(options: &RegistryOptions, policy: Policy) -> Result<Self, Error> {
-        let proxies = Proxies::from_env()?;
+        let (proxy_hosts, proxies): (Vec<_>, Vec<_>) = proxies()?.into_iter().unzip();
         let roots = tls::roots(&options.ca_certificates)?;
         let client = |identity, resolver: Option<PublicOnly>| {
             let mut builder = Client::builder()
@@ -56,7 +68,7 @@ impl Transport {
                 .pool_max_idle_per_host(options.max_fetches)
                 .redirect(RedirectPolicy::none())
                 .no_proxy();
-            for proxy in &proxies.list {
+            for proxy in &proxies {
                 builder = builder.proxy(proxy.clone());
             }
             if let Some(resolver) = resolver {
@@ -67,16 +79,19 @@ impl Transport {
         Ok(Self {
             configured: client(options.client_identity.as_ref(), None)?,
             named: client(None, None)?,
-            public: client(None, Some(PublicOnly { except: proxies.hosts.clone() }))?,
-            proxy_hosts: proxies.hosts,
+            public: client(None, Some(PublicOnly { except: proxy_hosts.clone() }))?,
+            proxy_hosts,
             policy,
-            last_contact: LastContact::default(),
+            last_contact: Mutex::default(),
         })
     }
 
-    /// Exchanges with the configured registry.
-    pub(super) fn last_contact(&self) -> &LastContact {
-        &self.last_contact
+    /// Records the outcome of an exchange with the configured registry that ends now.
+    pub(super) fn record(&self, outcome: Result<(), String>) -> Contact {
+        metrics::registry_up(outcome.is_ok());
+        let contact = Contact { at: Instant::now(), outcome };
+        *lock(&self.last_contact) = Some(contact.clone());
+        contact
     }
 
     /// Sends a call, and follows redirects if it is to: at most three times, never from https to http, and without
@@ -113,7 +128,7 @@ impl Transport {
             },
         };
         if is_own && self.policy.reach(url) == Reach::Configured {
-            self.last_contact.record(outcome(&result));
+            self.record(outcome(&result));
         }
         result
     }
@@ -143,4 +158,47 @@ impl Transport {
 
 fn is_redirect(response: &Response) -> bool {
     matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
+}
+
+/// The outcome of an exchange. It names no object: whoever reads the readiness must not learn the names of modules.
+pub(super) fn outcome<T>(result: &Result<T, Failure>) -> Result<(), String> {
+    match result {
+        Ok(_) => Ok(()),
+        Err(Failure::Transient(error, _) | Failure::Permanent(error)) => Err(match error {
+            Error::RegistryUnreachable { detail, .. } => detail.clone(),
+            error => error.code().to_owned(),
+        }),
+    }
+}
+
+/// The HTTP proxies that the environment names (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`), and their hosts.
+/// Names in lower case take precedence.
+///
+/// # Errors
+/// [`Error::Setup`] with the variable that is no URL of a proxy. Its value may hold a password and is not shown.
+fn proxies() -> Result<Vec<(String, Proxy)>, Error> {
+    let given = |name: &str| {
+        let mut values = [name.to_lowercase(), name.to_owned()].into_iter().filter_map(|name| env::var(name).ok());
+        values.find(|value| !value.is_empty())
+    };
+    let direct = given("NO_PROXY").map_or_else(|| DIRECT.to_owned(), |hosts| format!("{hosts},{DIRECT}"));
+    let mut proxies = Vec::new();
+    for (name, covers) in [
+        ("HTTPS_PROXY", Proxy::https as fn(Url) -> reqwest::Result<Proxy>),
+        ("HTTP_PROXY", Proxy::http),
+        ("ALL_PROXY", Proxy::all),
+    ] {
+        let Some(value) = given(name) else { continue };
+        let value = if value.contains("://") { value } else { format!("http://{value}") };
+        let url = Url::parse(&value).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let proxy = url.and_then(|url| Some((url.host_str()?.to_owned(), covers(url).ok()?)));
+        let Some((host, proxy)) = proxy else {
+            return Err(Error::Setup {
+                object: name.into(),
+                detail: "it is not http://host:port or https://host:port".into(),
+            });
+        };
+        proxies.push((host, proxy.no_proxy(NoProxy::from_string(&direct))));
+    }
+    Ok(proxies)
 }

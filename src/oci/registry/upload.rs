@@ -9,8 +9,8 @@ use reqwest::{Body, RequestBuilder, Response, Url};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::bounds::{IDLE_TIMEOUT, MIN_RATE, RATE_WINDOW};
 use super::failure::{Failure, redacted};
+use super::response::{IDLE_TIMEOUT, MIN_RATE, RATE_WINDOW};
 use crate::error::Error;
 
 /// Bytes of an upload that are passed to the connection at once.

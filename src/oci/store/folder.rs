@@ -10,7 +10,6 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::hashed::HashedFiles;
-use super::options::StoreOptions;
 use super::quota::Quota;
 use crate::error::Error;
 use crate::util::file;
@@ -24,9 +23,20 @@ const SALT: &str = "salt";
 /// Bytes of the salt.
 const SALT_SIZE: usize = 32;
 
+/// Where blobs are kept.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Whether the operator named it; otherwise a temporary one replaces it where it cannot be used.
+    pub is_named: bool,
+    /// The disk space that it may occupy, bytes.
+    pub limit: u64,
+}
+
 /// The store's folder.
 #[derive(Debug)]
-pub struct Store {
+pub(crate) struct Store {
     pub(super) root: PathBuf,
     pub(super) salt: Vec<u8>,
     pub(super) quota: Quota,
@@ -40,10 +50,7 @@ pub struct Store {
 impl Store {
     /// Opens the folder, makes it where it is missing, and removes the partial files of a crash. Where the operator
     /// named no folder and the default one cannot be used, a temporary one replaces it.
-    ///
-    /// # Errors
-    /// [`Error::Disk`] if it cannot be written to.
-    pub fn open(options: &StoreOptions) -> Result<Arc<Self>, Error> {
+    pub(crate) fn open(options: &StoreOptions) -> Result<Arc<Self>, Error> {
         match Self::open_in(&options.folder, options.limit, None) {
             Err(error) if !options.is_named => {
                 let temporary = file::temporary_folder()?;
@@ -69,10 +76,7 @@ impl Store {
     }
 
     /// Its folder, if a file can be written there. Blocks on the disk.
-    ///
-    /// # Errors
-    /// What the system says otherwise.
-    pub fn try_writing(&self) -> io::Result<&Path> {
+    pub(crate) fn try_writing(&self) -> io::Result<&Path> {
         file::try_writing(&self.ingest()).map(|()| &*self.root)
     }
 
@@ -83,12 +87,7 @@ impl Store {
         Ok(file)
     }
 
-    /// A file without a name.
-    pub(super) fn scratch(&self) -> io::Result<File> {
-        tempfile::tempfile_in(self.ingest())
-    }
-
-    fn ingest(&self) -> PathBuf {
+    pub(super) fn ingest(&self) -> PathBuf {
         self.root.join("ingest")
     }
 }

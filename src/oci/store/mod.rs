@@ -9,23 +9,20 @@
 //!
 //! A blob gets its name when all of it is written, checked and synced, so a crash at any moment leaves no wrong blob;
 //! and it is hashed again when this process first reads it, or when its file has changed. What was fetched under some
-//! credentials lies in a [`Scope`] of its own, and is read under the same ones only. Any number of processes may share
+//! credentials lies in a scope of its own, and is read under the same ones only. Any number of processes may share
 //! a folder: they share nothing but files, which they replace by renaming and hold by shared locks while they are open.
 //!
 //! It knows files and digests. It must never know HTTP, or why a blob is needed.
 
 mod folder;
 mod hashed;
-mod options;
 mod quota;
 mod scope;
 mod spool;
-mod tags;
 #[cfg(test)]
 mod tests;
 
-pub use self::folder::{Store, check};
-pub use self::options::StoreOptions;
-pub use self::scope::Scope;
-pub use self::spool::Spool;
-pub use self::tags::CachedTag;
+pub(crate) use self::folder::Store;
+pub use self::folder::{StoreOptions, check};
+pub(crate) use self::scope::{CachedTag, Scope};
+pub(crate) use self::spool::Spool;

@@ -1,16 +1,19 @@
-//! The part of the store that belongs to one registry and its credentials.
+//! The part of the store that belongs to one registry and its credentials: blobs, and the digests of tags.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 use tracing::warn;
 
 use super::folder::{Store, hold};
 use super::hashed::Stamp;
+use super::quota::MIN_FILE_SPACE;
 use crate::error::Error;
 use crate::oci::blob::Blob;
 use crate::oci::digest::Digest;
@@ -19,15 +22,29 @@ use crate::util::file::make_folder;
 
 /// The part of the store with one identity.
 #[derive(Debug, Clone)]
-pub struct Scope {
+pub(crate) struct Scope {
     pub(super) store: Arc<Store>,
-    pub(super) folder: PathBuf,
+    /// No other scope has it.
+    pub(crate) folder: PathBuf,
+}
+
+/// The digest of a tag, as the registry confirmed it last.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct CachedTag {
+    pub(crate) digest: Digest,
+    confirmed: SystemTime,
+}
+
+impl CachedTag {
+    /// Whether the registry confirmed it less than `ttl` ago.
+    pub(crate) fn is_fresh(&self, ttl: Duration) -> bool {
+        self.confirmed.elapsed().is_ok_and(|age| age < ttl)
+    }
 }
 
 impl Store {
     /// The scope of what belongs to `identity`. It occupies no disk space before something is in it.
-    #[must_use]
-    pub fn scope(self: &Arc<Self>, identity: &[u8]) -> Scope {
+    pub(crate) fn scope(self: &Arc<Self>, identity: &[u8]) -> Scope {
         let name = &Digest::of(&[&self.salt, identity].concat()).hex()[..32];
         Scope { folder: self.root.join(name), store: Arc::clone(self) }
     }
@@ -35,10 +52,7 @@ impl Store {
 
 impl Scope {
     /// The blob `digest`, if it is stored and undamaged. A damaged one is removed.
-    ///
-    /// # Errors
-    /// [`Error::Disk`] if it cannot be read.
-    pub async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Error> {
+    pub(crate) async fn blob(&self, digest: Digest) -> Result<Option<Blob>, Error> {
         let blob = self.verified_blob(digest).await?;
         let meters = &self.store.meters;
         if blob.is_some() { &meters.store_hits } else { &meters.store_misses }.increment(1);
@@ -60,21 +74,52 @@ impl Scope {
     ///
     /// # Errors
     /// [`Error::TooLarge`] if it has more than 4 MiB, [`Error::Disk`] if it cannot be read.
-    pub async fn read(&self, blob: Blob) -> Result<Bytes, Error> {
+    pub(crate) async fn read(&self, blob: Blob) -> Result<Bytes, Error> {
         if blob.size() > MAX_MANIFEST_SIZE {
             return Err(Error::TooLarge { object: blob.digest().to_string(), limit: MAX_MANIFEST_SIZE });
         }
         Ok(self.blocking(move |_| Ok(blob.read())).await??.into())
     }
 
-    /// A file without a name, for what is derived from blobs and not kept.
-    pub(crate) fn scratch(&self) -> io::Result<File> {
-        self.store.scratch()
+    /// The digest that `tag`, a full reference, had when the registry confirmed it last. An unreadable file is none.
+    pub(crate) async fn cached_tag(&self, tag: &str) -> Result<Option<CachedTag>, Error> {
+        let path = self.tag_path(tag);
+        let read = self.blocking(move |_| match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => {
+                let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+                read.map(Some)
+            }
+        });
+        Ok(read.await?.and_then(|json| serde_json::from_slice(&json).ok()))
     }
 
-    /// Its folder, which no other scope has.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+    /// Persists the digest that `tag` has now.
+    pub(crate) async fn cache_tag(&self, tag: &str, digest: Digest) -> Result<(), Error> {
+        let path = self.tag_path(tag);
+        let cached = CachedTag { digest, confirmed: SystemTime::now() };
+        self.blocking(move |scope| {
+            let store = &scope.store;
+            if !store.quota.allows(MIN_FILE_SPACE) {
+                return Ok(());
+            }
+            store.quota.make_room(MIN_FILE_SPACE, &store.hashed)?;
+            let mut file = store.new_file()?;
+            serde_json::to_writer(&mut file, &cached)?;
+            make_folder(&scope.folder.join("tags"))?;
+            file.persist(path)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// A file without a name, for what is derived from blobs and not kept.
+    pub(crate) fn scratch(&self) -> io::Result<File> {
+        tempfile::tempfile_in(self.store.ingest())
+    }
+
+    fn tag_path(&self, tag: &str) -> PathBuf {
+        self.folder.join("tags").join(Digest::of(tag.as_bytes()).hex())
     }
 
     fn path(&self, digest: Digest) -> PathBuf {

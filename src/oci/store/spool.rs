@@ -17,7 +17,7 @@ use crate::oci::digest::{Digest, Hasher};
 const SPOOL_QUEUE: usize = 2;
 
 /// A blob that is hashed as it is written to disk.
-pub struct Spool {
+pub(crate) struct Spool {
     scope: Scope,
     expected: Descriptor,
     received: u64,
@@ -36,10 +36,7 @@ enum Piece {
 
 impl Scope {
     /// Opens a spool for a blob.
-    ///
-    /// # Errors
-    /// [`Error::Disk`] if no file can be made.
-    pub async fn spool(&self, expected: Descriptor) -> Result<Spool, Error> {
+    pub(crate) async fn spool(&self, expected: Descriptor) -> Result<Spool, Error> {
         let file = self.blocking(|scope| scope.store.new_file()).await?;
         let (pieces, queue) = mpsc::channel(SPOOL_QUEUE);
         let writer = Some(tokio::task::spawn_blocking(|| write(file, queue)));
@@ -47,10 +44,7 @@ impl Scope {
     }
 
     /// Stores a small blob; returns its digest.
-    ///
-    /// # Errors
-    /// [`Error::Disk`] if it cannot be written.
-    pub async fn put(&self, bytes: Bytes) -> Result<Digest, Error> {
+    pub(crate) async fn put(&self, bytes: Bytes) -> Result<Digest, Error> {
         let digest = Digest::of(&bytes);
         let mut spool = self.spool(Descriptor { digest, size: bytes.len() as u64, media_type: String::new() }).await?;
         spool.write(bytes).await?;
@@ -60,8 +54,7 @@ impl Scope {
 
 impl Spool {
     /// How many bytes are written, or queued for it.
-    #[must_use]
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
@@ -70,7 +63,7 @@ impl Spool {
     /// # Errors
     /// [`Error::SizeMismatch`] as soon as there are more bytes than the descriptor says, [`Error::Disk`] if they cannot
     /// be written.
-    pub async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
+    pub(crate) async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
         self.received += piece.len() as u64;
         if self.received > self.expected.size {
             return Err(self.size_mismatch(self.received));
@@ -79,10 +72,7 @@ impl Spool {
     }
 
     /// Discards what was written.
-    ///
-    /// # Errors
-    /// [`Error::Disk`].
-    pub async fn restart(&mut self) -> Result<(), Error> {
+    pub(crate) async fn restart(&mut self) -> Result<(), Error> {
         self.received = 0;
         self.send(Piece::Restart).await
     }
@@ -98,7 +88,7 @@ impl Spool {
     }
 
     /// Ends the spool, and removes its file. A spool that is dropped does the same in the background.
-    pub async fn discard(mut self) {
+    pub(crate) async fn discard(mut self) {
         drop(self.pieces);
         let _ = ended(&mut self.writer).await;
     }
@@ -108,7 +98,7 @@ impl Spool {
     ///
     /// # Errors
     /// [`Error::Disk`], [`Error::SizeMismatch`] and [`Error::DigestMismatch`].
-    pub async fn commit(self) -> Result<Blob, Error> {
+    pub(crate) async fn commit(self) -> Result<Blob, Error> {
         if self.received != self.expected.size {
             return Err(self.size_mismatch(self.received));
         }
@@ -116,9 +106,7 @@ impl Spool {
         drop(pieces);
         let written = ended(&mut writer).await;
         let (file, actual) = written.map_err(|source| Error::disk(&scope.store.root, source))?;
-        if actual != digest {
-            return Err(Error::DigestMismatch { object: digest.to_string(), actual: actual.to_string() });
-        }
+        digest.require(actual)?;
         scope.blocking(move |scope| scope.persist(file, digest)).await.map(|file| Blob::verified(file, digest, size))
     }
 

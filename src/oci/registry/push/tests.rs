@@ -13,7 +13,6 @@ use super::*;
 use crate::oci::artifact::Shape;
 use crate::oci::digest::Digest;
 use crate::oci::options::{Credentials, RegistryOptions};
-use crate::oci::policy::Policy;
 use crate::oci::reference::Reference;
 use crate::oci::registry::Registry;
 use crate::util::sync::lock;
@@ -76,7 +75,7 @@ impl Peer {
         let credentials = Credentials::Basic { username: "ada".into(), password: "lovelace".into() };
         let options = RegistryOptions { credentials, ..RegistryOptions::for_tests(&self.host).allow(allow) };
         let reference = Reference::parse("acme/add:1.0", &options.url).unwrap();
-        (Registry::new(&options, Policy::new(&options)).unwrap(), reference)
+        (Registry::new(&options).unwrap(), reference)
     }
 
     async fn push(&self, artifact: &Artifact) -> Result<Descriptor, Error> {

@@ -1,23 +1,41 @@
-//! From a layer to the module in it: list the candidates, select one, copy it.
+//! Extracting the module from a layer that is an archive: tar, plain or compressed by gzip or zstd.
+//!
+//! It knows archives and which of their files is the module. It must never use a path of an archive as one of the file
+//! system: paths are compared only, and the module is written to a file without a name.
 
 use std::fs::File;
-use std::io::{self, BufReader, Write};
-use std::ops::ControlFlow;
+use std::io::{self, BufReader, Read, Write};
+use std::ops::{ControlFlow, Range};
 
+use flate2::read::MultiGzDecoder;
+use tar::{Archive, EntryType, PaxExtensions};
 use tokio_util::sync::CancellationToken;
 
-use super::entries::{Entry, visit_entries};
-use super::format::{ArchiveFormat, BUFFER_SIZE, TooLarge};
 use crate::error::Error;
 use crate::oci::blob::Blob;
 use crate::oci::digest::Hasher;
 use crate::oci::reference::Reference;
 use crate::oci::refusal::{ambiguous, listed, unsupported};
-use crate::oci::wasm::has_wasm_extension;
+use crate::oci::wasm::{has_wasm_extension, is_wasm};
 
+/// Entries of an archive that are read.
+#[doc(alias = "bound")]
+const MAX_ENTRIES: usize = 1 << 16;
+/// Largest header of an archive that holds a long name, bytes.
+#[doc(alias = "bound")]
+const MAX_NAME_HEADER: u64 = 64 << 10;
 /// Candidates in an archive that are kept; more than one is an error unless a path is given.
 #[doc(alias = "bound")]
 const MAX_CANDIDATES: usize = 64;
+/// Bytes of an archive that are read or written at once.
+#[doc(alias = "bound")]
+const BUFFER_SIZE: usize = 64 << 10;
+/// Largest zstd window, as an exponent of 2: 8 MiB, which RFC 8878 (section 3.1.1.1.2) recommends every decoder to
+/// support.
+#[doc(alias = "bound")]
+const MAX_ZSTD_WINDOW_LOG: u32 = 23;
+/// The position of `ustar` in a tar header.
+const TAR_MAGIC: Range<usize> = 257..262;
 
 /// Which file of an archive is the module.
 #[derive(Debug, Clone, Default)]
@@ -95,8 +113,49 @@ impl ArchivedLayer {
         Ok(Blob::verified(output.file, output.hasher.digest(), output.size))
     }
 
-    fn visit(&self, visit: impl FnMut(Entry<'_>) -> io::Result<ControlFlow<()>>) -> io::Result<()> {
-        visit_entries(self.format.reader(&self.blob, self.limit, self.cancelled.clone())?, visit)
+    /// Passes each entry to `visit` until that breaks. Long names are read within a limit, which the library's own
+    /// reading of them has not.
+    fn visit(&self, mut visit: impl FnMut(Entry<'_>) -> io::Result<ControlFlow<()>>) -> io::Result<()> {
+        let mut long_name = None;
+        let mut archive = Archive::new(self.reader()?);
+        for (position, entry) in archive.entries()?.raw(true).enumerate() {
+            if position == MAX_ENTRIES {
+                return Err(io::Error::other(format!("it has more than {MAX_ENTRIES} entries")));
+            }
+            let mut entry = entry?;
+            let kind = entry.header().entry_type();
+            if kind.is_gnu_longname() {
+                let name = read_name_header(&mut entry)?;
+                long_name = Some(name.split(|byte| *byte == 0).next().unwrap_or_default().to_owned());
+            } else if kind.is_pax_local_extensions() {
+                let header = read_name_header(&mut entry)?;
+                let extensions = PaxExtensions::new(&header).flatten();
+                let path = extensions.filter(|extension| extension.key_bytes() == b"path").last();
+                long_name = path.map(|path| path.value_bytes().to_owned()).or(long_name);
+            } else if !kind.is_gnu_longlink() && !kind.is_pax_global_extensions() {
+                let path = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
+                let path = String::from_utf8_lossy(&path);
+                if visit(Entry { position, path: &path, kind, content: &mut entry })?.is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tar, decompressed: up to the limit, and until it is cancelled.
+    fn reader(&self) -> io::Result<Limited> {
+        let compressed = BufReader::with_capacity(BUFFER_SIZE, self.blob.reader());
+        let reader: Box<dyn Read> = match self.format {
+            ArchiveFormat::Tar => Box::new(compressed),
+            ArchiveFormat::TarGzip => Box::new(MultiGzDecoder::new(compressed)),
+            ArchiveFormat::TarZstd => {
+                let mut decoder = zstd::Decoder::with_buffer(compressed)?;
+                decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
+                Box::new(decoder)
+            }
+        };
+        Ok(Limited { reader, remaining: self.limit, cancelled: self.cancelled.clone() })
     }
 
     fn unreadable(&self, reference: &Reference, error: &io::Error) -> Error {
@@ -169,5 +228,71 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// An entry: its path as the archive has it, and its content.
+struct Entry<'a> {
+    /// Counted from 0.
+    position: usize,
+    path: &'a str,
+    kind: EntryType,
+    content: &'a mut dyn Read,
+}
+
+/// The content of a header that holds a name.
+fn read_name_header(entry: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut header = Vec::new();
+    entry.take(MAX_NAME_HEADER + 1).read_to_end(&mut header)?;
+    if header.len() as u64 > MAX_NAME_HEADER {
+        return Err(io::Error::other(format!("a name in it has more than {MAX_NAME_HEADER} bytes")));
+    }
+    Ok(header)
+}
+
+/// The format of a layer, by its first bytes: media types are often wrong about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ArchiveFormat {
+    Tar,
+    TarGzip,
+    TarZstd,
+}
+
+impl ArchiveFormat {
+    /// The format of a blob; `None` if it is no archive. Blocks on the disk.
+    pub(crate) fn of(blob: &Blob) -> io::Result<Option<Self>> {
+        let mut start = Vec::new();
+        blob.reader().take(TAR_MAGIC.end as u64).read_to_end(&mut start)?;
+        Ok(match start.as_slice() {
+            start if is_wasm(start) => None,
+            [0x1f, 0x8b, ..] => Some(Self::TarGzip),
+            // A frame, or a skippable one before it (RFC 8878, section 3.1).
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Some(Self::TarZstd),
+            start if start.get(TAR_MAGIC) == Some(b"ustar") => Some(Self::Tar),
+            _ => None,
+        })
+    }
+}
+
+/// A reader that fails at its limit, and when it is cancelled.
+struct Limited {
+    reader: Box<dyn Read>,
+    remaining: u64,
+    cancelled: CancellationToken,
+}
+
+/// An archive is larger, decompressed, than its limit.
+#[derive(Debug, thiserror::Error)]
+#[error("it is too large")]
+struct TooLarge;
+
+impl Read for Limited {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.cancelled.is_cancelled() {
+            return Err(io::Error::other("stopped"));
+        }
+        let read = self.reader.read(buffer)?;
+        self.remaining = self.remaining.checked_sub(read as u64).ok_or_else(|| io::Error::other(TooLarge))?;
+        Ok(read)
     }
 }
