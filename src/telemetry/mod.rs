@@ -4,7 +4,6 @@
 //! must never decide anything, and nothing waits for it. Claims, objections and heartbeats of replicas are status messages too.
 
 pub mod events;
-pub mod readiness;
 mod status;
 
 use std::collections::HashMap;
