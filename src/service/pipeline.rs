@@ -39,7 +39,6 @@ use super::delivery::{Delivery, Fetched};
 use super::fetch::fetch;
 use super::handle::{Call, Caller};
 use super::refusal::error_of;
-use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::HEARTBEAT_INTERVAL;
 use crate::delivery::rules::action::{Action, End};
 use crate::delivery::rules::coordinator::Coordinator;
@@ -47,7 +46,7 @@ use crate::delivery::rules::group::ReplicaStatus;
 use crate::delivery::rules::request::{Origin, Refusal, Request, RequestId};
 use crate::delivery::rules::schedule::{Covered, TransferId, Turn};
 use crate::delivery::rules::transfer::Purpose;
-use crate::delivery::rules::versions::SentVersion;
+use crate::delivery::rules::versions::{SentVersion, Version};
 use crate::delivery::sender::{Sender, Sent};
 use crate::error::Error;
 use crate::mqtt::Ack;
@@ -221,7 +220,7 @@ impl Pipeline {
                     self.telemetry.heartbeat(&app);
                 }
             }
-            Action::Send { transfer, plan } => self.begin_sending(transfer, plan),
+            Action::Send { transfer, version } => self.begin_sending(transfer, version),
             Action::CloseRequests(ids) => self.state.close_requests(ids),
             Action::End { transfer, end, requests } => self.end(transfer, end, requests),
         }
@@ -288,11 +287,10 @@ impl Pipeline {
 
     // 6. Send: chunk by chunk, as the coordinator gives turns (`advance`).
 
-    fn begin_sending(&mut self, transfer: TransferId, plan: ChunkPlan) {
+    fn begin_sending(&mut self, transfer: TransferId, version: Version) {
         let Some(delivery) = self.deliveries.get_mut(&transfer) else { return };
-        if let Some(version) = delivery.begin_sending(plan, self.clock.now()) {
-            delivery.span.in_scope(|| self.telemetry.sending(&delivery.app, delivery.purpose, &version));
-        }
+        delivery.begin_sending(version, self.clock.now());
+        delivery.span.in_scope(|| self.telemetry.sending(&delivery.app, delivery.purpose, &version));
     }
 
     fn chunk_sent(&mut self, sent: Sent) {
@@ -337,7 +335,7 @@ impl Pipeline {
         // Chunks were acknowledged, so the delivery has a report.
         let Some(report) = delivery.report(served) else { return };
         if is_complete {
-            self.telemetry.set_open_transfers(self.coordinator.open_transfers().count());
+            self.telemetry.set_open_transfers(self.coordinator.open_transfers());
             delivery.span.in_scope(|| self.telemetry.delivered(&delivery.app, delivery.purpose, &report));
         }
         self.telemetry.covered(requests.iter().map(|request| now.since(request.arrived)));
@@ -377,7 +375,7 @@ impl Pipeline {
 
     fn give_up(&self, delivery: &Delivery, requests: Vec<Request<Waiter>>, error: &Error) {
         let callers = requests.iter().filter(|request| request.waiter.is_some()).count();
-        self.telemetry.set_open_transfers(self.coordinator.open_transfers().count());
+        self.telemetry.set_open_transfers(self.coordinator.open_transfers());
         delivery.span.in_scope(|| {
             self.telemetry.failed(&delivery.app, delivery.purpose, requests.len(), callers, error);
         });

@@ -23,7 +23,7 @@ use crate::mqtt::Publisher;
 use crate::mqtt::status::DeliveryState;
 use crate::mqtt::topic::{App, Channel, Layout};
 use crate::util::clock::Clock;
-use crate::util::fields::int;
+use crate::util::int;
 use crate::util::metrics::{self, Meters};
 use crate::util::sync::lock;
 

@@ -6,7 +6,6 @@ use super::request::{Refusal, Request, RequestId};
 use super::schedule::{Limits, TransferId};
 use super::transfer::Purpose;
 use super::versions::{SentVersion, TagMoves, Version};
-use crate::delivery::plan::ChunkPlan;
 use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
 use crate::util::clock::Time;
@@ -85,7 +84,7 @@ pub enum Action<W> {
     /// Publish that an app is still served.
     Heartbeat(App),
     /// Send the chunks of a transfer, as [`Coordinator::next_turn`] says.
-    Send { transfer: TransferId, plan: ChunkPlan },
+    Send { transfer: TransferId, version: Version },
     /// End a transfer that does not cover its requests.
     End {
         transfer: TransferId,

@@ -272,9 +272,9 @@ impl<W> Coordinator<W> {
         }
     }
 
-    /// The transfers with open requests.
-    pub fn open_transfers(&self) -> impl Iterator<Item = TransferId> {
-        self.schedule.transfers().filter(|(_, transfer)| transfer.is_open()).map(|(id, _)| id)
+    /// How many transfers have open requests.
+    pub fn open_transfers(&self) -> usize {
+        self.schedule.transfers().filter(|(_, transfer)| transfer.is_open()).count()
     }
 
     /// How many requests are not covered.
@@ -330,10 +330,11 @@ impl<W> Coordinator<W> {
 
     pub(in crate::delivery::rules) fn send(&mut self, id: TransferId, now: Time) {
         let Some(transfer) = self.schedule.get(id) else { return };
-        let Some(Prepared { plan, .. }) = transfer.prepared().copied() else { return };
+        let Some(version) = transfer.prepared().map(Prepared::version) else { return };
+        let plan = version.plan;
         let message_size = Encoder::new(&transfer.app.name, plan.total_chunks()).message_size(plan.chunk(0).1) as u64;
         match self.schedule.start(id, &plan, message_size, now) {
-            Ok(()) => self.actions.push_back(Action::Send { transfer: id, plan }),
+            Ok(()) => self.actions.push_back(Action::Send { transfer: id, version }),
             Err(refusal) => self.end(id, End::Failed(refusal), now),
         }
     }

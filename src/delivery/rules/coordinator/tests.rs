@@ -68,7 +68,7 @@ fn claim(rules: &mut Coordinator<()>) -> Option<Version> {
 
 fn sent(rules: &mut Coordinator<()>) -> Option<ChunkPlan> {
     actions(rules).into_iter().find_map(|action| match action {
-        Action::Send { plan, .. } => Some(plan),
+        Action::Send { version, .. } => Some(version.plan),
         _ => None,
     })
 }
