@@ -1,8 +1,8 @@
 //! The connections to the broker: what arrives by them, and that the proxy is online.
 //!
-//! There are two, so that requests and chunks do not delay each other. The one for requests has a persistent
-//! session, in which the broker queues requests while the proxy is away; for a replica it also has the status messages of
-//! the others, in the order in which all replicas receive them. The one for chunks has a clean session, since what was not
+//! There are two, so that requests and chunks do not delay each other. The one for requests has a persistent session, in
+//! which the broker queues requests while the proxy is away; for a replica it also has the status messages of the others,
+//! in the order in which all replicas receive them. The one for chunks has a clean session, since what was not
 //! acknowledged is published again anyway.
 
 use std::sync::Arc;

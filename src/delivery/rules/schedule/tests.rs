@@ -32,7 +32,7 @@ fn schedule() -> Schedule<()> {
 
 fn request_as(schedule: &mut Schedule<()>, name: &str, id: RequestId, now: Time) -> Result<Admission, Refusal> {
     let request = Request::new(id, now, Origin::Device, ());
-    schedule.admit(&app(name), request, Purpose::Request, now).map_err(|(excess, _)| excess)
+    schedule.admit(&app(name), request, Purpose::Request, now).map_err(|(refusal, _)| refusal)
 }
 
 fn request(schedule: &mut Schedule<()>, name: &str, now: Time) -> Result<Admission, Refusal> {
