@@ -8,6 +8,7 @@ use propeller_proxy::embedded::broker::{self, Access};
 use propeller_proxy::embedded::layout::Layout;
 use propeller_proxy::embedded::registry;
 use propeller_proxy::error::{Detail, Error};
+use propeller_proxy::oci::blob::Descriptor;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tempfile::TempDir;
@@ -196,8 +197,9 @@ impl EmbeddedRegistry {
             io::ErrorKind::InvalidInput => bad_name(&name, "it is not made of a repository and a tag"),
             _ => setup_failure(&error),
         })?;
-        let fields = descriptor_dict(py, &name, pushed.media_type, &pushed.manifest, pushed.size)?;
-        fields.set_item("layer", pushed.layer)?;
+        let Descriptor { digest, size, media_type } = pushed.manifest.descriptor();
+        let fields = descriptor_dict(py, &name, &media_type, &digest.to_string(), size)?;
+        fields.set_item("layer", pushed.layer.digest.to_string())?;
         Ok(fields)
     }
 

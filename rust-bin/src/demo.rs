@@ -126,7 +126,7 @@ async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Bo
         let app_name = format!("{}/{repository}:1.0", registry.host());
         tokio::select! {
             () = stop.cancelled() => break,
-            delivery = deliver(&proplet, app_name, &pushed.layer, verbosity) => deliveries.push(delivery),
+            delivery = deliver(&proplet, app_name, pushed.layer.digest, verbosity) => deliveries.push(delivery),
         }
     }
     print(&match format {
@@ -152,7 +152,7 @@ async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Bo
 }
 
 /// Requests one module as a device does, shows its progress, and checks what arrived.
-async fn deliver(proplet: &Proplet, app_name: String, digest: &str, verbosity: Verbosity) -> Delivery {
+async fn deliver(proplet: &Proplet, app_name: String, digest: Digest, verbosity: Verbosity) -> Delivery {
     let bar = progress::of_chunks(&progress::bars(verbosity), &app_name);
     if bar.is_hidden() {
         verbosity.print_message(&format!("requesting {app_name}"));
@@ -169,7 +169,7 @@ async fn deliver(proplet: &Proplet, app_name: String, digest: &str, verbosity: V
         Some(bytes) => verbosity.print_message(&format!("assembled {app_name} ({} bytes)", bytes.len())),
         None => verbosity.print_message(&format!("{app_name} did not arrive within {} s", TASK_TIMEOUT.as_secs())),
     }
-    let verified = module.as_ref().is_some_and(|bytes| Digest::of(bytes).to_string() == digest);
+    let verified = module.as_ref().is_some_and(|bytes| Digest::of(bytes) == digest);
     Delivery {
         app_name,
         size: module.map_or(0, |bytes| bytes.len()),

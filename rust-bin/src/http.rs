@@ -21,8 +21,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
-use propeller_proxy::service::{Checked, Service};
-use propeller_proxy::telemetry::readiness::Check;
+use propeller_proxy::service::{Check, Checked, Service};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
@@ -195,10 +194,11 @@ async fn livez(State(shown): State<Shown>) -> Result<String, (StatusCode, String
 /// The readiness as it was last checked; what was checked too long ago does not count.
 async fn readyz(State(shown): State<Shown>) -> Response {
     let (is_ready, checks) = match shown.service.readiness(READINESS_TIMEOUT).await {
-        Some(Checked { at, readiness }) if at.elapsed() < MAX_SILENCE => {
-            let check =
-                |(name, check): (&str, &Check)| (name.to_owned(), json!({ "ok": check.ok, "detail": check.detail }));
-            (readiness.is_ready(), readiness.checks().map(check).into_iter().collect())
+        Some(Checked { at, checks }) if at.elapsed() < MAX_SILENCE => {
+            let is_ready = checks.iter().all(|(_, check)| check.ok);
+            let values =
+                checks.map(|(name, Check { ok, detail })| (name.to_owned(), json!({ "ok": ok, "detail": detail })));
+            (is_ready, values.into())
         }
         Some(Checked { at, .. }) => (false, unchecked(&format!("checked last {} s ago", at.elapsed().as_secs()))),
         None => (false, unchecked("not checked yet")),

@@ -1,13 +1,13 @@
 //! Delivering verified modules: which chunk is next, and its way to the broker.
 //!
-//! [`rules`] decide, and know neither sockets nor clocks; [`sender`] does what they decide. It must never know where a module
+//! `rules` decide, and know neither sockets nor clocks; `sender` does what they decide. It must never know where a module
 //! comes from.
 
 mod buffers;
 mod options;
 pub mod plan;
-pub mod rules;
-pub mod sender;
+pub(crate) mod rules;
+pub(crate) mod sender;
 
 pub use self::options::DeliveryOptions;
 

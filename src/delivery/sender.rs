@@ -3,7 +3,6 @@
 //! One chunk is read and encoded at a time, off the async threads, so chunks are published in the order of their turns. At
 //! most [`MAX_IN_FLIGHT_MESSAGES`] messages, and about as many bytes as configured, wait for their acknowledgement.
 
-use std::fmt;
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -36,7 +35,6 @@ pub struct Outgoing {
 
 impl Outgoing {
     /// The chunks of `blob`, for the devices that requested `app`.
-    #[must_use]
     pub fn new(app: &App, blob: Blob, plan: ChunkPlan) -> Self {
         let encoder = Encoder::new(&app.name, plan.total_chunks());
         Self { topic: app.topic(Role::Answer), blob, plan, encoder }
@@ -62,16 +60,13 @@ impl Outgoing {
 pub enum Sent {
     /// It was handed to the connection.
     Published {
-        /// Its turn.
         turn: Turn,
         /// The size of its message, bytes.
         size: usize,
     },
     /// The broker acknowledged it.
     Acknowledged {
-        /// Its turn.
         turn: Turn,
-        /// The size of its message, bytes.
         size: usize,
         /// The time since it was handed to the connection.
         time: Duration,
@@ -102,22 +97,14 @@ struct Published {
     acknowledgement: Boxed<Acknowledgement>,
 }
 
-impl fmt::Debug for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").field("in_flight_bytes", &self.in_flight_bytes).finish_non_exhaustive()
-    }
-}
-
 impl Sender {
     /// A sender over the connection of `publisher`, which has no further message in flight above `max_in_flight` bytes.
-    #[must_use]
     pub fn new(publisher: Publisher, max_in_flight: usize) -> Self {
         let (buffers, in_flight) = (Buffers::default(), FuturesUnordered::new());
         Self { publisher, max_in_flight, buffers, current: None, in_flight, in_flight_bytes: 0 }
     }
 
     /// Whether it takes another chunk now: the connection is up, and there is room.
-    #[must_use]
     pub fn is_ready(&self) -> bool {
         self.current.is_none()
             && self.in_flight.len() < usize::from(MAX_IN_FLIGHT_MESSAGES)
@@ -126,7 +113,6 @@ impl Sender {
     }
 
     /// The bytes of messages that wait for their acknowledgement.
-    #[must_use]
     pub fn in_flight_bytes(&self) -> usize {
         self.in_flight_bytes
     }

@@ -99,15 +99,10 @@ impl Assembly {
         }
     }
 
-    /// The digest of the complete module.
-    pub(super) fn digest(mut self) -> (Digest, Self) {
+    /// The digest of the complete module, and its pieces.
+    pub(super) fn finish(mut self) -> (Digest, Vec<Vec<u8>>) {
         self.hash();
-        let hasher = std::mem::take(&mut self.hasher);
-        (hasher.digest(), self)
-    }
-
-    pub(super) fn into_pieces(self) -> Vec<Vec<u8>> {
-        self.chunks.into_values().collect()
+        (self.hasher.digest(), self.chunks.into_values().collect())
     }
 }
 
@@ -146,7 +141,7 @@ impl Assemblies {
 
     /// Removes and returns a module if it is complete, as the next poll of a stock task does.
     pub fn take(&mut self, app_name: &str) -> Option<Vec<u8>> {
-        Some(self.take_assembly(app_name)?.into_pieces().concat())
+        Some(self.take_assembly(app_name)?.chunks.into_values().collect::<Vec<_>>().concat())
     }
 
     /// Removes and returns an assembly if it is complete.

@@ -5,12 +5,9 @@
 //! service, the registry or the rules of delivery: what they do is measured by it.
 
 mod assembly;
-mod pending;
 mod proplet;
 mod receiver;
-mod seen;
 
 pub use self::assembly::{ASSEMBLY_TTL, Assemblies, Reception, Tally};
 pub use self::proplet::{Assembled, MAX_PACKET, Proplet, RequestOptions};
-pub use self::receiver::MAX_SEEN;
-pub use self::seen::SeenChunk;
+pub use self::receiver::{MAX_SEEN, SeenChunk};

@@ -7,8 +7,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::assembly::{Assembly, Chunk, Tally};
-use super::receiver::{Pending, Receiver};
-use super::seen::SeenChunk;
+use super::receiver::{Pending, Receiver, SeenChunk};
 use crate::error::Error;
 use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::{Channel, Layout, Role};
@@ -148,9 +147,8 @@ impl Proplet {
             let (chunks, total_chunks) = self.progress(app_name);
             Err(Error::Timeout { app_name: app_name.into(), waited: options.timeout, chunks, total_chunks })
         })?;
-        let hashed = tokio::task::spawn_blocking(move || assembly.digest()).await;
-        let (digest, assembly) = hashed.map_err(|_| Error::Stopping { app_name: app_name.into() })?;
-        let pieces = assembly.into_pieces();
+        let hashed = tokio::task::spawn_blocking(move || assembly.finish()).await;
+        let (digest, pieces) = hashed.map_err(|_| Error::Stopping { app_name: app_name.into() })?;
         let start: Vec<u8> = pieces.iter().flatten().take(wasm::PREAMBLE_SIZE).copied().collect();
         wasm::check_start(digest, &start)?;
         let expected = match options.digest {

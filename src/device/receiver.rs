@@ -1,12 +1,11 @@
-//! What a proplet has received: assemblies, the last chunks, and the news of pending requests.
+//! What a proplet has received: assemblies, the last chunks, and the news of pending requests, for clients that need to
+//! know more than devices do.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::assembly::{Assemblies, Assembly, Chunk, Reception, Tally};
-use super::pending::PendingRequest;
-use super::seen::SeenChunk;
 use crate::error::Error;
 use crate::mqtt::request::MAX_REQUEST_SIZE;
 use crate::mqtt::status::Status;
@@ -18,6 +17,12 @@ use crate::util::sync::lock;
 pub const MAX_SEEN: usize = 1 << 16;
 /// How often old assemblies are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// Digests of status messages that are kept during one request.
+#[doc(alias = "bound")]
+const MAX_DIGESTS: usize = 8;
+/// Errors that do not end a request: a proxy that stops resumes its requests when it runs again, and what was withdrawn
+/// was another client's request.
+const TEMPORARY: [&str; 2] = ["stopping", "withdrawn"];
 
 /// Everything that was received so far.
 #[derive(Debug, Default)]
@@ -43,7 +48,7 @@ impl Receiver {
         seen.reception = self.assemblies.store(chunk, now);
         self.tally.count(seen.reception);
         self.pending.values_mut().for_each(|request| request.receive(&seen));
-        if self.pending.values().any(|request| request.is_for(&seen.app_name)) {
+        if self.pending.values().any(|request| *request.app_name == *seen.app_name) {
             self.assemblies.hash(&seen.app_name);
         }
         if seen.app_name.len() > MAX_REQUEST_SIZE {
@@ -64,6 +69,91 @@ impl Receiver {
     }
 }
 
+/// A chunk that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenChunk {
+    /// Its `app_name`.
+    pub app_name: Arc<str>,
+    /// Its index.
+    pub index: u64,
+    /// Its `total_chunks`.
+    pub total_chunks: u64,
+    /// Its bytes of module.
+    pub size: usize,
+    /// What the assembly did with it.
+    pub reception: Reception,
+    /// When it was received.
+    pub time: SystemTime,
+}
+
+impl SeenChunk {
+    /// The record of `chunk`, which `previous` came before.
+    fn of(chunk: &Chunk, reception: Reception, previous: Option<&Self>) -> Self {
+        let &Chunk { ref app_name, index, total_chunks, ref data } = chunk;
+        // Mostly the name is the same: it is stored once.
+        let same = previous.map(|previous| &previous.app_name).filter(|previous| ***previous == **app_name);
+        let app_name = same.map_or_else(|| app_name.as_str().into(), Arc::clone);
+        Self { app_name, index, total_chunks, size: data.len(), reception, time: SystemTime::now() }
+    }
+}
+
+/// What chunks and status messages say about one request.
+#[derive(Debug, Default)]
+struct PendingRequest {
+    app_name: String,
+    /// The digests of the module by the status messages.
+    digests: Vec<Digest>,
+    /// Why a proxy is not going to deliver it.
+    failure: Option<Error>,
+    /// How the chunks differ from one copy of each in order.
+    irregularity: Option<String>,
+    /// The indexes so far, if the request is strict and the chunks are regular.
+    indexes: Option<HashSet<u64>>,
+    total_chunks: Option<u64>,
+    last_index: Option<u64>,
+}
+
+impl PendingRequest {
+    /// Checks the order of a chunk. A request that joins a running pass gets the end of the module first.
+    fn receive(&mut self, chunk: &SeenChunk) {
+        let Some(indexes) = self.indexes.as_mut().filter(|_| *chunk.app_name == *self.app_name) else { return };
+        let SeenChunk { index, total_chunks, .. } = *chunk;
+        let is_new = indexes.insert(index);
+        let irregularity = match self.last_index {
+            _ if self.total_chunks.is_some_and(|total| total != total_chunks) => {
+                Some(format!("chunk {index} came with another total, {total_chunks}"))
+            }
+            _ if !is_new => Some(format!("chunk {index} came again")),
+            Some(last) if index != last.wrapping_add(1) % total_chunks.max(1) => {
+                Some(format!("chunk {index} of {total_chunks} came after chunk {last}"))
+            }
+            _ => None,
+        };
+        if irregularity.is_some() {
+            // The first irregularity is reported; later ones follow from it.
+            self.indexes = None;
+        }
+        self.total_chunks = Some(total_chunks);
+        self.irregularity = self.irregularity.take().or(irregularity);
+        self.last_index = Some(index);
+    }
+
+    /// Notes the digest and the failure of a status message.
+    fn receive_status(&mut self, status: &Status) {
+        if status.app_name != self.app_name {
+            return;
+        }
+        if let Some(digest) = status.digest
+            && !self.digests.contains(&digest)
+            && self.digests.len() < MAX_DIGESTS
+        {
+            self.digests.push(digest);
+        }
+        let failure = status.failure().filter(|failure| !TEMPORARY.contains(&failure.code()));
+        self.failure = failure.or(self.failure.take());
+    }
+}
+
 /// A pending request, removed when this is dropped.
 pub(super) struct Pending<'a> {
     receiver: &'a Mutex<Receiver>,
@@ -76,7 +166,9 @@ impl<'a> Pending<'a> {
         let mut locked = lock(receiver);
         locked.last_id += 1;
         let id = locked.last_id;
-        locked.pending.insert(id, PendingRequest::new(app_name, is_strict));
+        let indexes = is_strict.then(HashSet::new);
+        let request = PendingRequest { app_name: app_name.to_owned(), indexes, ..PendingRequest::default() };
+        locked.pending.insert(id, request);
         Self { receiver, app_name, id }
     }
 

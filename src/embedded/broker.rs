@@ -8,7 +8,7 @@ use std::time::Duration;
 use mqtt5::MqttError;
 use mqtt5::broker::config::{BrokerConfig, StorageBackend, StorageConfig};
 use mqtt5::broker::{BrokerShutdownHandle, MqttBroker, PasswordAuthProvider};
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::port::candidates;
 
@@ -47,7 +47,8 @@ pub enum Access {
 pub struct Broker {
     port: u16,
     shutdown: BrokerShutdownHandle,
-    task: JoinHandle<Result<(), MqttError>>,
+    /// The broker's future stops its tasks when it is dropped.
+    task: AbortOnDropHandle<Result<(), MqttError>>,
 }
 
 impl Broker {
@@ -82,7 +83,8 @@ impl Broker {
         let port = server.local_addr().ok_or(io::ErrorKind::AddrNotAvailable)?.port();
         let shutdown = server.shutdown_handle();
         let mut ready = server.ready_receiver();
-        let broker = Self { port, shutdown, task: tokio::spawn(async move { server.run().await }) };
+        let task = AbortOnDropHandle::new(tokio::spawn(async move { server.run().await }));
+        let broker = Self { port, shutdown, task };
         ready.wait_for(|ready| *ready).await.map_err(|_| io::Error::other("the broker ended before it was ready"))?;
         Ok(broker)
     }
@@ -100,17 +102,10 @@ impl Broker {
     }
 
     /// Disconnects the clients and returns when they are gone, or after 5 s; the port is free then.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.shutdown.shutdown();
         // It fails only when it starts.
-        let _ = (&mut self.task).await;
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // The broker's future stops its tasks when it is dropped.
-        self.task.abort();
+        let _ = self.task.await;
     }
 }
 

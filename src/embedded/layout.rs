@@ -8,24 +8,11 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use oci_client::annotations::ORG_OPENCONTAINERS_IMAGE_REF_NAME;
-use oci_client::manifest::{ImageIndexEntry, OciDescriptor, OciImageIndex};
+use oci_client::manifest::{ImageIndexEntry, OciImageIndex};
 
 use crate::oci::artifact::{Artifact, IMAGE_INDEX, Packed, Shape};
 use crate::oci::digest::Digest;
 use crate::oci::name::{is_repository, is_tag};
-
-/// What a push wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
-    /// Digest of the manifest, `sha256:` and 64 hexadecimal digits.
-    pub manifest: String,
-    /// Its media type.
-    pub media_type: &'static str,
-    /// Its size, bytes.
-    pub size: u64,
-    /// Digest of the layer, which but for [`Shape::Image`] is the module, likewise.
-    pub layer: String,
-}
 
 /// An image layout directory.
 #[derive(Debug, Clone)]
@@ -60,25 +47,24 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Writes `wasm`, unchecked, as `repository:tag`; the layer's title is the last part of the repository
-    /// and `.wasm`. Blocks on the disk.
+    /// Writes `wasm`, unchecked, as `repository:tag`, and returns what it wrote; the layer's title is the last part of the
+    /// repository and `.wasm`. Blocks on the disk.
     ///
     /// As in a registry, a manifest that loses its tag to another one stays available by its digest.
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] if the name is invalid, else the system's error.
-    pub fn push(&self, repository: &str, tag: &str, wasm: &[u8], shape: Shape) -> io::Result<Pushed> {
+    pub fn push(&self, repository: &str, tag: &str, wasm: &[u8], shape: Shape) -> io::Result<Artifact> {
         let name = format!("{repository}:{tag}");
         if !is_repository(repository) || !is_tag(tag) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{name:?} is not repository:tag")));
         }
         let artifact = Artifact::pack_for(repository, Bytes::copy_from_slice(wasm), shape);
-        self.write_blob(&artifact.config)?;
-        let layer = self.write_blob(&artifact.layer)?;
-        let manifest = self.write_blob(&artifact.manifest)?;
-        self.tag(name, &manifest)?;
-        let (media_type, size) = (artifact.manifest.media_type, artifact.manifest.bytes.len() as u64);
-        Ok(Pushed { manifest: manifest.digest, media_type, size, layer: layer.digest })
+        for Packed { bytes, digest, .. } in [&artifact.config, &artifact.layer, &artifact.manifest] {
+            self.write(&self.blob_path(*digest), bytes)?;
+        }
+        self.tag(name, &artifact.manifest)?;
+        Ok(artifact)
     }
 
     /// The entries of `index.json`. Blocks on the disk.
@@ -92,7 +78,8 @@ impl Layout {
         self.dir.join("blobs").join(digest.to_string().replace(':', "/"))
     }
 
-    fn tag(&self, name: String, manifest: &OciDescriptor) -> io::Result<()> {
+    fn tag(&self, name: String, manifest: &Packed) -> io::Result<()> {
+        let digest = manifest.digest.to_string();
         let _lock = self.lock()?;
         let mut entries = self.entries()?;
         for entry in &mut entries {
@@ -100,24 +87,16 @@ impl Layout {
                 entry.annotations = None;
             }
         }
-        entries.retain(|entry| entry.digest != manifest.digest || ref_name(entry).is_some());
+        entries.retain(|entry| entry.digest != digest || ref_name(entry).is_some());
         entries.push(ImageIndexEntry {
-            media_type: manifest.media_type.clone(),
-            digest: manifest.digest.clone(),
-            size: manifest.size,
+            media_type: manifest.media_type.to_owned(),
+            digest,
+            size: i64::try_from(manifest.bytes.len()).map_err(io::Error::other)?,
             platform: None,
             annotations: Some(BTreeMap::from([(ORG_OPENCONTAINERS_IMAGE_REF_NAME.to_owned(), name)])),
             artifact_type: None,
         });
         self.write_index(entries)
-    }
-
-    fn write_blob(&self, blob: &Packed) -> io::Result<OciDescriptor> {
-        let Packed { media_type, bytes, digest } = blob;
-        self.write(&self.blob_path(*digest), bytes)?;
-        let (media_type, digest) = ((*media_type).to_owned(), digest.to_string());
-        let size = i64::try_from(bytes.len()).map_err(io::Error::other)?;
-        Ok(OciDescriptor { media_type, digest, size, ..Default::default() })
     }
 
     /// Locks the index against other writers, in this process or another, while it is read and rewritten.
@@ -167,13 +146,13 @@ mod tests {
         let layout = Layout::create(dir.path()).unwrap();
         for shape in Shape::ALL {
             let pushed = layout.push("acme/add", "1.0", b"\0asm\x01\0\0\0", shape).unwrap();
-            let read = |digest: &str| fs::read(layout.blob_path(digest.parse().unwrap())).unwrap();
+            let read = |digest| fs::read(layout.blob_path(digest)).unwrap();
             let artifact = Artifact::pack(&b"\0asm\x01\0\0\0"[..], shape, "add.wasm");
-            assert_eq!(pushed.manifest, artifact.manifest.digest.to_string());
-            assert_eq!(read(&pushed.layer), artifact.layer.bytes);
-            let manifest: OciImageManifest = serde_json::from_slice(&read(&pushed.manifest)).unwrap();
-            assert_eq!(manifest.layers[0].digest, pushed.layer);
-            assert_eq!(read(&manifest.config.digest), artifact.config.bytes);
+            assert_eq!(pushed.manifest.digest, artifact.manifest.digest);
+            assert_eq!(read(pushed.layer.digest), artifact.layer.bytes);
+            let manifest: OciImageManifest = serde_json::from_slice(&read(pushed.manifest.digest)).unwrap();
+            assert_eq!(manifest.layers[0].digest, pushed.layer.digest.to_string());
+            assert_eq!(read(manifest.config.digest.parse().unwrap()), artifact.config.bytes);
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3, "temporary files are left");
     }
@@ -188,7 +167,7 @@ mod tests {
         assert_eq!(names(&layout), [None, tagged()]);
         assert_eq!(layout.push("add", "1.0", b"one", Shape::WasmToOci).unwrap(), first);
         assert_eq!(names(&Layout::create(dir.path()).unwrap()), [None, tagged()]);
-        assert_eq!(layout.entries().unwrap()[1].digest, first.manifest);
+        assert_eq!(layout.entries().unwrap()[1].digest, first.manifest.digest.to_string());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug_span, field};
 
-use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::transfer::Purpose;
 use crate::delivery::rules::versions::{Candidate, Version};
 use crate::delivery::sender::Outgoing;
@@ -78,10 +77,9 @@ impl Delivery {
     }
 
     /// Its module is sent from now on.
-    pub(super) fn begin_sending(&mut self, plan: ChunkPlan, now: Time) -> Option<Version> {
-        let Fetched { blob, candidate, .. } = self.module.as_ref()?;
-        let version = Version { root: Some(candidate.root), digest: candidate.digest, plan };
-        let chunks = Arc::new(Outgoing::new(&self.app, blob.clone(), plan));
+    pub(super) fn begin_sending(&mut self, version: Version, now: Time) {
+        let Some(module) = &self.module else { return };
+        let chunks = Arc::new(Outgoing::new(&self.app, module.blob.clone(), version.plan));
         self.step_span = debug_span!(parent: &self.span, "send");
         self.sending = Some(Sending {
             chunks,
@@ -91,7 +89,6 @@ impl Delivery {
             acknowledged_bytes: 0,
             published_at: now,
         });
-        Some(version)
     }
 
     /// Its figures, after it has served so many requests.

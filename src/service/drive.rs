@@ -115,7 +115,7 @@ impl Pipeline {
             modules: if free == 0 { waiting } else { 0 },
             changes: self.state.waiting(),
             requests: self.coordinator.open_requests(),
-            transfers: self.coordinator.open_transfers().count(),
+            transfers: self.coordinator.open_transfers(),
         });
     }
 

@@ -1,36 +1,70 @@
-//! The handle of a service.
+//! The handle of a service: what it shares with the task, and its calls.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Call, Caller};
 use super::readiness::{Checked, GOOD_FOR};
-use super::shared::Shared;
-use super::task::Task;
 use crate::error::Error;
 use crate::mqtt::topic::{App, Channels, is_topic_level};
+use crate::oci::host::RegistryUrl;
 use crate::oci::reference::Reference;
-use crate::service::options::ServiceOptions;
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::Report;
 
+/// Calls that wait for the service; further callers wait until there is room.
+#[doc(alias = "bound")]
+pub(super) const MAX_CALLS: usize = 256;
+
 /// A handle of a proxy; cheap to clone. It does not keep the proxy running.
 #[derive(Debug, Clone)]
-pub struct Service(Arc<Shared>);
+pub struct Service(pub(super) Arc<Shared>);
+
+/// What a handle and its task share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) channels: Channels,
+    pub(super) registry: RegistryUrl,
+    pub(super) telemetry: Arc<Telemetry>,
+    pub(super) calls: mpsc::Sender<Call>,
+    /// Whether the proxy is subscribed to its requests.
+    pub(super) is_ready: watch::Sender<bool>,
+    /// When the loop of the service turned last.
+    pub(super) pulse: watch::Sender<Instant>,
+    /// Notified when somebody wants to know the readiness.
+    pub(super) readiness_demand: Arc<Notify>,
+    pub(super) readiness: watch::Sender<Option<Checked>>,
+}
+
+/// A delivery that is requested inside this process.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) app: App,
+    pub(super) caller: Caller,
+    /// Cancelled when the caller does not wait any more.
+    pub(super) withdrawn: CancellationToken,
+}
+
+/// Who waits for a delivery inside this process.
+#[derive(Debug)]
+pub(super) struct Caller {
+    /// Since when.
+    pub(super) begun: Instant,
+    pub(super) reply: oneshot::Sender<Result<Report, Error>>,
+}
+
+impl Caller {
+    /// The report of a delivery as this caller saw it: what was done before the call is excluded.
+    pub(super) fn own(&self, report: &Report) -> Report {
+        let elapsed = self.begun.elapsed();
+        let sending = report.sending.min(elapsed);
+        Report { sending, fetching: elapsed.saturating_sub(sending), ..report.clone() }
+    }
+}
 
 impl Service {
-    /// A proxy that is not connected yet, and the task that runs it. Reads the disk off the async threads.
-    ///
-    /// # Errors
-    /// [`Error::Setup`] if the HTTP client cannot be made, [`Error::Disk`] if the store or the state cannot be opened.
-    pub async fn open(config: ServiceOptions) -> Result<(Self, Task), Error> {
-        let (shared, task) = Task::open(config).await?;
-        Ok((Self(shared), task))
-    }
-
     /// The id of this proxy: as configured, or generated and kept.
     #[must_use]
     pub fn instance_id(&self) -> &str {

@@ -34,20 +34,19 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tracing::{Instrument, Span, debug_span};
 
-use super::call::{Call, Caller};
+use super::connections::Inbound;
 use super::delivery::{Delivery, Fetched};
-use super::faults;
-use super::fetch::Fetch;
-use super::inbox::Inbound;
-use crate::delivery::plan::ChunkPlan;
+use super::fetch::fetch;
+use super::handle::{Call, Caller};
+use super::refusal::error_of;
 use crate::delivery::rules::HEARTBEAT_INTERVAL;
-use crate::delivery::rules::action::{Action, End, Rejection};
+use crate::delivery::rules::action::{Action, End};
 use crate::delivery::rules::coordinator::Coordinator;
 use crate::delivery::rules::group::ReplicaStatus;
-use crate::delivery::rules::request::{Origin, Request, RequestId};
+use crate::delivery::rules::request::{Origin, Refusal, Request, RequestId};
 use crate::delivery::rules::schedule::{Covered, TransferId, Turn};
 use crate::delivery::rules::transfer::Purpose;
-use crate::delivery::rules::versions::SentVersion;
+use crate::delivery::rules::versions::{SentVersion, Version};
 use crate::delivery::sender::{Sender, Sent};
 use crate::error::Error;
 use crate::mqtt::Ack;
@@ -206,7 +205,7 @@ impl Pipeline {
     /// Performs one action.
     fn perform(&mut self, action: Action<Waiter>) {
         match action {
-            Action::Reject { app, request, rejection } => self.reject(&app, request, rejection),
+            Action::Reject { app, request, refusal } => self.reject(&app, request, refusal),
             Action::Joined { transfer, app, requests } => {
                 let delivery = self.deliveries.get(&transfer).map_or_else(Span::none, |open| open.span.clone());
                 self.telemetry.joined(&app, requests, &delivery);
@@ -221,15 +220,15 @@ impl Pipeline {
                     self.telemetry.heartbeat(&app);
                 }
             }
-            Action::Send { transfer, plan } => self.begin_sending(transfer, plan),
+            Action::Send { transfer, version } => self.begin_sending(transfer, version),
             Action::CloseRequests(ids) => self.state.close_requests(ids),
             Action::End { transfer, end, requests } => self.end(transfer, end, requests),
         }
     }
 
     /// Says why a request is rejected. The action before this one removes it from the disk.
-    fn reject(&mut self, app: &App, request: Request<Waiter>, rejection: Rejection) {
-        let error = faults::of_rejection(app, request.origin, rejection, &self.coordinator.limits());
+    fn reject(&mut self, app: &App, request: Request<Waiter>, refusal: Refusal) {
+        let error = error_of(refusal, app, &self.coordinator.limits());
         self.telemetry.rejected(app, request.waiter.is_some(), &error);
         answer([request], |_| Err(error.clone()));
     }
@@ -239,16 +238,12 @@ impl Pipeline {
     fn fetch(&mut self, transfer: TransferId, app: App, purpose: Purpose, root: Option<Digest>) {
         self.telemetry.opened(&app, purpose);
         let mut delivery = Delivery::new(app.clone(), purpose);
-        let fetch = Fetch {
-            app,
-            purpose,
-            root,
-            registry: self.registry.clone(),
-            places: Arc::clone(&self.places),
-            puller: Arc::clone(&self.puller),
-            telemetry: Arc::clone(&self.telemetry),
+        let (registry, places) = (self.registry.clone(), Arc::clone(&self.places));
+        let (puller, telemetry) = (Arc::clone(&self.puller), Arc::clone(&self.telemetry));
+        let fetched = async move {
+            let fetched = fetch(&app, purpose, root, &registry, places, &puller, &telemetry).await;
+            Completion::Fetched(transfer, fetched)
         };
-        let fetched = async move { Completion::Fetched(transfer, fetch.run().await) };
         delivery.work = Some(self.work.spawn(fetched.instrument(delivery.span.clone())));
         self.deliveries.insert(transfer, delivery);
     }
@@ -292,11 +287,10 @@ impl Pipeline {
 
     // 6. Send: chunk by chunk, as the coordinator gives turns (`advance`).
 
-    fn begin_sending(&mut self, transfer: TransferId, plan: ChunkPlan) {
+    fn begin_sending(&mut self, transfer: TransferId, version: Version) {
         let Some(delivery) = self.deliveries.get_mut(&transfer) else { return };
-        if let Some(version) = delivery.begin_sending(plan, self.clock.now()) {
-            delivery.span.in_scope(|| self.telemetry.sending(&delivery.app, delivery.purpose, &version));
-        }
+        delivery.begin_sending(version, self.clock.now());
+        delivery.span.in_scope(|| self.telemetry.sending(&delivery.app, delivery.purpose, &version));
     }
 
     fn chunk_sent(&mut self, sent: Sent) {
@@ -341,7 +335,7 @@ impl Pipeline {
         // Chunks were acknowledged, so the delivery has a report.
         let Some(report) = delivery.report(served) else { return };
         if is_complete {
-            self.telemetry.set_open_transfers(self.coordinator.open_transfers().count());
+            self.telemetry.set_open_transfers(self.coordinator.open_transfers());
             delivery.span.in_scope(|| self.telemetry.delivered(&delivery.app, delivery.purpose, &report));
         }
         self.telemetry.covered(requests.iter().map(|request| now.since(request.arrived)));
@@ -357,8 +351,8 @@ impl Pipeline {
         let app_name = || app.name.to_string();
         match end {
             End::Withdrawn => self.give_up(&delivery, requests, &Error::Withdrawn { app_name: app_name() }),
-            End::Failed(fault) => {
-                let error = faults::of_fault(app, fault, &self.coordinator.limits());
+            End::Failed(refusal) => {
+                let error = error_of(refusal, app, &self.coordinator.limits());
                 self.give_up(&delivery, requests, &error);
             }
             End::Yielded => {
@@ -381,7 +375,7 @@ impl Pipeline {
 
     fn give_up(&self, delivery: &Delivery, requests: Vec<Request<Waiter>>, error: &Error) {
         let callers = requests.iter().filter(|request| request.waiter.is_some()).count();
-        self.telemetry.set_open_transfers(self.coordinator.open_transfers().count());
+        self.telemetry.set_open_transfers(self.coordinator.open_transfers());
         delivery.span.in_scope(|| {
             self.telemetry.failed(&delivery.app, delivery.purpose, requests.len(), callers, error);
         });

@@ -2,6 +2,7 @@
 //!
 //! While a disk, a registry or the runtime hangs, readers see a result that is out of date.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -9,8 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::mqtt::{BrokerAddress, Health};
 use crate::oci::host::RegistryUrl;
@@ -18,7 +20,6 @@ use crate::oci::options::PullPolicy;
 use crate::oci::pull::Puller;
 use crate::oci::registry::Contact;
 use crate::state::State;
-use crate::telemetry::readiness::{Check, Readiness};
 
 /// How long a result of the readiness loop is returned without a new check.
 #[doc(alias = "bound")]
@@ -36,13 +37,28 @@ const REGISTRY_BAD_FOR: Duration = Duration::from_secs(10);
 #[doc(alias = "bound")]
 const DISK_GOOD_FOR: Duration = Duration::from_secs(5);
 
-/// The result of a check.
+/// Whether the proxy can do its work, and what is in its way.
 #[derive(Debug, Clone)]
 pub struct Checked {
-    /// When it was made.
+    /// When that was checked.
     pub at: Instant,
-    /// Its result.
-    pub readiness: Readiness,
+    /// What it needs, by name.
+    pub checks: [(&'static str, Check); 4],
+}
+
+/// One condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// Whether it holds.
+    pub ok: bool,
+    /// What was observed, for people.
+    pub detail: Cow<'static, str>,
+}
+
+impl Check {
+    fn new(ok: bool, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { ok, detail: detail.into() }
+    }
 }
 
 /// What is checked.
@@ -58,7 +74,7 @@ pub(super) struct Readinesses {
 /// Something that may hang, tried by one task at a time.
 #[derive(Default)]
 struct Attempt {
-    running: Option<JoinHandle<Check>>,
+    running: Option<AbortOnDropHandle<Check>>,
     latest: Option<(Instant, Check)>,
 }
 
@@ -70,7 +86,7 @@ impl Attempt {
         {
             return check.clone();
         }
-        let running = self.running.get_or_insert_with(start);
+        let running = self.running.get_or_insert_with(|| AbortOnDropHandle::new(start()));
         let Ok(outcome) = timeout(CHECK_TIMEOUT, running).await else {
             return Check::new(false, format!("no answer within {} s", CHECK_TIMEOUT.as_secs()));
         };
@@ -81,27 +97,20 @@ impl Attempt {
     }
 }
 
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if let Some(running) = &self.running {
-            running.abort();
-        }
-    }
-}
-
 impl Readinesses {
     /// Checks whenever the demand for a result is notified.
     pub(super) async fn run(self, demand: Arc<Notify>, results: watch::Sender<Option<Checked>>) {
         let [mut registry, mut store, mut state] = <[Attempt; 3]>::default();
         loop {
             demand.notified().await;
+            let (puller, disk) = (Arc::clone(&self.puller), Arc::clone(&self.state));
             let (registry, store, state) = tokio::join!(
                 self.registry(&mut registry),
-                self.disk(&mut store, |this| written(this.puller.store.try_writing())),
-                self.disk(&mut state, |this| written(this.state.try_writing()))
+                store.outcome(DISK_GOOD_FOR, || spawn_blocking(move || written(puller.store.try_writing()))),
+                state.outcome(DISK_GOOD_FOR, || spawn_blocking(move || written(disk.try_writing())))
             );
-            let readiness = Readiness { broker: self.broker(), registry, store, state };
-            results.send_replace(Some(Checked { at: Instant::now(), readiness }));
+            let checks = [("broker", self.broker()), ("registry", registry), ("store", store), ("state", state)];
+            results.send_replace(Some(Checked { at: Instant::now(), checks }));
         }
     }
 
@@ -130,17 +139,6 @@ impl Readinesses {
         };
         Check { detail: format!("{url}: {}", check.detail).into(), ..check }
     }
-
-    async fn disk(&self, attempt: &mut Attempt, check: impl FnOnce(&Disks) -> Check + Send + 'static) -> Check {
-        let disks = Disks { puller: Arc::clone(&self.puller), state: Arc::clone(&self.state) };
-        attempt.outcome(DISK_GOOD_FOR, || tokio::task::spawn_blocking(move || check(&disks))).await
-    }
-}
-
-/// What has folders.
-struct Disks {
-    puller: Arc<Puller>,
-    state: Arc<State>,
 }
 
 fn of_contact(Contact { outcome, .. }: Contact) -> Check {

@@ -4,7 +4,6 @@
 //! must never decide anything, and nothing waits for it. Claims, objections and heartbeats of replicas are status messages too.
 
 pub mod events;
-pub mod readiness;
 mod status;
 
 use std::collections::HashMap;
@@ -24,7 +23,7 @@ use crate::mqtt::Publisher;
 use crate::mqtt::status::DeliveryState;
 use crate::mqtt::topic::{App, Channel, Layout};
 use crate::util::clock::Clock;
-use crate::util::fields::int;
+use crate::util::int;
 use crate::util::metrics::{self, Meters};
 use crate::util::sync::lock;
 

@@ -5,13 +5,17 @@
 
 pub mod authority;
 pub mod clock;
-pub mod fields;
 pub mod file;
 pub mod metrics;
 pub mod sync;
 pub mod ttl_cache;
 
 use serde::{Deserialize, Deserializer, Serialize};
+
+/// A count as a field of a span or an event. OpenTelemetry has no unsigned integers: one would be exported as text.
+pub(crate) fn int(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
+}
 
 /// Serializes a value whose type JSON can always hold.
 pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {

@@ -1,15 +1,15 @@
 //! The coordinator as time passes: what is due, and when.
 
-use super::action::{Action, End, Fault, Rejection};
+use super::action::{Action, End};
 use super::coordinator::Coordinator;
 use super::replicas::CLAIM_TIMEOUT;
+use super::request::Refusal;
 use super::schedule::TransferId;
 use super::transfer::Stage;
 use crate::util::clock::Time;
 
 impl<W> Coordinator<W> {
     /// When [`Coordinator::wake`] has something to do. It is to be called each second besides.
-    #[must_use]
     pub fn next_alarm(&self) -> Option<Time> {
         let of_claims = self.schedule.transfers().filter_map(|(_, transfer)| match &transfer.stage {
             Stage::Claiming(_, since) => self.is_connected().then_some(*since + CLAIM_TIMEOUT),
@@ -21,7 +21,6 @@ impl<W> Coordinator<W> {
     }
 
     /// When the publish rate permits a chunk that waits for it.
-    #[must_use]
     pub fn next_turn_at(&self) -> Option<Time> {
         self.schedule.next_turn_at()
     }
@@ -48,7 +47,7 @@ impl<W> Coordinator<W> {
             if has_returned {
                 self.decide_contest(id, now);
             } else {
-                self.end(id, End::Failed(Fault::ClaimLost), now);
+                self.end(id, End::Failed(Refusal::ClaimLost), now);
             }
         }
         if self.is_connected() && !self.is_draining {
@@ -66,7 +65,7 @@ impl<W> Coordinator<W> {
         self.forget(&expired);
         for (app, request) in late {
             if self.replicas.as_ref().is_some_and(|replicas| replicas.is_first(&app)) {
-                self.reject(&app, request, Rejection::TooLate);
+                self.reject(&app, Refusal::TooLate(request.origin), request);
             } else {
                 self.forget(&[request]);
             }

@@ -37,7 +37,6 @@ pub enum ReplicaStatus {
 
 impl ReplicaStatus {
     /// What a message says.
-    #[must_use]
     pub fn of(status: &Status) -> Self {
         let version = version_of(status);
         match (status.state, version) {
@@ -139,14 +138,8 @@ impl<W> Coordinator<W> {
         }
     }
 
-    /// Whether it remembers another version of `app` in as many chunks.
-    #[cfg(test)]
-    pub(super) fn has_clash(&self, app: &App, version: &Version, now: Time) -> bool {
-        self.versions.clash(app, version, now).is_some()
-    }
-
     fn note_version(&mut self, app: &App, version: Version, now: Time) {
-        if self.versions.note(app, version, now).is_err() {
+        if !self.versions.note(app, version, now) {
             self.set_uncertain(now);
         }
     }

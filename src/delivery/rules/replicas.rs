@@ -246,9 +246,9 @@ impl<W> Replicas<W> {
     /// Takes the requests that were too old when they arrived, and that nobody has served.
     pub(super) fn late(&mut self, now: Time) -> Vec<(App, Request<W>)> {
         let is_late = |watched: &Watched<W>| watched.is_late && watched.from <= now;
-        let apps: Vec<_> = self.watched.keys().cloned().collect();
+        let apps = self.watched.iter().filter(|(_, watched)| watched.iter().any(is_late)).map(|(app, _)| app.clone());
         let mut late = Vec::new();
-        for app in apps {
+        for app in apps.collect::<Vec<_>>() {
             late.extend(self.drain(&app, is_late).into_iter().map(|request| (app.clone(), request)));
         }
         late

@@ -1,4 +1,4 @@
-//! A request on its way through the rules.
+//! A request on its way through the rules, and why it can be refused.
 
 use std::time::Duration;
 
@@ -25,13 +25,9 @@ pub enum Origin {
 /// `W` is whatever its owner wants back when it is covered or given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request<W> {
-    /// Its name.
     pub id: RequestId,
-    /// When it arrived.
     pub arrived: Time,
-    /// Where it comes from.
     pub origin: Origin,
-    /// Who waits for it.
     pub waiter: W,
     /// The position of its transfer from which on it needs every chunk.
     pub(super) from: u64,
@@ -51,4 +47,23 @@ impl<W> Request<W> {
         self.has_first_chunk |= is_first;
         is_first.then(|| now.since(self.arrived))
     }
+}
+
+/// Why a request is rejected, or a transfer with its requests fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// As many requests are open as may be.
+    OpenRequests,
+    /// The channel has used its budget of repeated bytes.
+    Repeats,
+    /// More requests wait for other replicas than are watched.
+    Watched,
+    /// It is so old that no device waits for the answer; it came from there.
+    TooLate(Origin),
+    /// Every number of chunks that the module can be cut into is taken: devices would mix it with another version.
+    NoTotal,
+    /// More apps were sent lately than can be remembered.
+    TooManyApps,
+    /// The broker does not deliver the claim to the replica that published it.
+    ClaimLost,
 }

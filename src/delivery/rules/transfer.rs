@@ -25,7 +25,6 @@ pub enum Purpose {
 
 impl Purpose {
     /// Its name in traces.
-    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Request => "request",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::request::Refusal;
 use super::rule::{Rule, holds};
 use crate::delivery::plan::ChunkPlan;
 use crate::mqtt::topic::App;
@@ -66,19 +67,9 @@ pub struct Candidate {
     pub may_move: bool,
 }
 
-/// Why a module cannot be sent without the risk that devices mix it with another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unsafe {
-    /// Every number of chunks that it can be cut into is taken.
-    NoTotal,
-    /// More apps were sent lately than can be remembered, [`MAX_APPS`].
-    TooManyApps,
-}
-
 /// A version, and when it was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SentVersion {
-    /// What was sent.
     pub version: Version,
     /// When its first chunk may have been published.
     pub since: Time,
@@ -145,16 +136,16 @@ impl Versions {
     /// Cuts a module of `app` that is sent now, and notes that it is.
     ///
     /// # Errors
-    /// [`Unsafe`] if it must not be sent.
+    /// Why it must not be sent: devices could mix it with another version.
     pub(super) fn begin(
         &mut self,
         app: &App,
         module: Candidate,
         chunk_size: NonZeroU32,
         now: Time,
-    ) -> Result<ChunkPlan, Unsafe> {
-        if self.apps.len() >= MAX_APPS && !self.apps.contains_key(app) {
-            return Err(Unsafe::TooManyApps);
+    ) -> Result<ChunkPlan, Refusal> {
+        if self.is_full_for(app) {
+            return Err(Refusal::TooManyApps);
         }
         let Candidate { root, digest, may_move, .. } = module;
         let is_uncertain = may_move && self.is_uncertain(now);
@@ -169,7 +160,7 @@ impl Versions {
                 let SentVersion { version, since, .. } = versions.remove(index);
                 (version.plan, if now.since(since) < MAX_PIN_AGE { since } else { now })
             }
-            None => (cut(versions, &module, chunk_size, is_uncertain).ok_or(Unsafe::NoTotal)?, now),
+            None => (cut(versions, &module, chunk_size, is_uncertain).ok_or(Refusal::NoTotal)?, now),
         };
         let version = Version { root: Some(root), digest, plan };
         versions.push(SentVersion { version, since, last: now, is_open: true });
@@ -198,13 +189,10 @@ impl Versions {
         }
     }
 
-    /// Another proxy sends this version.
-    ///
-    /// # Errors
-    /// [`Unsafe::TooManyApps`] if it cannot be remembered.
-    pub(super) fn note(&mut self, app: &App, version: Version, now: Time) -> Result<(), Unsafe> {
-        if self.apps.len() >= MAX_APPS && !self.apps.contains_key(app) {
-            return Err(Unsafe::TooManyApps);
+    /// Another proxy sends this version. Whether it can be remembered.
+    pub(super) fn note(&mut self, app: &App, version: Version, now: Time) -> bool {
+        if self.is_full_for(app) {
+            return false;
         }
         let versions = self.apps.entry(app.clone()).or_default();
         versions.retain(|sent| sent.is_remembered(now));
@@ -215,7 +203,11 @@ impl Versions {
         } else {
             versions.insert(0, SentVersion { version, since: now, last: now, is_open: false });
         }
-        Ok(())
+        true
+    }
+
+    fn is_full_for(&self, app: &App) -> bool {
+        self.apps.len() >= MAX_APPS && !self.apps.contains_key(app)
     }
 
     /// Forgets versions of which no device holds chunks any more; returns the apps of which none is remembered.
@@ -316,7 +308,7 @@ mod tests {
         let mut versions = Versions::default();
         let plan = ChunkPlan::new(25, CHUNK_SIZE);
         let version = Version { root: None, digest: Digest::of(b"one"), plan };
-        versions.note(&app(), version, Time(0)).unwrap();
+        assert!(versions.note(&app(), version, Time(0)));
         assert_eq!(begin(&mut versions, "one", 25, 1), Some(3));
         assert_eq!(begin(&mut versions, "two", 25, 1), Some(4));
         let mut versions = Versions::default();

@@ -14,7 +14,7 @@ use crate::oci::manifest::{Content, MAX_MANIFEST_SIZE, command};
 use crate::oci::refusal::unsupported;
 use crate::oci::registry::Progress;
 use crate::oci::wasm::has_wasm_extension;
-use crate::util::fields::int;
+use crate::util::int;
 
 /// The module's name in images of the compat variant.
 const COMPAT_FILE: &str = "plugin.wasm";

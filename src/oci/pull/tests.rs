@@ -29,10 +29,10 @@ async fn what_was_pulled_is_described() {
         let pushed = layout.push("add", shape.name(), &sample::ADD, shape).unwrap();
         let reference = Reference::parse(&format!("add:{shape}"), &options.url).unwrap();
         let meaning = client.resolve(&reference).await.unwrap();
-        assert_eq!((meaning.media_type.as_str(), meaning.digest.to_string()), (MANIFEST, pushed.manifest.clone()));
+        assert_eq!((meaning.media_type.as_str(), meaning.digest), (MANIFEST, pushed.manifest.digest));
         let pulled = client.pull(&reference).await.unwrap();
         assert_eq!((pulled.root, pulled.shape), (meaning.digest, shape.name()));
-        assert_eq!(pulled.layer.digest.to_string(), pushed.layer);
+        assert_eq!(pulled.layer.digest, pushed.layer.digest);
         assert_eq!(pulled.module.digest(), Digest::of(&sample::ADD), "{shape}");
     }
     let before = registry.requests().len();
@@ -71,7 +71,7 @@ async fn faults_are_noticed_or_overcome() {
     let pushed = layout.push("add", "1", &sample::ADD, Shape::WasmToOci).unwrap();
     let reference = Reference::parse("add:1", &options.url).unwrap();
     registry.fail_next(503, 1);
-    registry.tamper(&pushed.layer).unwrap();
+    registry.tamper(&pushed.layer.digest.to_string()).unwrap();
     assert_eq!(client.pull(&reference).await.unwrap_err().code(), "digest-mismatch");
     registry.fail_next(403, 1);
     assert_eq!(client.pull(&reference).await.unwrap_err().code(), "unauthorized");

@@ -11,13 +11,11 @@ use tracing::info;
 
 use crate::error::Error;
 use crate::oci::pull::Puller;
-use crate::service::call::{Call, MAX_CALLS};
-use crate::service::inbox::{Change, Connections};
+use crate::service::connections::{Change, Connections};
+use crate::service::handle::{Call, MAX_CALLS, Service, Shared};
 use crate::service::options::ServiceOptions;
 use crate::service::pipeline::Pipeline;
-use crate::service::presence::Presences;
 use crate::service::readiness::Readinesses;
-use crate::service::shared::Shared;
 use crate::state::{Restored, State};
 use crate::telemetry::Telemetry;
 use crate::util::clock::Clock;
@@ -47,8 +45,12 @@ pub struct Task {
     restored: Restored,
 }
 
-impl Task {
-    pub(super) async fn open(config: ServiceOptions) -> Result<(Arc<Shared>, Self), Error> {
+impl Service {
+    /// A proxy that is not connected yet, and the task that runs it. Reads the disk off the async threads.
+    ///
+    /// # Errors
+    /// [`Error::Setup`] if the HTTP client cannot be made, [`Error::Disk`] if the store or the state cannot be opened.
+    pub async fn open(config: ServiceOptions) -> Result<(Self, Task), Error> {
         let clock = Clock::start();
         let (state, restored) = State::open(config.state.clone()).await?;
         let (registry, store) = (config.registry.clone(), config.store.clone());
@@ -67,9 +69,12 @@ impl Task {
             readiness_demand: Arc::default(),
             readiness: watch::Sender::new(None),
         });
-        Ok((Arc::clone(&shared), Self { config, shared, calls, clock, puller, state: Arc::new(state), restored }))
+        let task = Task { config, shared: Arc::clone(&shared), calls, clock, puller, state: Arc::new(state), restored };
+        Ok((Self(shared), task))
     }
+}
 
+impl Task {
     /// Serves requests until `stop`; then finishes what it can within two seconds and disconnects.
     ///
     /// # Errors
@@ -88,8 +93,7 @@ impl Task {
         let Self { config, shared, mut calls, clock, puller, state, restored } = self;
         let Restored { instance_id: _, requests, saved } = restored;
         let telemetry = Arc::clone(&shared.telemetry);
-        let presences = Presences::new(&config.channels, telemetry.instance(), config.share_group.clone(), clock.now());
-        let (mut connections, mut messages) = Connections::open(&config, &telemetry, &presences)?;
+        let (mut connections, mut messages) = Connections::open(&config, &telemetry, clock.now())?;
         telemetry.connect(connections.publisher());
         let readiness = Readinesses {
             broker: config.mqtt.address.clone(),
@@ -118,7 +122,7 @@ impl Task {
                         telemetry.connection_changed(health.is_up);
                         connected = tick;
                         if health.is_up {
-                            presences.publish(&connections.publisher(), true);
+                            connections.announce(true);
                             pipeline.requests_connected();
                         } else {
                             pipeline.requests_disconnected();
@@ -127,7 +131,7 @@ impl Task {
                     Change::Chunks(health) if health.is_up => {
                         // The will of this connection said otherwise.
                         if connections.is_up() {
-                            presences.publish(&connections.publisher(), true);
+                            connections.announce(true);
                         }
                         pipeline.chunks_connected(health);
                     }
@@ -158,7 +162,7 @@ impl Task {
         if connections.is_up() {
             pipeline.write_present();
         }
-        presences.publish(&connections.publisher(), false);
+        connections.announce(false);
         connections.close().await;
         // A disk that hangs is abandoned.
         readiness.abort();

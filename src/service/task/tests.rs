@@ -199,8 +199,8 @@ async fn the_end_leaves_nothing_behind_and_readiness_says_what_is_wrong() {
     let (puller, stop) = (Arc::downgrade(&task.puller), CancellationToken::new());
     let running = tokio::spawn(task.run(stop.clone()));
     service.ready().wait_for(|is_ready| *is_ready).await.unwrap();
-    let checked = service.readiness(PATIENCE).await.unwrap().readiness;
-    assert_eq!(checked.checks().map(|(_, check)| check.ok), [true, false, true, true]);
+    let checked = service.readiness(PATIENCE).await.unwrap();
+    assert_eq!(checked.checks.map(|(_, check)| check.ok), [true, false, true, true]);
     stop.cancel();
     running.await.unwrap().unwrap();
     assert!(puller.upgrade().is_none(), "the handle keeps nothing of the service");

@@ -13,9 +13,9 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
-use crate::delivery::rules::action::{Action, End, Fault, Options, Rejection, Saved};
+use crate::delivery::rules::action::{Action, End, Options, Saved};
 use crate::delivery::rules::replicas::Replicas;
-use crate::delivery::rules::request::{Origin, Request, RequestId};
+use crate::delivery::rules::request::{Origin, Refusal, Request, RequestId};
 use crate::delivery::rules::rule::{Rule, holds};
 use crate::delivery::rules::schedule::{Admission, Covered, Limits, Schedule, TransferId, Turn};
 use crate::delivery::rules::transfer::{Prepared, Purpose, Stage, Transfer};
@@ -97,11 +97,11 @@ impl<W> Coordinator<W> {
             // One that is too late may have been served by another replica: messages behind it say so.
             Some(replicas) if request.origin != Origin::Caller => {
                 if let Err(request) = replicas.watch(app, request, is_late, now) {
-                    return self.reject(app, request, Rejection::Watched);
+                    return self.reject(app, Refusal::Watched, request);
                 }
                 self.take_over(app, now);
             }
-            _ if is_late => self.reject(app, request, Rejection::TooLate),
+            _ if is_late => self.reject(app, Refusal::TooLate(request.origin), request),
             _ => self.admit(app, request, now),
         }
     }
@@ -151,7 +151,7 @@ impl<W> Coordinator<W> {
                     self.persisted(id, now);
                 }
             }
-            Err(reason) => self.end(id, End::Failed(Fault::Unsafe(reason)), now),
+            Err(refusal) => self.end(id, End::Failed(refusal), now),
         }
     }
 
@@ -272,24 +272,16 @@ impl<W> Coordinator<W> {
         }
     }
 
-    /// The transfers with open requests.
-    pub fn open_transfers(&self) -> impl Iterator<Item = TransferId> {
-        self.schedule.transfers().filter(|(_, transfer)| transfer.is_open()).map(|(id, _)| id)
-    }
-
-    /// The transfers that are fetched or sent, repeats included.
-    pub fn active_transfers(&self) -> impl Iterator<Item = TransferId> {
-        self.schedule.transfers().filter(|(_, transfer)| !matches!(transfer.stage, Stage::Resting)).map(|(id, _)| id)
+    /// How many transfers have open requests.
+    pub fn open_transfers(&self) -> usize {
+        self.schedule.transfers().filter(|(_, transfer)| transfer.is_open()).count()
     }
 
     /// How many requests are not covered.
-    #[must_use]
     pub fn open_requests(&self) -> usize {
         self.schedule.open_requests()
     }
 
-    /// The bounds of the schedule.
-    #[must_use]
     pub fn limits(&self) -> Limits {
         self.options.limits
     }
@@ -314,13 +306,13 @@ impl<W> Coordinator<W> {
             Ok(Admission::Joined { transfer, requests }) => {
                 self.actions.push_back(Action::Joined { transfer, app: app.clone(), requests });
             }
-            Err((excess, request)) => self.reject(app, request, Rejection::Excess(excess)),
+            Err((refusal, request)) => self.reject(app, refusal, request),
         }
     }
 
-    pub(in crate::delivery::rules) fn reject(&mut self, app: &App, request: Request<W>, rejection: Rejection) {
+    pub(in crate::delivery::rules) fn reject(&mut self, app: &App, refusal: Refusal, request: Request<W>) {
         self.actions.push_back(Action::CloseRequests(vec![request.id]));
-        self.actions.push_back(Action::Reject { app: app.clone(), request, rejection });
+        self.actions.push_back(Action::Reject { app: app.clone(), request, refusal });
     }
 
     /// Has the module of a transfer fetched: as the reference means it now, or as it was sent last.
@@ -338,11 +330,12 @@ impl<W> Coordinator<W> {
 
     pub(in crate::delivery::rules) fn send(&mut self, id: TransferId, now: Time) {
         let Some(transfer) = self.schedule.get(id) else { return };
-        let Some(Prepared { plan, .. }) = transfer.prepared().copied() else { return };
+        let Some(version) = transfer.prepared().map(Prepared::version) else { return };
+        let plan = version.plan;
         let message_size = Encoder::new(&transfer.app.name, plan.total_chunks()).message_size(plan.chunk(0).1) as u64;
         match self.schedule.start(id, &plan, message_size, now) {
-            Ok(()) => self.actions.push_back(Action::Send { transfer: id, plan }),
-            Err(excess) => self.end(id, End::Failed(Fault::Excess(excess)), now),
+            Ok(()) => self.actions.push_back(Action::Send { transfer: id, version }),
+            Err(refusal) => self.end(id, End::Failed(refusal), now),
         }
     }
 

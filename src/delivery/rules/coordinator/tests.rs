@@ -68,7 +68,7 @@ fn claim(rules: &mut Coordinator<()>) -> Option<Version> {
 
 fn sent(rules: &mut Coordinator<()>) -> Option<ChunkPlan> {
     actions(rules).into_iter().find_map(|action| match action {
-        Action::Send { plan, .. } => Some(plan),
+        Action::Send { version, .. } => Some(version.plan),
         _ => None,
     })
 }
@@ -164,7 +164,7 @@ fn a_claim_that_does_not_return_fails() {
     assert!(!actions(&mut rules).iter().any(|action| matches!(action, Action::End { .. })));
     assert_eq!(rules.next_alarm(), Some(after(20_000)));
     rules.wake(after(20_000));
-    let is_lost = |action: &Action<()>| matches!(action, Action::End { transfer: id, end: End::Failed(Fault::ClaimLost), requests } if *id == transfer && requests.len() == 1);
+    let is_lost = |action: &Action<()>| matches!(action, Action::End { transfer: id, end: End::Failed(Refusal::ClaimLost), requests } if *id == transfer && requests.len() == 1);
     assert!(actions(&mut rules).iter().any(is_lost));
 }
 
@@ -189,7 +189,7 @@ fn an_old_request_is_rejected_and_forgotten() {
     let mut rules = Coordinator::new(options(None), Saved { present: Some(NOW), ..Saved::default() }, after(50_000));
     request(&mut rules, 3, Origin::Queue, after(50_000));
     let rejected = actions(&mut rules);
-    let is_rejected = |action: &Action<()>| matches!(action, Action::Reject { rejection: Rejection::TooLate, .. });
+    let is_rejected = |action: &Action<()>| matches!(action, Action::Reject { refusal: Refusal::TooLate(_), .. });
     assert!(rejected.contains(&Action::CloseRequests(vec![3])) && rejected.iter().any(is_rejected), "{rejected:?}");
 }
 

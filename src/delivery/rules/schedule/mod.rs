@@ -14,10 +14,10 @@ mod types;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-pub use self::types::{Admission, Covered, Excess, Limits, TransferId, Turn};
+pub use self::types::{Admission, Covered, Limits, TransferId, Turn};
 use super::budget::Budgets;
 use super::pass::Pass;
-use super::request::{Request, RequestId};
+use super::request::{Refusal, Request, RequestId};
 use super::rule::{Rule, holds};
 use super::transfer::{Purpose, Stage, Transfer};
 use crate::delivery::plan::ChunkPlan;
@@ -86,16 +86,16 @@ impl<W> Schedule<W> {
     /// Admits a request: it opens a transfer for `purpose`, or joins the open one.
     ///
     /// # Errors
-    /// The [`Excess`] for which it is rejected, and the request.
+    /// Why it is rejected, and the request.
     pub(super) fn admit(
         &mut self,
         app: &App,
         mut request: Request<W>,
         purpose: Purpose,
         now: Time,
-    ) -> Result<Admission, (Excess, Request<W>)> {
+    ) -> Result<Admission, (Refusal, Request<W>)> {
         if self.open_requests >= self.limits.open_requests {
-            return Err((Excess::Requests, request));
+            return Err((Refusal::OpenRequests, request));
         }
         let known = self.by_app.get(app).copied();
         if let Some(id) = known
@@ -105,7 +105,7 @@ impl<W> Schedule<W> {
             if let Stage::Sending { pass, message_size, .. } = &mut transfer.stage {
                 let extra = pass.extra() * *message_size;
                 if !self.budgets.repeat(&app.channel, extra, now) {
-                    return Err((Excess::Repeats, request));
+                    return Err((Refusal::Repeats, request));
                 }
                 if !pass.has_turn() && extra > 0 {
                     self.turns.push_back(id);
@@ -142,17 +142,17 @@ impl<W> Schedule<W> {
     /// Starts sending a transfer that is being prepared.
     ///
     /// # Errors
-    /// The [`Excess`] for which it must not be sent.
+    /// Why it must not be sent.
     pub(super) fn start(
         &mut self,
         id: TransferId,
         plan: &ChunkPlan,
         message_size: u64,
         now: Time,
-    ) -> Result<(), Excess> {
+    ) -> Result<(), Refusal> {
         let Some(transfer) = self.transfers.get_mut(&id) else { return Ok(()) };
         if !self.budgets.copy(&transfer.app, plan.total_chunks() * message_size, now) {
-            return Err(Excess::Repeats);
+            return Err(Refusal::Repeats);
         }
         let (pass, is_spaced) = (Pass::new(plan.total_chunks()), plan.size() >= SPACED_SIZE);
         transfer.stage = Stage::Sending { pass, message_size, is_spaced };

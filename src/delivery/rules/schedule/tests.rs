@@ -30,12 +30,12 @@ fn schedule() -> Schedule<()> {
     Schedule::new(limits())
 }
 
-fn request_as(schedule: &mut Schedule<()>, name: &str, id: RequestId, now: Time) -> Result<Admission, Excess> {
+fn request_as(schedule: &mut Schedule<()>, name: &str, id: RequestId, now: Time) -> Result<Admission, Refusal> {
     let request = Request::new(id, now, Origin::Device, ());
-    schedule.admit(&app(name), request, Purpose::Request, now).map_err(|(excess, _)| excess)
+    schedule.admit(&app(name), request, Purpose::Request, now).map_err(|(refusal, _)| refusal)
 }
 
-fn request(schedule: &mut Schedule<()>, name: &str, now: Time) -> Result<Admission, Excess> {
+fn request(schedule: &mut Schedule<()>, name: &str, now: Time) -> Result<Admission, Refusal> {
     request_as(schedule, name, 0, now)
 }
 
@@ -191,7 +191,7 @@ fn a_lost_chunk_is_sent_again_and_awaited() {
 fn too_many_requests_are_rejected_until_there_is_room() {
     let mut schedule = Schedule::new(Limits { open_requests: 1, ..limits() });
     let id = started(&mut schedule, "a", 2);
-    assert_eq!(request(&mut schedule, "b", NOW), Err(Excess::Requests));
+    assert_eq!(request(&mut schedule, "b", NOW), Err(Refusal::OpenRequests));
     let turn = schedule.next_turn(NOW).unwrap();
     assert_eq!(schedule.remove(id).unwrap().requests.len(), 1);
     assert_eq!(schedule.next_turn(NOW), None);
@@ -313,7 +313,7 @@ fn repeated_bytes_are_bounded_and_first_copies_are_not() {
     schedule.next_turn(NOW).unwrap();
     assert_eq!(request(&mut schedule, "a", NOW), Ok(Admission::Joined { transfer: id, requests: 3 }));
     schedule.next_turn(NOW).unwrap();
-    assert_eq!(request(&mut schedule, "a", NOW), Err(Excess::Repeats));
+    assert_eq!(request(&mut schedule, "a", NOW), Err(Refusal::Repeats));
     let id = opened(&mut schedule, "b", NOW);
     start(&mut schedule, id, 100, 10, NOW);
 }

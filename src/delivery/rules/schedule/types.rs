@@ -27,33 +27,21 @@ pub struct TransferId(pub(super) u64);
 pub enum Admission {
     /// It opened a transfer, whose module is still to be fetched.
     Opened {
-        /// Which.
         transfer: TransferId,
         /// The repeat of the app that it takes the place of.
         superseded: Option<TransferId>,
     },
     /// It joined a transfer.
     Joined {
-        /// Which.
         transfer: TransferId,
         /// The open requests of the transfer.
         requests: usize,
     },
 }
 
-/// A bound that was reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excess {
-    /// [`Limits::open_requests`].
-    Requests,
-    /// [`Limits::repeats`].
-    Repeats,
-}
-
 /// A chunk that is to be published now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
-    /// The transfer it belongs to.
     pub transfer: TransferId,
     /// Its position in the transfer.
     pub position: u64,

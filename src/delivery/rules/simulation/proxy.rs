@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use super::random::Random;
 use super::{BEGIN, CHUNK_SIZE, TICK};
-use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::action::{Action, End, Options, Saved};
 use crate::delivery::rules::coordinator::{Coordinator, RETAINED_TIME};
 use crate::delivery::rules::group::ReplicaStatus;
@@ -78,7 +77,7 @@ pub(super) struct Proxy {
     next_request: RequestId,
     /// Transfers whose module is being fetched: what is fetched, what for, and when it is there.
     fetches: Vec<(TransferId, usize, Purpose, Option<Digest>, Time)>,
-    purposes: HashMap<TransferId, (usize, Purpose, Digest)>,
+    purposes: HashMap<TransferId, (usize, Purpose)>,
     sending: HashMap<TransferId, Sending>,
     pub(super) in_flight: VecDeque<Turn>,
     /// Until when the process is dead.
@@ -214,7 +213,7 @@ impl Proxy {
         for (id, app, purpose, root, _) in self.fetches.extract_if(.., |fetch| fetch.4 <= now).collect::<Vec<_>>() {
             let module = root.map_or(registry.tags[app], |root| registry.modules[&root]);
             let digest = digest(module);
-            self.purposes.insert(id, (app, purpose, digest));
+            self.purposes.insert(id, (app, purpose));
             let candidate = Candidate { root: digest, digest, size: module.1, may_move: true };
             self.coordinator.fetched(id, candidate, now);
         }
@@ -268,11 +267,11 @@ impl Proxy {
                 Action::Claim(app, version) => self.unsent.push((index(&app), ReplicaStatus::Claims(version))),
                 Action::Object(app, version) => self.unsent.push((index(&app), ReplicaStatus::Objects(version))),
                 Action::Heartbeat(app) => self.unsent.push((index(&app), ReplicaStatus::Serves(None))),
-                Action::Send { transfer, plan } => self.send(transfer, plan, now),
+                Action::Send { transfer, version } => self.send(transfer, version, now),
                 Action::End { transfer, end, .. } => {
                     self.fetches.retain(|fetch| fetch.0 != transfer);
                     self.sending.remove(&transfer);
-                    if let (End::Failed(_), Some((app, ..))) = (end, self.purposes.get(&transfer)) {
+                    if let (End::Failed(_), Some((app, _))) = (end, self.purposes.get(&transfer)) {
                         self.unsent.push((*app, ReplicaStatus::Failed));
                     }
                 }
@@ -280,9 +279,9 @@ impl Proxy {
         }
     }
 
-    fn send(&mut self, transfer: TransferId, plan: ChunkPlan, now: Time) {
-        let (app, purpose, digest) = self.purposes[&transfer];
-        let version = Version { root: None, digest, plan };
+    fn send(&mut self, transfer: TransferId, version: Version, now: Time) {
+        let (app, purpose) = self.purposes[&transfer];
+        let version = Version { root: None, ..version };
         self.sending.insert(transfer, Sending { app, version, since: now, is_repeat: purpose == Purpose::Repeat });
     }
 

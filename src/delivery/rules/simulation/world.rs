@@ -133,7 +133,7 @@ impl World {
                     assert!(other.sends(settled_at).all(|other| other.app != sending.app), "two replicas send one app");
                     let app = &self.apps[sending.app];
                     assert!(
-                        !other.coordinator.has_clash(app, &sending.version, self.now),
+                        other.coordinator.versions.clash(app, &sending.version, self.now).is_none(),
                         "a clash that another one knows"
                     );
                 }

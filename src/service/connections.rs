@@ -1,8 +1,8 @@
-//! What the broker sends: the connections, and what their messages mean.
+//! The connections to the broker: what arrives by them, and that the proxy is online.
 //!
-//! There are two connections, so that requests and chunks do not delay each other. The one for requests has a persistent
-//! session, in which the broker queues requests while the proxy is away; for a replica it also has the status messages of
-//! the others, in the order in which all replicas receive them. The one for chunks has a clean session, since what was not
+//! There are two, so that requests and chunks do not delay each other. The one for requests has a persistent session, in
+//! which the broker queues requests while the proxy is away; for a replica it also has the status messages of the others,
+//! in the order in which all replicas receive them. The one for chunks has a clean session, since what was not
 //! acknowledged is published again anyway.
 
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::watch;
 use tracing::warn;
 
-use super::presence::Presences;
 use crate::error::Error;
 use crate::mqtt::chunk;
 use crate::mqtt::request::{MAX_REQUEST_SIZE, Request};
 use crate::mqtt::status::{Presence, Status};
 use crate::mqtt::topic::{App, Channel, Channels, Layout, Role};
 use crate::mqtt::{
-    Ack, Connection, ConnectionOptions, Health, MAX_IN_FLIGHT_MESSAGES, Message, Publisher, Session, Subscription,
+    Ack, Connection, ConnectionOptions, Health, MAX_IN_FLIGHT_MESSAGES, Message, Publisher, Session, Subscription, Will,
 };
 use crate::service::options::ServiceOptions;
 use crate::telemetry::Telemetry;
+use crate::util::clock::Time;
 
 /// Messages that wait between the connections and the service.
 #[doc(alias = "bound")]
@@ -55,6 +55,7 @@ pub(super) struct Connections {
     chunks: Connection,
     requests_health: watch::Receiver<Health>,
     chunks_health: watch::Receiver<Health>,
+    presences: Presences,
 }
 
 /// What became of a connection.
@@ -72,19 +73,20 @@ impl Connections {
     pub(super) fn open(
         config: &ServiceOptions,
         telemetry: &Arc<Telemetry>,
-        presences: &Presences,
+        now: Time,
     ) -> Result<(Self, mpsc::Receiver<Inbound>), Error> {
         let (inbound, messages) = mpsc::channel(MAX_INBOUND);
         let channels = config.channels.clone();
-        let instance = telemetry.instance().to_owned();
-        let requests = requests(config, &instance, presences);
-        let chunks = chunks(config, &instance, presences, &requests);
+        let instance = telemetry.instance();
+        let presences = Presences::new(&channels, instance, config.share_group.clone(), now);
+        let requests = requests(config, instance, &presences);
+        let chunks = chunks(config, instance, &presences, &requests);
         let inbox =
             Inbox { channels, is_replica: config.share_group.is_some(), telemetry: Arc::clone(telemetry), inbound };
         let requests = Connection::open(&config.mqtt, requests, move |message| inbox.receive(message))?;
         let chunks = Connection::open(&config.mqtt, chunks, |_| ())?;
         let (requests_health, chunks_health) = (requests.health(), chunks.health());
-        Ok((Self { requests, chunks, requests_health, chunks_health }, messages))
+        Ok((Self { requests, chunks, requests_health, chunks_health, presences }, messages))
     }
 
     /// What publishes beside the chunks.
@@ -95,6 +97,15 @@ impl Connections {
     /// What publishes chunks.
     pub(super) fn chunk_publisher(&self) -> Publisher {
         self.chunks.publisher()
+    }
+
+    /// Publishes on all named channels whether the proxy is online.
+    pub(super) fn announce(&self, is_online: bool) {
+        let publisher = self.publisher();
+        for topic in &self.presences.topics {
+            // If there is no room, so much waits for the broker that this message does not matter.
+            publisher.try_publish(topic, self.presences.message(is_online), true);
+        }
     }
 
     /// Whether the proxy is subscribed to its requests.
@@ -163,6 +174,35 @@ fn chunks(
         queue: MAX_IN_FLIGHT_MESSAGES.into(),
         max_outgoing: chunk::max_message_size(config.delivery.chunk_size.get()) + PACKET_OVERHEAD,
         ..ConnectionOptions::new(instance, Vec::new())
+    }
+}
+
+/// That the proxy is online: a retained message on every named channel, and a will.
+struct Presences {
+    /// The topics, those of the first channel in front.
+    topics: Vec<String>,
+    since: Time,
+    group: Option<String>,
+}
+
+impl Presences {
+    fn new(channels: &Channels, instance: &str, group: Option<String>, since: Time) -> Self {
+        let topics = channels
+            .named()
+            .flat_map(|channel| Layout::ALL.map(|layout| channel.topic(layout, Role::Presence(instance))));
+        Self { topics: topics.collect(), since, group }
+    }
+
+    /// A connection has one will (MQTT 3.1.1, section 3.1.2.5), so each connection has that of one layout of the first
+    /// channel.
+    fn will(&self, layout: Layout) -> Option<Will> {
+        let index = Layout::ALL.iter().position(|one| *one == layout)?;
+        let topic = self.topics.get(index)?.clone();
+        Some(Will { topic, payload: self.message(false) })
+    }
+
+    fn message(&self, is_online: bool) -> Bytes {
+        Presence::message(is_online, self.since, self.group.clone()).into()
     }
 }
 
