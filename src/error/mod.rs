@@ -348,6 +348,11 @@ impl Error {
         Self::Disk { object: folder.display().to_string(), source: Arc::new(source) }
     }
 
+    /// Whether a block of a stored blob is not what was verified.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::InvalidData)
+    }
+
     /// Whether another process uses the folder.
     pub(crate) fn is_of_busy_folder(&self) -> bool {
         matches!(self, Self::Disk { source, .. } if source.kind() == io::ErrorKind::ResourceBusy)

@@ -12,8 +12,7 @@ use tar::{Archive, EntryType, PaxExtensions};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
-use crate::oci::blob::Blob;
-use crate::oci::digest::Hasher;
+use crate::oci::blob::{Blob, BlobHasher, Damage};
 use crate::oci::reference::Reference;
 use crate::oci::refusal::{ambiguous, listed, unsupported};
 use crate::oci::wasm::{has_wasm_extension, is_wasm};
@@ -110,7 +109,8 @@ impl ArchivedLayer {
             return Err(self.blob.unreadable(failure));
         }
         copied.map_err(|error| self.unreadable(reference, &error))?;
-        Ok(Blob::verified(output.file, output.hasher.digest(), output.size))
+        let (digest, size, checksums) = output.hasher.finish();
+        Ok(Blob::verified(output.file, digest, size, checksums))
     }
 
     /// Passes each entry to `visit` until that breaks. Long names are read within a limit, which the library's own
@@ -160,6 +160,9 @@ impl ArchivedLayer {
 
     fn unreadable(&self, reference: &Reference, error: &io::Error) -> Error {
         let digest = self.blob.digest();
+        if let Some(damage) = Damage::of(error) {
+            return self.blob.unreadable(damage.into());
+        }
         match error.get_ref().and_then(|error| error.downcast_ref()) {
             Some(TooLarge) => Error::TooLarge { object: format!("what {digest} unpacks to"), limit: self.limit },
             None => unsupported(reference, &format!("its layer {digest} cannot be unpacked ({error})")),
@@ -201,18 +204,17 @@ fn normalized(path: &str) -> Option<String> {
     (!parts.is_empty() && !parts.contains(&"..")).then(|| parts.join("/"))
 }
 
-/// The file of the module, hashed and counted as it is written.
+/// The file of the module, hashed as it is written.
 struct Output {
     file: File,
-    hasher: Hasher,
-    size: u64,
+    hasher: BlobHasher,
     /// Why the disk failed: an error of the archive is another one.
     failure: Option<io::Error>,
 }
 
 impl Output {
     fn to(file: File) -> Self {
-        Self { file, hasher: Hasher::default(), size: 0, failure: None }
+        Self { file, hasher: BlobHasher::default(), failure: None }
     }
 }
 
@@ -222,7 +224,6 @@ impl Write for Output {
             self.failure = Some(error);
             return Err(io::Error::other("the disk takes no more"));
         }
-        self.size += bytes.len() as u64;
         Ok(bytes.len())
     }
 

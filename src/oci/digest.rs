@@ -1,17 +1,13 @@
 //! Digests: the SHA-256 by which content is named (OCI image specification, "Digests").
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-
-/// Bytes of a file that are hashed at once.
-#[doc(alias = "bound")]
-const BUFFER_SIZE: usize = 128 << 10;
 
 /// A SHA-256 digest, written `sha256:` and 64 hexadecimal digits (OCI image specification, "Digests").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -23,16 +19,6 @@ impl Digest {
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
-    }
-
-    /// The digest of what `reader` reads to its end.
-    ///
-    /// # Errors
-    /// The reader's.
-    pub fn of_reader(reader: impl Read) -> io::Result<Self> {
-        let mut hasher = Hasher::default();
-        io::copy(&mut io::BufReader::with_capacity(BUFFER_SIZE, reader), &mut hasher)?;
-        Ok(hasher.digest())
     }
 
     /// Requires that `actual` is this digest.

@@ -73,12 +73,11 @@ impl Connections {
     pub(super) fn open(
         config: &ServiceOptions,
         telemetry: &Arc<Telemetry>,
-        now: Time,
     ) -> Result<(Self, mpsc::Receiver<Inbound>), Error> {
         let (inbound, messages) = mpsc::channel(MAX_INBOUND);
         let channels = config.channels.clone();
         let instance = telemetry.instance();
-        let presences = Presences::new(&channels, instance, config.share_group.clone(), now);
+        let presences = Presences::new(&channels, instance, config.share_group.clone());
         let requests = requests(config, instance, &presences);
         let chunks = chunks(config, instance, &presences, &requests);
         let inbox =
@@ -186,11 +185,11 @@ struct Presences {
 }
 
 impl Presences {
-    fn new(channels: &Channels, instance: &str, group: Option<String>, since: Time) -> Self {
+    fn new(channels: &Channels, instance: &str, group: Option<String>) -> Self {
         let topics = channels
             .named()
             .flat_map(|channel| Layout::ALL.map(|layout| channel.topic(layout, Role::Presence(instance))));
-        Self { topics: topics.collect(), since, group }
+        Self { topics: topics.collect(), since: Time::of_system(), group }
     }
 
     /// A connection has one will (MQTT 3.1.1, section 3.1.2.5), so each connection has that of one layout of the first

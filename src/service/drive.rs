@@ -58,7 +58,7 @@ impl Pipeline {
     pub(super) async fn next(&mut self) -> Completion {
         let now = self.clock.now();
         // While the sender is busy, its next message comes first.
-        let turn_at = if self.sender.is_ready() { self.coordinator.next_turn_at() } else { None };
+        let turn_at = if self.sender.is_ready() { self.coordinator.next_turn_at(now) } else { None };
         let alarm = self.coordinator.next_alarm().into_iter().chain(turn_at).min();
         let due = async {
             match alarm {

@@ -215,11 +215,10 @@ impl Pipeline {
             Action::PersistUncertainty(until) => self.state.write_uncertain(until),
             Action::Claim(app, version) => self.telemetry.claiming(&app, &version),
             Action::Object(app, version) => self.telemetry.objecting(&app, &version),
-            Action::Heartbeat(app) => {
-                if self.telemetry.status_silence() >= HEARTBEAT_INTERVAL {
-                    self.telemetry.heartbeat(&app);
-                }
-            }
+            // Any status message says that it is there.
+            Action::Heartbeat(_) | Action::Live(_) if self.telemetry.status_silence() < HEARTBEAT_INTERVAL => {}
+            Action::Heartbeat(app) => self.telemetry.heartbeat(&app),
+            Action::Live(app) => self.telemetry.heartbeat(&App { name: "".into(), ..app }),
             Action::Send { transfer, version } => self.begin_sending(transfer, version),
             Action::CloseRequests(ids) => self.state.close_requests(ids),
             Action::End { transfer, end, requests } => self.end(transfer, end, requests),
@@ -257,6 +256,7 @@ impl Pipeline {
                 delivery.module = Some(module);
                 self.coordinator.fetched(transfer, candidate, self.clock.now());
             }
+            Err(error) if error.is_damage() => self.unreadable(transfer, &error),
             Err(error) => self.fail(transfer, &error),
         }
     }
@@ -302,11 +302,18 @@ impl Pipeline {
             }
             Sent::Acknowledged { turn, size, time } => self.acknowledged(&turn, size, time),
             Sent::Lost(turn) => self.coordinator.lost(&turn),
-            Sent::Unreadable(turn, error) => self.fail(turn.transfer, &error),
+            Sent::Unreadable(turn, error) => self.unreadable(turn.transfer, &error),
             // The connection returns the reason, with which `Task::run` ends.
             Sent::Closed => {}
         }
         self.telemetry.in_flight(self.sender.in_flight_bytes());
+    }
+
+    /// A chunk cannot be read, or is not what was verified: its blob is not in the store any more, and is fetched again.
+    fn unreadable(&mut self, transfer: TransferId, error: &Error) {
+        if !self.coordinator.damaged(transfer, self.clock.now()) {
+            self.fail(transfer, error);
+        }
     }
 
     fn acknowledged(&mut self, turn: &Turn, size: usize, time: Duration) {

@@ -3,8 +3,9 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
-use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, TableDefinition};
+use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, Table, TableDefinition};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::warn;
@@ -16,7 +17,7 @@ use crate::delivery::rules::versions::{CHUNK_LIFETIME, SentVersion};
 use crate::error::Error;
 use crate::mqtt::Ack;
 use crate::mqtt::topic::App;
-use crate::util::clock::Time;
+use crate::util::clock::{Clock, Elapsed, Stamp, Time};
 use crate::util::json;
 
 /// The file in the state folder.
@@ -32,6 +33,10 @@ const TIMES: TableDefinition<&str, u64> = TableDefinition::new("times");
 const ID: &str = "id";
 const PRESENT: &str = "present";
 const UNCERTAIN: &str = "unsure until";
+/// The stamp of the last transaction.
+const BOOT_ID: &str = "boot id";
+const NOW: &str = "now";
+const UPTIME: &str = "uptime";
 
 /// An open request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +60,7 @@ pub(super) enum Change {
 }
 
 /// What an earlier process wrote to disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Restored {
     /// The id that was generated for this proxy, now or then.
     pub instance_id: String,
@@ -63,6 +68,8 @@ pub struct Restored {
     pub requests: Vec<(RequestId, OpenRequest)>,
     /// What the rules of delivery remember.
     pub saved: Saved,
+    /// The clock of all these times.
+    pub clock: Clock,
 }
 
 /// How the file is opened.
@@ -95,13 +102,29 @@ fn means_damage(kind: io::ErrorKind) -> bool {
 }
 
 /// Reads what an earlier process wrote, and removes rows that cannot be read. If `is_lost`, or where such a row has
-/// versions, devices may hold chunks of unknown versions from `now` on for [`CHUNK_LIFETIME`]; that is written too.
-pub(super) fn read(database: &Database, is_lost: bool, now: Time) -> Result<Restored, redb::Error> {
-    let mut restored = Restored::default();
+/// versions, devices may hold chunks of unknown versions from now on for [`CHUNK_LIFETIME`]; that is written too, and so it is
+/// if nobody knows how long ago the last transaction was.
+pub(super) fn read(database: &Database, is_lost: bool, present: &Stamp) -> Result<Restored, redb::Error> {
     let transaction = database.begin_write()?;
+    let mut restored;
     {
         // Makes the tables where they are missing.
         let mut instance = transaction.open_table(INSTANCE)?;
+        let mut times = transaction.open_table(TIMES)?;
+        let last = stamp(&instance, &times)?;
+        let elapsed = last.as_ref().map_or(Elapsed::Unknown, |last| last.elapsed(present));
+        let now = match (&last, elapsed) {
+            // A time that cannot be compared counts as the present.
+            (Some(last), Elapsed::Exactly(elapsed) | Elapsed::AtLeast(elapsed)) => last.time + elapsed,
+            (Some(last), Elapsed::Unknown) => last.time,
+            (None, _) => present.time,
+        };
+        restored = Restored {
+            instance_id: String::new(),
+            requests: Vec::new(),
+            saved: Saved::default(),
+            clock: Clock::from(now),
+        };
         let known = instance.get(ID)?.map(|id| id.value().to_owned());
         restored.instance_id = known.unwrap_or_else(|| Uuid::new_v4().to_string());
         instance.insert(ID, &*restored.instance_id)?;
@@ -127,23 +150,49 @@ pub(super) fn read(database: &Database, is_lost: bool, now: Time) -> Result<Rest
                 "the versions of some apps cannot be read and are removed"
             );
         }
-        let mut times = transaction.open_table(TIMES)?;
+        let is_unknown = elapsed == Elapsed::Unknown && !restored.saved.versions.is_empty();
         restored.saved.present = times.get(PRESENT)?.map(|time| Time(time.value()));
         let mut uncertain_until = times.get(UNCERTAIN)?.map_or(Time::default(), |time| Time(time.value()));
-        if is_lost || unreadable > 0 {
+        if is_lost || is_unknown || unreadable > 0 {
             uncertain_until = uncertain_until.max(now + CHUNK_LIFETIME);
             times.insert(UNCERTAIN, uncertain_until.0)?;
         }
         restored.saved.uncertain_until = uncertain_until;
+        write_stamp(&mut instance, &mut times, &Stamp { time: now, ..present.clone() })?;
     }
     transaction.commit()?;
     Ok(restored)
 }
 
-/// Writes changes in one transaction.
-pub(super) fn write(database: &Database, batch: &[Change]) -> Result<(), redb::Error> {
+/// The stamp of the last transaction; nothing if there was none, or another release wrote it.
+fn stamp(
+    instance: &impl ReadableTable<&'static str, &'static str>,
+    times: &impl ReadableTable<&'static str, u64>,
+) -> Result<Option<Stamp>, redb::Error> {
+    let (boot_id, now, uptime) = (instance.get(BOOT_ID)?, times.get(NOW)?, times.get(UPTIME)?);
+    Ok(boot_id.zip(now).zip(uptime).map(|((boot_id, now), uptime)| Stamp {
+        time: Time(now.value()),
+        boot_id: boot_id.value().to_owned(),
+        uptime: Duration::from_millis(uptime.value()),
+    }))
+}
+
+fn write_stamp(
+    instance: &mut Table<'_, &'static str, &'static str>,
+    times: &mut Table<'_, &'static str, u64>,
+    stamp: &Stamp,
+) -> Result<(), redb::Error> {
+    instance.insert(BOOT_ID, &*stamp.boot_id)?;
+    times.insert(NOW, stamp.time.0)?;
+    times.insert(UPTIME, u64::try_from(stamp.uptime.as_millis()).unwrap_or(u64::MAX))?;
+    Ok(())
+}
+
+/// Writes changes in one transaction, with its stamp.
+pub(super) fn write(database: &Database, batch: &[Change], now: &Stamp) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
+        let mut instance = transaction.open_table(INSTANCE)?;
         let mut requests = transaction.open_table(REQUESTS)?;
         let mut versions_table = transaction.open_table(VERSIONS)?;
         let mut times = transaction.open_table(TIMES)?;
@@ -164,6 +213,7 @@ pub(super) fn write(database: &Database, batch: &[Change]) -> Result<(), redb::E
                 Change::Again => {}
             }
         }
+        write_stamp(&mut instance, &mut times, now)?;
     }
     transaction.commit()?;
     Ok(())
@@ -182,6 +232,11 @@ mod tests {
     fn app(name: &str) -> App {
         let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
         App { channel, layout: Layout::Plain, name: name.into() }
+    }
+
+    /// Ten seconds after the system was started.
+    fn stamp_of(time: Time) -> Stamp {
+        Stamp { time, boot_id: "a".into(), uptime: Duration::from_secs(10) }
     }
 
     /// A row as the release before this one wrote it: `open` was the number of transfers.
@@ -207,11 +262,15 @@ mod tests {
     fn versions_of_the_previous_release_are_read() {
         let [idle, open] = ["idle", "open"].map(|name| json(&app(name)));
         let database = database(&[(&*idle, old_row(0).as_bytes()), (&*open, old_row(2).as_bytes())]);
-        let saved = read(&database, false, NOW).unwrap().saved;
+        let saved = read(&database, false, &stamp_of(NOW)).unwrap().saved;
         let read: Vec<_> =
             saved.versions.iter().map(|(app, sent)| (&*app.name, sent[0].last, sent[0].is_open)).collect();
         assert_eq!(read, [("idle", Time(8), false), ("open", Time(8), true)]);
-        assert_eq!(saved.uncertain_until, Time::default());
+        assert_eq!(
+            saved.uncertain_until,
+            NOW + CHUNK_LIFETIME,
+            "that one knew no stamps: the clock may have been wrong"
+        );
     }
 
     #[test]
@@ -220,7 +279,7 @@ mod tests {
         for (key, value) in [(&b"garbage"[..], row.as_bytes()), (&json(&app("bad"))[..], b"garbage")] {
             let database = database(&[(&*good, row.as_bytes()), (key, value)]);
             for now in [NOW, NOW + CHUNK_LIFETIME] {
-                let saved = read(&database, false, now).unwrap().saved;
+                let saved = read(&database, false, &stamp_of(now)).unwrap().saved;
                 assert_eq!(saved.versions.len(), 1, "{saved:?}");
                 assert_eq!(saved.uncertain_until, NOW + CHUNK_LIFETIME, "once, and also for the next process");
             }
@@ -233,8 +292,42 @@ mod tests {
         let transaction = database.begin_write().unwrap();
         transaction.open_table(REQUESTS).unwrap().insert(7, &b"garbage"[..]).unwrap();
         transaction.commit().unwrap();
-        let restored = read(&database, false, NOW).unwrap();
+        let restored = read(&database, false, &stamp_of(NOW)).unwrap();
         assert!(restored.requests.is_empty());
         assert_eq!(restored.saved.uncertain_until, Time::default());
+    }
+
+    #[test]
+    fn times_survive_any_step_of_the_clock() {
+        const YEARS: Duration = Duration::from_secs(10 * 365 * 86_400);
+        let later = |boot_id: &str, uptime| Stamp {
+            time: Time::default(),
+            boot_id: boot_id.into(),
+            uptime: Duration::from_secs(uptime),
+        };
+        // Each row: the present, how long ago the last transaction was, whether versions may be unknown.
+        for (present, elapsed, is_uncertain) in [
+            (later("a", 40), 30, false),
+            (later("b", 40), 40, false),
+            (later("a", 9), 0, true),
+            (later("", 40), 0, true),
+        ] {
+            for time in [NOW, NOW + YEARS, NOW - YEARS] {
+                let present = Stamp { time, ..present.clone() };
+                let row = old_row(0);
+                let database = database(&[(&*json(&app("a")), row.as_bytes())]);
+                write(&database, &[Change::Present(Time(8))], &stamp_of(NOW)).unwrap();
+                let restored = read(&database, false, &present).unwrap();
+                let now = NOW + Duration::from_secs(elapsed);
+                let behind = restored.clock.now().since(now);
+                assert!(restored.clock.now() >= now && behind < Duration::from_secs(60), "{present:?}: {behind:?}");
+                let until = if is_uncertain { now + CHUNK_LIFETIME } else { Time::default() };
+                assert_eq!(restored.saved.uncertain_until, until, "{present:?}");
+                // Its own stamp is that of the present.
+                let again = read(&database, false, &present).unwrap();
+                assert!(again.clock.now().since(now) < Duration::from_secs(60), "{present:?}");
+                assert_eq!(again.saved.versions.len(), 1);
+            }
+        }
     }
 }

@@ -25,7 +25,7 @@ use crate::delivery::rules::versions::SentVersion;
 use crate::error::Error;
 use crate::mqtt::Ack;
 use crate::mqtt::topic::App;
-use crate::util::clock::{Clock, Time};
+use crate::util::clock::{Stamp, Time};
 use crate::util::file::{self, make_folder, temporary_folder, try_writing};
 use crate::util::sync::lock;
 
@@ -92,10 +92,15 @@ impl State {
             let (database, was_damaged) = open_database(&folder.join(FILE))?;
             // A temporary state knows nothing of what an earlier process sent.
             let is_lost = was_damaged || temporary.is_some();
-            let restored = read(&database, is_lost, Clock::start().now()).map_err(io::Error::other)?;
+            let restored = read(&database, is_lost, &Stamp::of(Time::of_system())).map_err(io::Error::other)?;
             let (changes, waiting) = mpsc::channel(QUEUE);
             let (folder, failure) = (folder.to_owned(), Arc::<Mutex<Option<String>>>::default());
-            let writer = Writer { folder: folder.clone(), database: Some(database), failure: Arc::clone(&failure) };
+            let writer = Writer {
+                folder: folder.clone(),
+                clock: restored.clock,
+                database: Some(database),
+                failure: Arc::clone(&failure),
+            };
             let writer = thread::Builder::new().name("state".into()).spawn(move || writer.run(waiting))?;
             let (changes, writer) = (Mutex::new(Some(changes)), Mutex::new(Some(writer)));
             Ok((Self { folder, changes, writer, failure, _temporary: temporary }, restored))
@@ -259,7 +264,7 @@ mod tests {
         drop(state);
 
         fs::write(config.folder.join(FILE), "not a database").unwrap();
-        let now = Clock::start().now();
+        let now = Time::of_system();
         let (_state, fresh) = State::open(config.clone()).await.unwrap();
         assert!(fresh.requests.is_empty());
         assert!(fresh.saved.uncertain_until >= now + CHUNK_LIFETIME, "its versions are lost");
@@ -283,7 +288,7 @@ mod tests {
     async fn a_temporary_state_is_uncertain() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let options = StateOptions { folder: file.path().join("below"), is_named: false };
-        let now = Clock::start().now();
+        let now = Time::of_system();
         let (state, restored) = State::open(options.clone()).await.unwrap();
         assert_ne!(state.folder, options.folder);
         assert!(restored.saved.uncertain_until >= now + CHUNK_LIFETIME, "{restored:?}");

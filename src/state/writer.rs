@@ -10,6 +10,7 @@ use tracing::{error, info};
 
 use super::database::{Change, FILE, builder, write};
 use crate::error::Error;
+use crate::util::clock::{Clock, Stamp};
 use crate::util::sync::lock;
 
 /// Changes that wait to be written.
@@ -23,6 +24,7 @@ const MAX_BATCH: usize = 512;
 /// next.
 pub(super) struct Writer {
     pub(super) folder: PathBuf,
+    pub(super) clock: Clock,
     /// Nothing after an error: the database takes no more until it is opened anew.
     pub(super) database: Option<Database>,
     /// Why the last try failed, if it did.
@@ -83,7 +85,7 @@ impl Writer {
             // One that is damaged is set aside by the next process: this one has in its memory what the file should have.
             None => builder().create(self.folder.join(FILE))?,
         };
-        write(&database, batch)?;
+        write(&database, batch, &Stamp::of(self.clock.now()))?;
         self.database = Some(database);
         Ok(())
     }
@@ -101,7 +103,8 @@ mod tests {
     fn what_could_not_be_written_is_written_when_it_can_be() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        let mut writer = Writer { folder: missing.clone(), database: None, failure: Arc::default() };
+        let mut writer =
+            Writer { folder: missing.clone(), clock: Clock::start(), database: None, failure: Arc::default() };
         let mut batch = vec![Change::Present(Time(7))];
         for _ in 0..2 {
             batch.push(Change::Again);
@@ -112,6 +115,6 @@ mod tests {
         fs::create_dir(&missing).unwrap();
         writer.write(&mut batch);
         assert!(batch.is_empty() && lock(&writer.failure).is_none());
-        assert_eq!(read(&writer.database.unwrap(), false, Time(7)).unwrap().saved.present, Some(Time(7)));
+        assert_eq!(read(&writer.database.unwrap(), false, &Stamp::of(Time(7))).unwrap().saved.present, Some(Time(7)));
     }
 }

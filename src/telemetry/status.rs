@@ -84,8 +84,7 @@ impl StatusPublisher {
         error: Option<&Error>,
     ) {
         let Some(publisher) = self.publisher.get() else { return };
-        let now = self.clock.now();
-        *lock(&self.last) = now;
+        *lock(&self.last) = self.clock.now();
         let status = Status {
             app_name: app.name.to_string(),
             state,
@@ -96,7 +95,7 @@ impl StatusPublisher {
             sent_chunks,
             error: error.map(|error| Failure { code: error.code().into(), message: error.to_string() }),
             instance: self.instance.clone(),
-            time: now.to_string(),
+            time: Time::of_system().to_string(),
         };
         if !publisher.try_publish(&app.topic(Role::Status), json(&status).into(), false) {
             warn!(app_name = &*app.name, ?state, "status not published: too many messages wait for the broker");

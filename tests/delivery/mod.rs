@@ -2,6 +2,7 @@
 
 mod bounds;
 mod bursts;
+mod doubts;
 mod joining;
 mod replicas;
 mod restarts;

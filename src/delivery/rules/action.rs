@@ -41,7 +41,7 @@ pub enum End {
     Yielded,
     /// It cannot be sent.
     Failed(Refusal),
-    /// A newer transfer of the app took its place; it was a repeat.
+    /// A newer transfer of the app took its place: it was a repeat, or its module was damaged on disk.
     Superseded,
 }
 
@@ -83,6 +83,8 @@ pub enum Action<W> {
     Object(App, Version),
     /// Publish that an app is still served.
     Heartbeat(App),
+    /// Publish that this replica is there, on the status topic of an app of which that says nothing.
+    Live(App),
     /// Send the chunks of a transfer, as [`Coordinator::next_turn`] says.
     Send { transfer: TransferId, version: Version },
     /// End a transfer that does not cover its requests.

@@ -4,7 +4,6 @@ use super::action::{Action, End};
 use super::coordinator::Coordinator;
 use super::replicas::CLAIM_TIMEOUT;
 use super::request::Refusal;
-use super::schedule::TransferId;
 use super::transfer::Stage;
 use crate::util::clock::Time;
 
@@ -21,8 +20,13 @@ impl<W> Coordinator<W> {
     }
 
     /// When the publish rate permits a chunk that waits for it.
-    pub fn next_turn_at(&self) -> Option<Time> {
-        self.schedule.next_turn_at()
+    pub fn next_turn_at(&self, now: Time) -> Option<Time> {
+        if self.has_lease(now) { self.schedule.next_turn_at() } else { None }
+    }
+
+    /// Whether chunks may be sent now. Alone, always.
+    pub(super) fn has_lease(&self, now: Time) -> bool {
+        self.replicas.as_ref().is_none_or(|replicas| replicas.has_lease(now))
     }
 
     /// Does what is due.
@@ -45,7 +49,7 @@ impl<W> Coordinator<W> {
         });
         for (id, has_returned) in claims.collect::<Vec<_>>() {
             if has_returned {
-                self.decide_contest(id, now);
+                self.send_unless_it_clashes(id, now);
             } else {
                 self.end(id, End::Failed(Refusal::ClaimLost), now);
             }
@@ -55,6 +59,8 @@ impl<W> Coordinator<W> {
         }
         if let Some((_, transfer)) = self.schedule.transfers().find(|(_, transfer)| transfer.is_open()) {
             self.actions.push_back(Action::Heartbeat(transfer.app.clone()));
+        } else if let Some((_, repeat)) = self.schedule.transfers().find(|(_, transfer)| transfer.is_sending()) {
+            self.actions.push_back(Action::Live(repeat.app.clone()));
         }
     }
 
@@ -72,18 +78,6 @@ impl<W> Coordinator<W> {
         }
         for (app, request) in due {
             self.admit(&app, request, now);
-        }
-    }
-
-    /// The time for objections is over: the version is sent, or cut anew if it clashes.
-    fn decide_contest(&mut self, id: TransferId, now: Time) {
-        let Some(transfer) = self.schedule.get(id) else { return };
-        let Stage::Contested(prepared, _) = transfer.stage else { return };
-        if self.versions.clash(&transfer.app, &prepared.version(), now).is_some() {
-            self.versions.withdraw(&transfer.app, &prepared.version());
-            self.fetched(id, prepared.candidate, now);
-        } else {
-            self.send(id, now);
         }
     }
 }

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use super::action::{Action, End};
 use super::coordinator::Coordinator;
+use super::replicas::CLAIM_TIMEOUT;
+use super::schedule::TransferId;
 use super::transfer::Stage;
 use super::versions::Version;
 use crate::delivery::plan::ChunkPlan;
+use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::status::{DeliveryState, Status};
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
@@ -33,12 +36,17 @@ pub enum ReplicaStatus {
     Stops,
     /// It rejected a request; that says nothing of its transfers.
     Rejects,
+    /// It is there; that says nothing of any app.
+    Lives,
 }
 
 impl ReplicaStatus {
     /// What a message says.
     pub fn of(status: &Status) -> Self {
         let version = version_of(status);
+        if status.app_name.is_empty() {
+            return Self::Lives;
+        }
         match (status.state, version) {
             (DeliveryState::Fetching, Some(version)) => Self::Claims(version),
             (DeliveryState::Queued | DeliveryState::Fetching | DeliveryState::Sending, version) => {
@@ -68,10 +76,14 @@ impl<W> Coordinator<W> {
     pub fn replica_status(&mut self, instance: &str, app: &App, status: ReplicaStatus, now: Time) {
         let Some(replicas) = &mut self.replicas else { return };
         if replicas.is_me(instance) {
+            let gap = replicas.renew(now);
             match status {
                 ReplicaStatus::Claims(version) => self.claim_returned(app, &version, now),
-                ReplicaStatus::Serves(_) | ReplicaStatus::Objects(_) => {}
+                ReplicaStatus::Serves(_) | ReplicaStatus::Objects(_) | ReplicaStatus::Lives => {}
                 _ => replicas.release(app),
+            }
+            if gap >= TASK_TIMEOUT {
+                self.begin_again(now);
             }
             return;
         }
@@ -95,7 +107,7 @@ impl<W> Coordinator<W> {
                 self.forget(&failed);
             }
             ReplicaStatus::Stops => replicas.stops(instance, app),
-            ReplicaStatus::Rejects => replicas.note(instance, now),
+            ReplicaStatus::Rejects | ReplicaStatus::Lives => replicas.note(instance, now),
         }
     }
 
@@ -103,7 +115,7 @@ impl<W> Coordinator<W> {
     fn claim_returned(&mut self, app: &App, claim: &Version, now: Time) {
         let Some(id) = self.schedule.open(app) else { return };
         let Some(transfer) = self.schedule.get_mut(id) else { return };
-        let Stage::Claiming(prepared, _) = transfer.stage else { return };
+        let Stage::Claiming(prepared, since) = transfer.stage else { return };
         if (prepared.candidate.digest, prepared.plan) != (claim.digest, claim.plan) {
             return;
         }
@@ -111,9 +123,26 @@ impl<W> Coordinator<W> {
         if replicas.is_claimed(app, now) {
             return self.end(id, End::Yielded, now);
         }
+        if now.since(since) >= CLAIM_TIMEOUT {
+            // So late that another replica may have served the app, behind this message.
+            transfer.stage = Stage::Claiming(prepared, now);
+            return self.actions.push_back(Action::Claim(app.clone(), prepared.version()));
+        }
         replicas.hold(app, now);
         if self.versions.is_uncertain(now) && prepared.plan.total_chunks() > 1 {
             transfer.stage = Stage::Contested(prepared, now + OBJECTION_TIME);
+        } else {
+            self.send_unless_it_clashes(id, now);
+        }
+    }
+
+    /// Sends a version that is claimed, or cuts it anew if it clashes.
+    pub(super) fn send_unless_it_clashes(&mut self, id: TransferId, now: Time) {
+        let Some(transfer) = self.schedule.get(id) else { return };
+        let Some(prepared) = transfer.prepared().copied() else { return };
+        if self.versions.clash(&transfer.app, &prepared.version(), now).is_some() {
+            self.versions.withdraw(&transfer.app, &prepared.version());
+            self.fetched(id, prepared.candidate, now);
         } else {
             self.send(id, now);
         }
@@ -122,10 +151,19 @@ impl<W> Coordinator<W> {
     /// Another replica serves an app; with its claim, or with the version that it sends, if that is known.
     fn replica_serves(&mut self, instance: &str, app: &App, version: Option<Version>, is_claim: bool, now: Time) {
         let Some(replicas) = &mut self.replicas else { return };
-        let open = self.schedule.open(app).and_then(|id| self.schedule.get(id));
+        let open = self.schedule.open(app).and_then(|id| Some((id, self.schedule.get(id)?)));
         replicas.note(instance, now);
-        if !open.is_some_and(|open| matches!(open.stage, Stage::Contested(..) | Stage::Sending { .. })) {
+        let claimed = open.filter(|(_, open)| matches!(open.stage, Stage::Contested(..) | Stage::Sending { .. }));
+        let claimed = claimed.map(|(id, _)| id);
+        let has_lost_it = claimed.is_some() && is_claim && !replicas.has_lease(now);
+        if has_lost_it {
+            replicas.release(app);
+        }
+        if claimed.is_none() || has_lost_it {
             replicas.serves(instance, app, version.is_some(), now);
+        }
+        if let Some(id) = claimed.filter(|_| has_lost_it) {
+            self.end(id, End::Yielded, now);
         }
         let Some(version) = version else { return };
         if is_claim && let Some(clash) = self.versions.clash(app, &version, now) {

@@ -12,6 +12,7 @@ pub mod group;
 mod pass;
 mod replicas;
 pub mod request;
+mod restart;
 mod rule;
 pub mod schedule;
 #[cfg(all(test, feature = "embedded"))]

@@ -9,6 +9,9 @@
 //! chunk a replica publishes that it will send, and waits until the broker delivers that message to itself. The broker
 //! delivers all messages of a topic in one order (MQTT 3.1.1, section 4.6), so the first claim is the same for all, and every
 //! other claimant yields.
+//!
+//! A claim is a lease: a replica sends chunks only if it received a message of its own within [`LEASE`]. Otherwise it first
+//! publishes one and waits for that; a claim of another member that it receives meanwhile is valid, and it yields.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,6 +27,9 @@ use crate::util::clock::Time;
 /// [`HEARTBEAT_INTERVAL`].
 #[doc(alias = "bound")]
 const SILENCE: Duration = Duration::from_secs(6);
+/// How long a replica sends chunks after it last received a message of its own: it ends before the others take over.
+#[doc(alias = "bound")]
+const LEASE: Duration = Duration::from_secs(5);
 /// How long a replica waits for its own claim. While the connection is down, nothing can be sent either.
 #[doc(alias = "bound")]
 pub(super) const CLAIM_TIMEOUT: Duration = Duration::from_secs(20);
@@ -54,6 +60,8 @@ const MAX_MEMBERS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Replicas<W> {
     me: String,
+    /// When this replica last received a message of its own.
+    heard: Time,
     /// The other members that are present.
     members: HashMap<String, Member>,
     /// The apps that other members serve.
@@ -97,9 +105,10 @@ struct Owner {
 
 impl<W> Replicas<W> {
     /// The replica called `me`, which knows no other yet.
-    pub(super) fn new(me: String) -> Self {
+    pub(super) fn new(me: String, now: Time) -> Self {
         Self {
             me,
+            heard: now,
             members: HashMap::new(),
             owners: HashMap::new(),
             held: HashMap::new(),
@@ -111,6 +120,17 @@ impl<W> Replicas<W> {
     /// Whether `instance` is this replica.
     pub(super) fn is_me(&self, instance: &str) -> bool {
         instance == self.me
+    }
+
+    /// This replica received a message of its own, and has its lease; returns how long ago the one before was.
+    pub(super) fn renew(&mut self, now: Time) -> Duration {
+        now.since(std::mem::replace(&mut self.heard, now))
+    }
+
+    /// Whether this replica may send chunks: a process that stood still, or was cut off, does not know what the others have
+    /// sent meanwhile. It receives that before its own next message.
+    pub(super) fn has_lease(&self, now: Time) -> bool {
+        now.since(self.heard) < LEASE
     }
 
     /// The subscriptions are back: the messages that the broker queued may say that a request was served.

@@ -52,6 +52,8 @@ pub(super) struct Transfer<W> {
     pub(super) is_echo: bool,
     /// Whether there was one since the latest request.
     pub(super) is_echoed: bool,
+    /// How often it began again because its module was damaged on disk.
+    pub(super) restarts: u32,
     /// Rounds of all chunks since it was opened.
     pub(super) passes: u64,
     /// When it is repeated for such a task.
@@ -105,6 +107,7 @@ impl<W> Transfer<W> {
             echoes: 0,
             is_echo: false,
             is_echoed: false,
+            restarts: 0,
             passes: 0,
             echo_at: None,
             again_at: None,
@@ -116,6 +119,11 @@ impl<W> Transfer<W> {
     /// Whether requests may join it.
     pub(super) fn is_open(&self) -> bool {
         self.purpose != Purpose::Repeat && !matches!(self.stage, Stage::Resting)
+    }
+
+    /// Whether its chunks are published.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.stage, Stage::Sending { .. })
     }
 
     /// The module that is planned and not sent yet.

@@ -1,7 +1,7 @@
 //! The part of the store that belongs to one registry and its credentials: blobs, and the digests of tags.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,10 +15,14 @@ use super::folder::{Store, hold};
 use super::hashed::Stamp;
 use super::quota::MIN_FILE_SPACE;
 use crate::error::Error;
-use crate::oci::blob::Blob;
+use crate::oci::blob::{Blob, BlobHasher, Checksums};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::MAX_MANIFEST_SIZE;
 use crate::util::file::make_folder;
+
+/// Bytes that are read at once to hash a blob again.
+#[doc(alias = "bound")]
+const BUFFER_SIZE: usize = 128 << 10;
 
 /// The part of the store with one identity.
 #[derive(Debug, Clone)]
@@ -62,9 +66,9 @@ impl Scope {
     async fn verified_blob(&self, digest: Digest) -> Result<Option<Blob>, Error> {
         let path = self.path(digest);
         let opened = self.blocking(move |scope| scope.open(&path)).await?;
-        let Some((file, hashed_size)) = opened else { return Ok(None) };
-        if let Some(size) = hashed_size {
-            return Ok(Some(Blob::verified(file, digest, size)));
+        let Some((file, hashed)) = opened else { return Ok(None) };
+        if let Some((size, checksums)) = hashed {
+            return Ok(Some(Blob::verified(file, digest, size, checksums).stored_at(&self.path(digest))));
         }
         let _permit = self.store.rehashes.acquire().await;
         self.blocking(move |scope| scope.rehash(file, digest)).await
@@ -126,29 +130,30 @@ impl Scope {
         self.folder.join("blobs").join(digest.hex())
     }
 
-    /// Opens a blob and sets the time of its use; with its size, if this process hashed it in its present state.
-    fn open(&self, path: &Path) -> io::Result<Option<(File, Option<u64>)>> {
+    /// Opens a blob and sets the time of its use; with its size and checksums, if this process hashed it in its present state.
+    fn open(&self, path: &Path) -> io::Result<Option<(File, Option<(u64, Checksums)>)>> {
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         hold(&file);
-        let hashed_size = self.store.hashed.touch(path, &file)?;
-        Ok(Some((file, hashed_size)))
+        let hashed = self.store.hashed.touch(path, &file)?;
+        Ok(Some((file, hashed)))
     }
 
     /// Hashes an open blob; removes it if its digest is not its name.
     fn rehash(&self, file: File, digest: Digest) -> io::Result<Option<Blob>> {
         let path = self.path(digest);
         let stamp = Stamp::of(&file)?;
-        let blob = Blob::verified(file, digest, stamp.size);
-        if self.store.hashed.contains(&path, stamp) {
-            return Ok(Some(blob));
+        if let Some(checksums) = self.store.hashed.get(&path, stamp) {
+            return Ok(Some(Blob::verified(file, digest, stamp.size, checksums).stored_at(&path)));
         }
-        let actual = Digest::of_reader(blob.reader())?;
+        let mut hasher = BlobHasher::default();
+        io::copy(&mut BufReader::with_capacity(BUFFER_SIZE, &file), &mut hasher)?;
+        let (actual, size, checksums) = hasher.finish();
         if actual == digest {
-            self.store.hashed.insert(&path, stamp);
-            return Ok(Some(blob));
+            self.store.hashed.insert(&path, stamp, Arc::clone(&checksums));
+            return Ok(Some(Blob::verified(file, digest, size, checksums).stored_at(&path)));
         }
         warn!(event = "blob-damaged", %digest, %actual, path = %path.display(), "damaged: a stored blob is not what it was; it is fetched again");
         fs::remove_file(&path).or_else(|error| match error.kind() {
@@ -159,19 +164,19 @@ impl Scope {
     }
 
     /// Syncs a verified blob to the disk, and then gives it its name. One larger than the quota gets none.
-    pub(super) fn persist(&self, file: NamedTempFile, digest: Digest) -> io::Result<File> {
+    pub(super) fn persist(&self, file: NamedTempFile, digest: Digest, checksums: Checksums) -> io::Result<Blob> {
         let Store { quota, hashed, .. } = &*self.store;
         let size = file.as_file().metadata()?.len();
         if !quota.allows(size) {
-            return Ok(file.into_file());
+            return Ok(Blob::verified(file.into_file(), digest, size, checksums));
         }
         quota.make_room(size, hashed)?;
         make_folder(&self.folder.join("blobs"))?;
         file.as_file().sync_all()?;
         let path = self.path(digest);
         let file = file.persist(&path)?;
-        hashed.insert(&path, Stamp::of(&file)?);
-        Ok(file)
+        hashed.insert(&path, Stamp::of(&file)?, Arc::clone(&checksums));
+        Ok(Blob::verified(file, digest, size, checksums).stored_at(&path))
     }
 
     /// Runs work that blocks on the disk or the processor on a thread for such work.

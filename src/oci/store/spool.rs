@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::scope::Scope;
 use crate::error::Error;
-use crate::oci::blob::{Blob, Descriptor};
-use crate::oci::digest::{Digest, Hasher};
+use crate::oci::blob::{Blob, BlobHasher, Checksums, Descriptor};
+use crate::oci::digest::Digest;
 
 /// Pieces of a body that are queued for the disk; each is one read from the network, some tens of KiB.
 #[doc(alias = "bound")]
@@ -26,7 +26,7 @@ pub(crate) struct Spool {
     writer: Option<JoinHandle<Written>>,
 }
 
-type Written = io::Result<(NamedTempFile, Digest)>;
+type Written = io::Result<(NamedTempFile, Digest, Checksums)>;
 
 enum Piece {
     Bytes(Bytes),
@@ -102,12 +102,12 @@ impl Spool {
         if self.received != self.expected.size {
             return Err(self.size_mismatch(self.received));
         }
-        let Self { scope, expected: Descriptor { digest, size, .. }, pieces, mut writer, .. } = self;
+        let Self { scope, expected: Descriptor { digest, .. }, pieces, mut writer, .. } = self;
         drop(pieces);
         let written = ended(&mut writer).await;
-        let (file, actual) = written.map_err(|source| Error::disk(&scope.store.root, source))?;
+        let (file, actual, checksums) = written.map_err(|source| Error::disk(&scope.store.root, source))?;
         digest.require(actual)?;
-        scope.blocking(move |scope| scope.persist(file, digest)).await.map(|file| Blob::verified(file, digest, size))
+        scope.blocking(move |scope| scope.persist(file, digest, checksums)).await
     }
 
     /// The error of another size than the descriptor's.
@@ -126,7 +126,7 @@ async fn ended(writer: &mut Option<JoinHandle<Written>>) -> Written {
 }
 
 fn write(mut file: NamedTempFile, mut queue: mpsc::Receiver<Piece>) -> Written {
-    let mut hasher = Hasher::default();
+    let mut hasher = BlobHasher::default();
     while let Some(piece) = queue.blocking_recv() {
         match piece {
             Piece::Bytes(piece) => {
@@ -134,13 +134,14 @@ fn write(mut file: NamedTempFile, mut queue: mpsc::Receiver<Piece>) -> Written {
                 file.write_all(&piece)?;
             }
             Piece::Restart => {
-                hasher = Hasher::default();
+                hasher = BlobHasher::default();
                 file.as_file().set_len(0)?;
                 file.rewind()?;
             }
         }
     }
-    Ok((file, hasher.digest()))
+    let (digest, _, checksums) = hasher.finish();
+    Ok((file, digest, checksums))
 }
 
 #[cfg(test)]

@@ -18,7 +18,6 @@ use crate::service::pipeline::Pipeline;
 use crate::service::readiness::Readinesses;
 use crate::state::{Restored, State};
 use crate::telemetry::Telemetry;
-use crate::util::clock::Clock;
 
 /// How long open transfers continue when the service is stopped.
 #[doc(alias = "bound")]
@@ -39,7 +38,6 @@ pub struct Task {
     config: ServiceOptions,
     shared: Arc<Shared>,
     calls: mpsc::Receiver<Call>,
-    clock: Clock,
     puller: Arc<Puller>,
     state: Arc<State>,
     restored: Restored,
@@ -51,7 +49,6 @@ impl Service {
     /// # Errors
     /// [`Error::Setup`] if the HTTP client cannot be made, [`Error::Disk`] if the store or the state cannot be opened.
     pub async fn open(config: ServiceOptions) -> Result<(Self, Task), Error> {
-        let clock = Clock::start();
         let (state, restored) = State::open(config.state.clone()).await?;
         let (registry, store) = (config.registry.clone(), config.store.clone());
         let puller = tokio::task::spawn_blocking(move || Puller::new(&registry, &store)).await;
@@ -62,14 +59,14 @@ impl Service {
         let shared = Arc::new(Shared {
             channels: config.channels.clone(),
             registry: config.registry.url.clone(),
-            telemetry: Arc::new(Telemetry::new(instance, clock)),
+            telemetry: Arc::new(Telemetry::new(instance, restored.clock)),
             calls: calls_sender,
             is_ready: watch::Sender::new(false),
             pulse: watch::Sender::new(Instant::now()),
             readiness_demand: Arc::default(),
             readiness: watch::Sender::new(None),
         });
-        let task = Task { config, shared: Arc::clone(&shared), calls, clock, puller, state: Arc::new(state), restored };
+        let task = Task { config, shared: Arc::clone(&shared), calls, puller, state: Arc::new(state), restored };
         Ok((Self(shared), task))
     }
 }
@@ -90,10 +87,10 @@ impl Task {
     }
 
     async fn serve(self, stop: CancellationToken) -> Result<(), Error> {
-        let Self { config, shared, mut calls, clock, puller, state, restored } = self;
-        let Restored { instance_id: _, requests, saved } = restored;
+        let Self { config, shared, mut calls, puller, state, restored } = self;
+        let Restored { instance_id: _, requests, saved, clock } = restored;
         let telemetry = Arc::clone(&shared.telemetry);
-        let (mut connections, mut messages) = Connections::open(&config, &telemetry, clock.now())?;
+        let (mut connections, mut messages) = Connections::open(&config, &telemetry)?;
         telemetry.connect(connections.publisher());
         let readiness = Readinesses {
             broker: config.mqtt.address.clone(),

@@ -63,7 +63,7 @@ impl<W> Coordinator<W> {
         let mut coordinator = Self {
             schedule: Schedule::new(options.limits),
             versions: Versions::default(),
-            replicas: options.replica.clone().map(Replicas::new),
+            replicas: options.replica.clone().map(|me| Replicas::new(me, now)),
             interrupted: HashSet::new(),
             away: Away::Since(saved.present),
             connected_at: None,
@@ -179,7 +179,7 @@ impl<W> Coordinator<W> {
 
     /// Takes the next chunk to publish.
     pub fn next_turn(&mut self, now: Time) -> Option<Turn> {
-        self.schedule.next_turn(now)
+        if self.has_lease(now) { self.schedule.next_turn(now) } else { None }
     }
 
     /// The broker acknowledged a chunk.
@@ -331,10 +331,15 @@ impl<W> Coordinator<W> {
     pub(in crate::delivery::rules) fn send(&mut self, id: TransferId, now: Time) {
         let Some(transfer) = self.schedule.get(id) else { return };
         let Some(version) = transfer.prepared().map(Prepared::version) else { return };
-        let plan = version.plan;
+        let (plan, transfer_app) = (version.plan, transfer.app.clone());
         let message_size = Encoder::new(&transfer.app.name, plan.total_chunks()).message_size(plan.chunk(0).1) as u64;
         match self.schedule.start(id, &plan, message_size, now) {
-            Ok(()) => self.actions.push_back(Action::Send { transfer: id, version }),
+            Ok(()) => {
+                if !self.has_lease(now) {
+                    self.actions.push_back(Action::Live(transfer_app));
+                }
+                self.actions.push_back(Action::Send { transfer: id, version });
+            }
             Err(refusal) => self.end(id, End::Failed(refusal), now),
         }
     }

@@ -9,6 +9,7 @@
 //! (the first of which takes the module away from the other), and after the broker was lost, which may have lost what it
 //! had acknowledged.
 
+mod again;
 mod types;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -34,13 +35,6 @@ const MAX_ECHOES: u32 = 3;
 /// Passes of a module, above which it is repeated for such tasks no more than once.
 #[doc(alias = "bound")]
 const MAX_ECHOED_PASSES: u64 = 4;
-/// How much longer than the broker the devices may be away. They come back 1, 3, 7, 15, 31 s after the loss: within as
-/// long as the outage, and a second.
-#[doc(alias = "bound")]
-const RETURN_MARGIN: Duration = Duration::from_millis(1500);
-/// The longest wait for devices after the broker is back.
-#[doc(alias = "bound")]
-const MAX_RETURN: Duration = Duration::from_secs(33);
 /// Size of a module from which its passes are spaced, bytes.
 #[doc(alias = "bound")]
 const SPACED_SIZE: u64 = 1 << 20;
@@ -151,7 +145,8 @@ impl<W> Schedule<W> {
         now: Time,
     ) -> Result<(), Refusal> {
         let Some(transfer) = self.transfers.get_mut(&id) else { return Ok(()) };
-        if !self.budgets.copy(&transfer.app, plan.total_chunks() * message_size, now) {
+        let is_granted = self.budgets.copy(&transfer.app, plan.total_chunks() * message_size, now);
+        if !is_granted && transfer.restarts == 0 {
             return Err(Refusal::Repeats);
         }
         let (pass, is_spaced) = (Pass::new(plan.total_chunks()), plan.size() >= SPACED_SIZE);
@@ -211,16 +206,6 @@ impl<W> Schedule<W> {
         Some(Covered { first_chunks, requests, served, is_complete })
     }
 
-    /// The chunk of `turn` will not be acknowledged; it is published again.
-    pub(super) fn lost(&mut self, turn: &Turn) {
-        if let Some(Transfer { stage: Stage::Sending { pass, .. }, .. }) = self.transfers.get_mut(&turn.transfer)
-            && pass.lose(turn.position)
-            && !self.turns.contains(&turn.transfer)
-        {
-            self.turns.push_back(turn.transfer);
-        }
-    }
-
     /// Removes the request; returns it, and its transfer if nobody needs that any more. Devices need one that served them,
     /// even if they are covered: it may have to be repeated.
     pub(super) fn withdraw(&mut self, request: RequestId) -> Option<(Request<W>, Option<TransferId>)> {
@@ -236,35 +221,6 @@ impl<W> Schedule<W> {
         let is_needed =
             !transfer.requests.is_empty() || transfer.served > 0 || transfer.echoes > 0 || transfer.again_at.is_some();
         Some((request, (!is_needed).then_some(id)))
-    }
-
-    /// The broker is back after `outage`: whatever was requested within [`TASK_TIMEOUT`] is covered again when the
-    /// devices are back as well. Returns how many transfers that concerns.
-    pub(super) fn recover(&mut self, outage: Duration, now: Time) -> usize {
-        if !holds(Rule::CoverAgain) {
-            return 0;
-        }
-        let lost_at = now - outage;
-        if lost_at >= self.back_by {
-            self.lost_at = lost_at;
-        }
-        // A device that was not back yet counts its tries from the first loss.
-        let again_at = now + (now.since(self.lost_at) + RETURN_MARGIN).min(MAX_RETURN);
-        let again_at = if holds(Rule::AwaitDevices) { again_at } else { now };
-        self.back_by = again_at;
-        let young: Vec<_> = self
-            .transfers
-            .iter_mut()
-            .filter(|(_, transfer)| again_at.since(transfer.last_arrival) < TASK_TIMEOUT)
-            .map(|(id, transfer)| {
-                transfer.again_at = Some(again_at);
-                (*id, transfer.alarm.map_or(again_at, |alarm| alarm.min(again_at)))
-            })
-            .collect();
-        for &(id, alarm) in &young {
-            self.set_alarm(id, Some(alarm));
-        }
-        young.len()
     }
 
     /// When [`Schedule::wake`] has something to do.

@@ -1,5 +1,5 @@
 //! The rules of delivery against stock proplets, in simulated time: brokers crash, links break, proxies are killed and lose
-//! their state, devices come and go, tags move, replicas share a channel.
+//! their state, stand still, and read damaged modules, devices come and go, tags move, replicas share a channel.
 //!
 //! Only what is outside is simulated: devices, brokers, links, disks and registries. The rules are the [`Coordinator`] that
 //! the service runs; its actions are performed here in simulated time.

@@ -82,6 +82,8 @@ pub(super) struct Proxy {
     pub(super) in_flight: VecDeque<Turn>,
     /// Until when the process is dead.
     pub(super) dead_until: Option<Time>,
+    /// Until when the process stands still.
+    pub(super) still_until: Time,
     /// Since when the connections are down.
     pub(super) down_since: Option<Time>,
     pub(super) down_until: Time,
@@ -116,6 +118,7 @@ impl Proxy {
             sending: HashMap::new(),
             in_flight: VecDeque::new(),
             dead_until: None,
+            still_until: BEGIN,
             down_since: None,
             down_until: BEGIN,
             was_connected: false,
@@ -158,6 +161,19 @@ impl Proxy {
     /// The state folder is lost.
     pub(super) fn lose_state(&mut self) {
         self.disk = Disk::default();
+    }
+
+    /// The process stands still, and receives and sends nothing.
+    pub(super) fn stop(&mut self, until: Time) {
+        self.still_until = until;
+        self.down_until = self.down_until.max(until);
+    }
+
+    /// The module that it sends is damaged on disk; after too many such faults it can be read again.
+    pub(super) fn damage(&mut self, now: Time) {
+        if let Some(transfer) = self.sending.keys().min() {
+            self.coordinator.damaged(*transfer, now);
+        }
     }
 
     /// A request arrives. It is acknowledged when it is on disk.
@@ -267,6 +283,7 @@ impl Proxy {
                 Action::Claim(app, version) => self.unsent.push((index(&app), ReplicaStatus::Claims(version))),
                 Action::Object(app, version) => self.unsent.push((index(&app), ReplicaStatus::Objects(version))),
                 Action::Heartbeat(app) => self.unsent.push((index(&app), ReplicaStatus::Serves(None))),
+                Action::Live(app) => self.unsent.push((index(&app), ReplicaStatus::Lives)),
                 Action::Send { transfer, version } => self.send(transfer, version, now),
                 Action::End { transfer, end, .. } => {
                     self.fetches.retain(|fetch| fetch.0 != transfer);

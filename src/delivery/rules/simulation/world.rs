@@ -103,6 +103,13 @@ impl World {
             if self.random.once_in(200) && self.proxies[index].dead_until.is_none() {
                 self.kill(index);
             }
+            if self.random.once_in(300) {
+                let until = now + self.random.seconds(12);
+                self.proxies[index].stop(until);
+            }
+            if self.random.once_in(200) && self.proxies[index].dead_until.is_none() {
+                self.proxies[index].damage(now);
+            }
         }
         for device in &mut self.devices {
             if self.random.once_in(300) && device.lost.is_none() {
@@ -238,7 +245,7 @@ impl World {
 
     fn proxy(&mut self, index: usize) {
         let now = self.now;
-        if self.proxies[index].dead_until.is_some() {
+        if self.proxies[index].dead_until.is_some() || self.proxies[index].still_until > now {
             return;
         }
         if self.proxies[index].is_up() {

@@ -1,5 +1,7 @@
 //! Single rules of the coordinator; the simulation is the test of all of them together.
 
+mod restart;
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -351,7 +353,7 @@ fn a_waiting_chunk_wakes_nobody() {
     rules.fetched(transfer, candidate("one"), NOW);
     rules.persisted(transfer, NOW);
     assert!(rules.next_alarm().is_none_or(|alarm| alarm > NOW));
-    assert!(rules.next_turn_at().is_some());
+    assert!(rules.next_turn_at(NOW).is_some());
 }
 
 /// What ends goes on with what is open, and begins nothing.
@@ -371,7 +373,7 @@ fn failures_of_replicas_are_read_by_their_codes() {
     let read = |error: &Error| {
         let error = Some(Failure { code: error.code().to_owned(), message: String::new() });
         let (digest, size, chunk_size, total_chunks) = (None, None, None, None);
-        let (app_name, instance, time) = (String::new(), "one".to_owned(), String::new());
+        let (app_name, instance, time) = ("a".to_owned(), "one".to_owned(), String::new());
         let state = DeliveryState::Failed;
         ReplicaStatus::of(&Status {
             app_name,
