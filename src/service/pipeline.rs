@@ -216,9 +216,9 @@ impl Pipeline {
             Action::Claim(app, version) => self.telemetry.claiming(&app, &version),
             Action::Object(app, version) => self.telemetry.objecting(&app, &version),
             // Any status message says that it is there.
-            Action::Heartbeat(_) | Action::Live(_) if self.telemetry.status_silence() < HEARTBEAT_INTERVAL => {}
+            Action::Heartbeat(_) if self.telemetry.status_silence() < HEARTBEAT_INTERVAL => {}
             Action::Heartbeat(app) => self.telemetry.heartbeat(&app),
-            Action::Live(app) => self.telemetry.heartbeat(&App { name: "".into(), ..app }),
+            Action::Live(app, number) => self.telemetry.live(&App { name: "".into(), ..app }, number),
             Action::Send { transfer, version } => self.begin_sending(transfer, version),
             Action::CloseRequests(ids) => self.state.close_requests(ids),
             Action::End { transfer, end, requests } => self.end(transfer, end, requests),

@@ -253,6 +253,11 @@ impl Telemetry {
         self.status.publish(app, DeliveryState::Fetching, None, 0);
     }
 
+    /// A replica is there. It waits for the message of this number.
+    pub(crate) fn live(&self, nameless: &App, number: u64) {
+        self.status.publish(nameless, DeliveryState::Fetching, None, number);
+    }
+
     /// The first chunk of a transfer is about to be published.
     pub(crate) fn sending(&self, app: &App, purpose: Purpose, version: &Version) {
         let Version { digest, plan, .. } = version;

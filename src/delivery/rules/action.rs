@@ -83,8 +83,8 @@ pub enum Action<W> {
     Object(App, Version),
     /// Publish that an app is still served.
     Heartbeat(App),
-    /// Publish that this replica is there, on the status topic of an app of which that says nothing.
-    Live(App),
+    /// Publish that this replica is there, with this number, on the status topic of an app of which that says nothing.
+    Live(App, u64),
     /// Send the chunks of a transfer, as [`Coordinator::next_turn`] says.
     Send { transfer: TransferId, version: Version },
     /// End a transfer that does not cover its requests.

@@ -5,6 +5,7 @@ use super::coordinator::Coordinator;
 use super::replicas::CLAIM_TIMEOUT;
 use super::request::Refusal;
 use super::transfer::Stage;
+use crate::mqtt::topic::App;
 use crate::util::clock::Time;
 
 impl<W> Coordinator<W> {
@@ -27,6 +28,12 @@ impl<W> Coordinator<W> {
     /// Whether chunks may be sent now. Alone, always.
     pub(super) fn has_lease(&self, now: Time) -> bool {
         self.replicas.as_ref().is_none_or(|replicas| replicas.has_lease(now))
+    }
+
+    /// Publishes a message that renews the lease, on the status topic of `app`.
+    pub(super) fn renew_lease(&mut self, app: App, now: Time) {
+        let number = self.replicas.as_mut().and_then(|replicas| replicas.renewal(now));
+        self.actions.extend(number.map(|number| Action::Live(app, number)));
     }
 
     /// Does what is due.
@@ -59,8 +66,10 @@ impl<W> Coordinator<W> {
         }
         if let Some((_, transfer)) = self.schedule.transfers().find(|(_, transfer)| transfer.is_open()) {
             self.actions.push_back(Action::Heartbeat(transfer.app.clone()));
-        } else if let Some((_, repeat)) = self.schedule.transfers().find(|(_, transfer)| transfer.is_sending()) {
-            self.actions.push_back(Action::Live(repeat.app.clone()));
+        }
+        let sent = self.schedule.transfers().find(|(_, transfer)| transfer.is_sending());
+        if let Some(app) = sent.map(|(_, sent)| sent.app.clone()) {
+            self.renew_lease(app, now);
         }
     }
 

@@ -36,8 +36,8 @@ pub enum ReplicaStatus {
     Stops,
     /// It rejected a request; that says nothing of its transfers.
     Rejects,
-    /// It is there; that says nothing of any app.
-    Lives,
+    /// It is there; that says nothing of any app. The number is for itself.
+    Lives(u64),
 }
 
 impl ReplicaStatus {
@@ -45,7 +45,7 @@ impl ReplicaStatus {
     pub fn of(status: &Status) -> Self {
         let version = version_of(status);
         if status.app_name.is_empty() {
-            return Self::Lives;
+            return Self::Lives(status.sent_chunks);
         }
         match (status.state, version) {
             (DeliveryState::Fetching, Some(version)) => Self::Claims(version),
@@ -76,14 +76,15 @@ impl<W> Coordinator<W> {
     pub fn replica_status(&mut self, instance: &str, app: &App, status: ReplicaStatus, now: Time) {
         let Some(replicas) = &mut self.replicas else { return };
         if replicas.is_me(instance) {
-            let gap = replicas.renew(now);
             match status {
                 ReplicaStatus::Claims(version) => self.claim_returned(app, &version, now),
-                ReplicaStatus::Serves(_) | ReplicaStatus::Objects(_) | ReplicaStatus::Lives => {}
+                ReplicaStatus::Serves(_) | ReplicaStatus::Objects(_) => {}
+                ReplicaStatus::Lives(number) => {
+                    if replicas.renewed(number).is_some_and(|gap| gap >= TASK_TIMEOUT) {
+                        self.begin_again(now);
+                    }
+                }
                 _ => replicas.release(app),
-            }
-            if gap >= TASK_TIMEOUT {
-                self.begin_again(now);
             }
             return;
         }
@@ -107,7 +108,7 @@ impl<W> Coordinator<W> {
                 self.forget(&failed);
             }
             ReplicaStatus::Stops => replicas.stops(instance, app),
-            ReplicaStatus::Rejects | ReplicaStatus::Lives => replicas.note(instance, now),
+            ReplicaStatus::Rejects | ReplicaStatus::Lives(_) => replicas.note(instance, now),
         }
     }
 
@@ -129,6 +130,7 @@ impl<W> Coordinator<W> {
             return self.actions.push_back(Action::Claim(app.clone(), prepared.version()));
         }
         replicas.hold(app, now);
+        replicas.claimed(since);
         if self.versions.is_uncertain(now) && prepared.plan.total_chunks() > 1 {
             transfer.stage = Stage::Contested(prepared, now + OBJECTION_TIME);
         } else {

@@ -10,8 +10,9 @@
 //! delivers all messages of a topic in one order (MQTT 3.1.1, section 4.6), so the first claim is the same for all, and every
 //! other claimant yields.
 //!
-//! A claim is a lease: a replica sends chunks only if it received a message of its own within [`LEASE`]. Otherwise it first
-//! publishes one and waits for that; a claim of another member that it receives meanwhile is valid, and it yields.
+//! A claim is a lease: while a replica sends, it publishes a numbered message each second, and it sends chunks only if it
+//! received one that it had published within [`LEASE`]. A process that stood still receives, before its next such message,
+//! what the others published meanwhile; a claim of another member among that is valid, and it yields.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use crate::util::clock::Time;
 /// [`HEARTBEAT_INTERVAL`].
 #[doc(alias = "bound")]
 const SILENCE: Duration = Duration::from_secs(6);
-/// How long a replica sends chunks after it last received a message of its own: it ends before the others take over.
+/// How long a replica sends chunks after it published a message that it has received: it ends before the others take over.
 #[doc(alias = "bound")]
 const LEASE: Duration = Duration::from_secs(5);
 /// How long a replica waits for its own claim. While the connection is down, nothing can be sent either.
@@ -60,8 +61,10 @@ const MAX_MEMBERS: usize = 256;
 #[derive(Debug)]
 pub(super) struct Replicas<W> {
     me: String,
-    /// When this replica last received a message of its own.
-    heard: Time,
+    /// When this replica published the latest message that it has received.
+    leased_at: Time,
+    /// When it published the one for which it waits, which is its number.
+    renewal: Option<Time>,
     /// The other members that are present.
     members: HashMap<String, Member>,
     /// The apps that other members serve.
@@ -105,10 +108,11 @@ struct Owner {
 
 impl<W> Replicas<W> {
     /// The replica called `me`, which knows no other yet.
-    pub(super) fn new(me: String, now: Time) -> Self {
+    pub(super) fn new(me: String) -> Self {
         Self {
             me,
-            heard: now,
+            leased_at: Time::default(),
+            renewal: None,
             members: HashMap::new(),
             owners: HashMap::new(),
             held: HashMap::new(),
@@ -122,15 +126,30 @@ impl<W> Replicas<W> {
         instance == self.me
     }
 
-    /// This replica received a message of its own, and has its lease; returns how long ago the one before was.
-    pub(super) fn renew(&mut self, now: Time) -> Duration {
-        now.since(std::mem::replace(&mut self.heard, now))
+    /// The number of the message that is to be published now to renew the lease, unless one is under way.
+    pub(super) fn renewal(&mut self, now: Time) -> Option<u64> {
+        if self.renewal.is_some_and(|published| now.since(published) < LEASE) {
+            return None;
+        }
+        self.renewal = Some(now);
+        Some(now.0)
     }
 
-    /// Whether this replica may send chunks: a process that stood still, or was cut off, does not know what the others have
-    /// sent meanwhile. It receives that before its own next message.
+    /// This replica received its message of this number. If it waits for that, the lease is renewed; returns for how long there
+    /// was no message before it.
+    pub(super) fn renewed(&mut self, number: u64) -> Option<Duration> {
+        let published = self.renewal.take_if(|published| published.0 == number)?;
+        Some(published.since(std::mem::replace(&mut self.leased_at, published)))
+    }
+
+    /// This replica received a claim that it had published at this time.
+    pub(super) fn claimed(&mut self, published: Time) {
+        self.leased_at = self.leased_at.max(published);
+    }
+
+    /// Whether this replica may send chunks.
     pub(super) fn has_lease(&self, now: Time) -> bool {
-        now.since(self.heard) < LEASE
+        now.since(self.leased_at) < LEASE
     }
 
     /// The subscriptions are back: the messages that the broker queued may say that a request was served.

@@ -63,7 +63,7 @@ impl<W> Coordinator<W> {
         let mut coordinator = Self {
             schedule: Schedule::new(options.limits),
             versions: Versions::default(),
-            replicas: options.replica.clone().map(|me| Replicas::new(me, now)),
+            replicas: options.replica.clone().map(Replicas::new),
             interrupted: HashSet::new(),
             away: Away::Since(saved.present),
             connected_at: None,
@@ -336,7 +336,7 @@ impl<W> Coordinator<W> {
         match self.schedule.start(id, &plan, message_size, now) {
             Ok(()) => {
                 if !self.has_lease(now) {
-                    self.actions.push_back(Action::Live(transfer_app));
+                    self.renew_lease(transfer_app, now);
                 }
                 self.actions.push_back(Action::Send { transfer: id, version });
             }

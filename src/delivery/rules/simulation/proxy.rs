@@ -283,7 +283,7 @@ impl Proxy {
                 Action::Claim(app, version) => self.unsent.push((index(&app), ReplicaStatus::Claims(version))),
                 Action::Object(app, version) => self.unsent.push((index(&app), ReplicaStatus::Objects(version))),
                 Action::Heartbeat(app) => self.unsent.push((index(&app), ReplicaStatus::Serves(None))),
-                Action::Live(app) => self.unsent.push((index(&app), ReplicaStatus::Lives)),
+                Action::Live(app, number) => self.unsent.push((index(&app), ReplicaStatus::Lives(number))),
                 Action::Send { transfer, version } => self.send(transfer, version, now),
                 Action::End { transfer, end, .. } => {
                     self.fetches.retain(|fetch| fetch.0 != transfer);

@@ -52,17 +52,29 @@ fn a_damaged_module_is_fetched_again_for_the_same_requests() {
     assert_eq!(requests.iter().map(|request| request.id).collect::<Vec<_>>(), [0]);
 }
 
+/// The number of the message that renews the lease.
+fn renewal(rules: &mut Coordinator<()>) -> Option<u64> {
+    actions(rules).into_iter().find_map(|action| match action {
+        Action::Live(_, number) => Some(number),
+        _ => None,
+    })
+}
+
 #[test]
 fn no_chunk_has_a_turn_without_a_message_of_its_own() {
     let (mut rules, _) = sending("one", "module");
+    let stale = after(500).0;
     assert!(rules.next_turn(after(4999)).is_some());
-    assert_eq!((rules.next_turn(after(5000)), rules.next_turn_at(after(5000))), (None, None));
-    rules.wake(after(5000));
-    assert!(actions(&mut rules).contains(&Action::Heartbeat(app())));
-    rules.replica_status("two", &app(), ReplicaStatus::Lives, after(5100));
-    assert_eq!(rules.next_turn(after(5100)), None, "that of another one says nothing");
-    rules.replica_status("one", &app(), ReplicaStatus::Lives, after(5200));
-    assert!(rules.next_turn(after(5200)).is_some());
+    assert_eq!((rules.next_turn(after(7000)), rules.next_turn_at(after(7000))), (None, None));
+    rules.wake(after(7000));
+    let number = renewal(&mut rules).unwrap();
+    for (who, number) in [("two", number), ("one", stale)] {
+        rules.replica_status(who, &app(), ReplicaStatus::Lives(number), after(7100));
+        assert_eq!(rules.next_turn(after(7100)), None, "neither that of another one nor an old one");
+    }
+    rules.replica_status("one", &app(), ReplicaStatus::Lives(number), after(7200));
+    assert!(rules.next_turn(after(7200)).is_some());
+    assert_eq!(rules.next_turn(after(12_000)), None, "it counts from when it was published");
     let mut alone = coordinator(None);
     request(&mut alone, 0, Origin::Device, NOW);
     let (transfer, ..) = fetch(&mut alone).unwrap();
@@ -81,7 +93,6 @@ fn a_claim_that_comes_while_there_is_no_lease_is_valid() {
         let done = actions(&mut rules);
         let is_yielded = done.iter().any(|action| matches!(action, Action::End { end: End::Yielded, .. }));
         assert_eq!(is_yielded, is_valid, "{done:?}");
-        rules.replica_status("one", &app(), ReplicaStatus::Lives, after(gap));
         assert_eq!(rules.next_turn(after(gap)).is_some(), !is_valid);
         // What the other one covers is over.
         rules.replica_status("two", &app(), ReplicaStatus::Delivered(Some(new)), after(gap + 1000));
@@ -100,7 +111,10 @@ fn a_replica_that_stood_still_checks_its_version_before_the_next_chunk() {
     let resumed = after(477_000);
     rules.replica_status("two", &app(), ReplicaStatus::Serves(Some(new)), resumed);
     assert_eq!(rules.next_turn(resumed), None);
-    rules.replica_status("one", &app(), ReplicaStatus::Lives, resumed);
+    actions(&mut rules);
+    rules.wake(resumed);
+    let number = renewal(&mut rules).unwrap();
+    rules.replica_status("one", &app(), ReplicaStatus::Lives(number), resumed);
     assert_eq!(rules.next_turn(resumed), None);
     let (transfer, purpose, root) = fetch(&mut rules).unwrap();
     assert_eq!((purpose, root), (Purpose::Request, None));
