@@ -280,7 +280,7 @@ impl FromSettings for DeliveryOptions {
                 open_requests: reader.required(&MAX_REQUESTS),
                 passes_per_minute: reader.required(&MAX_PASSES),
                 publish_rate: reader.optional(&PUBLISH_RATE),
-                repeats: reader.required(&MAX_REPEATS),
+                repeats: reader.optional(&MAX_REPEATS),
             }),
         })
     }

@@ -216,10 +216,10 @@ settings! {
             accepts "a size over zero such as 64KiB or 2MB",
             help "Bytes of messages a second that a channel gets; as many as the broker takes if not given.";
 
-        MAX_REPEATS: u64 = "PROXY_MAX_REPEATS", parse size, default Some("256MiB"),
+        MAX_REPEATS: u64 = "PROXY_MAX_REPEATS", parse size,
             accepts "a size such as 0, 64KiB or 256MiB",
-            help "Bytes of messages that a channel gets in any 6 min beyond the first copy of each app; more is \
-                  refused.";
+            help "Bytes of messages that a channel gets in any 6 min beyond the first copy of each module; more is \
+                  refused. Nothing is refused if not given.";
 
         MAX_PASSES: NonZeroU32 = "PROXY_MAX_PASSES", parse passes, default Some("10"),
             accepts "1 to 6000",

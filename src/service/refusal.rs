@@ -14,7 +14,7 @@ pub(super) fn error_of(refusal: Refusal, app: &App, limits: &Limits) -> Error {
         Refusal::OpenRequests => (limits.open_requests, "requests are open"),
         Refusal::Watched => (MAX_WATCHED, "requests wait for other replicas"),
         Refusal::TooManyApps => (MAX_APPS, "apps were sent lately"),
-        Refusal::Repeats => return Error::OverBudget { app_name, limit: limits.repeats },
+        Refusal::Repeats => return Error::OverBudget { app_name, limit: limits.repeats.unwrap_or(u64::MAX) },
         Refusal::TooLate(Origin::Disk) => {
             let reason = "it was open when the proxy ended, and the proxy was away for too long";
             return Error::TooLate { app_name, reason };

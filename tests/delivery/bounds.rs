@@ -102,21 +102,27 @@ async fn with_a_repeat_budget_of_zero_only_first_passes_are_sent() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let module = wasm_of_size(1000);
     registry.pusher().wasm("add", "1.0", module.clone()).await;
-    registry.pusher().wasm("add", "1.1", module.clone()).await;
+    let other = wasm_of_size(1001);
+    registry.pusher().wasm("add", "1.1", other.clone()).await;
+    registry.pusher().wasm("add", "alias", module.clone()).await;
     let variables = [TWO_CHANNELS, ("PROXY_MAX_REPEATS", "0")];
     let daemon = Daemon::with(&mosquitto.address(), registry.host(), &variables).await;
     for channel in ["a", "b"] {
         let status = format!("m/{DOMAIN}/c/{channel}/registry/status");
         let client = Client::listening(&mosquitto, &[&status, ANSWERS[1]]).await;
         let proplet = connect_on(&mosquitto, (DOMAIN, channel), None).await;
-        for name in ["add:1.0", "add:1.1"] {
-            assert!(
-                served(&client, &proplet, name, 1).await.is_some_and(|served| served == module),
-                "{}",
-                daemon.log()
-            );
+        let host = registry.host();
+        for (name, module) in [("add:1.0", &module), ("add:1.1", &other)] {
+            let served = served(&client, &proplet, name, 1).await;
+            assert!(served.is_some_and(|served| served == *module), "{}", daemon.log());
             client.request(channel, [name]).await;
             let failure = client.state(name, "failed").await;
+            assert_eq!(failure["error"]["code"], "over-budget", "{failure}");
+        }
+        // Whatever else the first one is called.
+        for alias in ["add:alias".to_owned(), format!("oci://{host}/add:1.0"), format!("{host}/add:1.0")] {
+            client.request(channel, [&*alias]).await;
+            let failure = client.state(&alias, "failed").await;
             assert_eq!(failure["error"]["code"], "over-budget", "{failure}");
         }
         client.received_all().await;

@@ -5,13 +5,14 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::mqtt::topic::{App, Channel};
+use crate::mqtt::topic::Channel;
+use crate::oci::digest::Digest;
 use crate::util::clock::Time;
 
 /// How long published bytes count against the budget of a channel: as long as devices may keep an incomplete module.
 #[doc(alias = "bound")]
 pub const BUDGET_WINDOW: Duration = Duration::from_secs(360);
-/// Apps whose first copy is remembered, and channels before idle ones are removed. The first copy of a further app
+/// Modules whose first copy is remembered, and channels before idle ones are removed. The first copy of a further module
 /// counts as repeated.
 #[doc(alias = "bound")]
 const MAX_COPIES: usize = 1 << 16;
@@ -24,11 +25,11 @@ const BURST: u64 = 100;
 pub(super) struct Budgets {
     /// Bytes a second of one channel.
     rate: Option<NonZeroU64>,
-    /// Bytes of one channel beyond the first copies, in [`BUDGET_WINDOW`].
-    repeats: u64,
+    /// Bytes of one channel beyond the first copies, in [`BUDGET_WINDOW`]; any number if there is none.
+    repeats: Option<u64>,
     pace: HashMap<Arc<Channel>, Pace>,
     repeated: HashMap<Arc<Channel>, Spent>,
-    copies: HashMap<App, Time>,
+    copies: HashMap<(Arc<Channel>, Digest), Time>,
 }
 
 /// What a channel has got ahead of its rate.
@@ -46,7 +47,7 @@ struct Spent {
 }
 
 impl Budgets {
-    pub(super) fn new(rate: Option<NonZeroU64>, repeats: u64) -> Self {
+    pub(super) fn new(rate: Option<NonZeroU64>, repeats: Option<u64>) -> Self {
         Self { rate, repeats, pace: HashMap::new(), repeated: HashMap::new(), copies: HashMap::new() }
     }
 
@@ -67,21 +68,27 @@ impl Budgets {
         *pace = Pace { ahead: pace.ahead.saturating_sub(gone).saturating_add(bytes.saturating_mul(1000)), at: now };
     }
 
-    /// Takes the first copy of `app`, or `bytes` from the budget of its channel; whether there are as many.
-    pub(super) fn copy(&mut self, app: &App, bytes: u64, now: Time) -> bool {
+    /// Takes the first copy of a module, whatever it is called, or `bytes` from the budget of its channel; whether there are as
+    /// many.
+    pub(super) fn copy(&mut self, channel: &Arc<Channel>, module: Digest, bytes: u64, now: Time) -> bool {
+        if self.repeats.is_none() {
+            return true;
+        }
         let is_recent = |at: &Time| now.since(*at) < BUDGET_WINDOW;
         if self.copies.len() >= MAX_COPIES {
             self.copies.retain(|_, at| is_recent(at));
         }
-        if !self.copies.get(app).is_some_and(is_recent) && self.copies.len() < MAX_COPIES {
-            self.copies.insert(app.clone(), now);
+        let copy = (Arc::clone(channel), module);
+        if !self.copies.get(&copy).is_some_and(is_recent) && self.copies.len() < MAX_COPIES {
+            self.copies.insert(copy, now);
             return true;
         }
-        self.repeat(&app.channel, bytes, now)
+        self.repeat(channel, bytes, now)
     }
 
     /// Takes `bytes` from the budget of a channel; whether there are as many.
     pub(super) fn repeat(&mut self, channel: &Arc<Channel>, bytes: u64, now: Time) -> bool {
+        let Some(most) = self.repeats else { return true };
         if self.repeated.len() >= MAX_COPIES {
             self.repeated.retain(|_, spent| spent.parts.back().is_some_and(|(at, _)| now.since(*at) < BUDGET_WINDOW));
         }
@@ -92,7 +99,7 @@ impl Budgets {
             spent.bytes -= old;
             spent.parts.pop_front();
         }
-        if bytes > self.repeats.saturating_sub(spent.bytes) {
+        if bytes > most.saturating_sub(spent.bytes) {
             return false;
         }
         spent.bytes += bytes;
@@ -108,17 +115,15 @@ impl Budgets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::topic::Layout;
 
-    fn app(name: &str) -> App {
-        let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
-        App { channel, layout: Layout::Plain, name: name.into() }
+    fn channel(id: &str) -> Arc<Channel> {
+        Arc::new(Channel { domain: "d".into(), id: id.into() })
     }
 
     #[test]
     fn a_channel_keeps_its_rate_to_the_byte() {
-        let mut budgets = Budgets::new(NonZeroU64::new(1000), 0);
-        let channel = app("a").channel;
+        let mut budgets = Budgets::new(NonZeroU64::new(1000), Some(0));
+        let channel = channel("c");
         let (mut now, mut bytes) = (Time(1_000_000), 0);
         while now < Time(1_010_000) {
             if budgets.free_at(&channel) <= now {
@@ -133,14 +138,28 @@ mod tests {
 
     #[test]
     fn first_copies_are_free_and_repeats_are_not() {
-        let mut budgets = Budgets::new(None, 100);
-        let start = Time(1_000_000);
-        assert!(budgets.copy(&app("a"), 1000, start) && budgets.copy(&app("b"), 1000, start));
-        assert!(budgets.copy(&app("a"), 60, start));
-        assert!(!budgets.copy(&app("b"), 60, start));
-        assert!(budgets.repeat(&app("b").channel, 40, start));
+        let mut budgets = Budgets::new(None, Some(100));
+        let (start, one, other) = (Time(1_000_000), channel("one"), channel("other"));
+        let [a, b] = [b"a", b"b"].map(|bytes| Digest::of(bytes));
+        assert!(budgets.copy(&one, a, 1000, start) && budgets.copy(&one, b, 1000, start));
+        assert!(budgets.copy(&one, a, 60, start));
+        assert!(!budgets.copy(&one, b, 60, start));
+        assert!(budgets.repeat(&one, 40, start));
+        assert!(budgets.copy(&other, a, 1000, start) && budgets.copy(&other, a, 100, start), "it has its own");
         let later = start + BUDGET_WINDOW;
-        assert!(budgets.copy(&app("a"), 1000, later), "its first copy is forgotten");
-        assert!(budgets.copy(&app("a"), 100, later));
+        assert!(budgets.copy(&one, a, 1000, later), "its first copy is forgotten");
+        assert!(budgets.copy(&one, a, 100, later));
+    }
+
+    #[test]
+    fn without_a_budget_nothing_is_refused() {
+        let mut budgets = Budgets::new(None, None);
+        let (start, channel) = (Time(1_000_000), channel("c"));
+        // 60 devices in 6 min, each of which gets 20 MB.
+        for device in 0..60 {
+            let now = start + Duration::from_secs(6 * device);
+            assert!(budgets.copy(&channel, Digest::of(b"a"), 27_000_000, now), "device {device}");
+            assert!(budgets.repeat(&channel, u64::MAX, now));
+        }
     }
 }

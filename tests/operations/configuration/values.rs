@@ -107,7 +107,7 @@ fn bounds_have_their_defaults() {
         ("PROXY_MAX_FETCHES", Some("8")),
         ("PROXY_MAX_IN_FLIGHT", Some("8MiB")),
         ("PROXY_PUBLISH_RATE", None),
-        ("PROXY_MAX_REPEATS", Some("256MiB")),
+        ("PROXY_MAX_REPEATS", None),
         ("PROXY_MAX_PASSES", Some("10")),
     ] {
         let setting = SETTINGS.iter().find(|setting| setting.name == name);

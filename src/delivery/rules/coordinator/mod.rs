@@ -333,7 +333,7 @@ impl<W> Coordinator<W> {
         let Some(version) = transfer.prepared().map(Prepared::version) else { return };
         let (plan, transfer_app) = (version.plan, transfer.app.clone());
         let message_size = Encoder::new(&transfer.app.name, plan.total_chunks()).message_size(plan.chunk(0).1) as u64;
-        match self.schedule.start(id, &plan, message_size, now) {
+        match self.schedule.start(id, &version, message_size, now) {
             Ok(()) => {
                 if !self.has_lease(now) {
                     self.renew_lease(transfer_app, now);

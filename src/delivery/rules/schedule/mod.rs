@@ -21,7 +21,7 @@ use super::pass::Pass;
 use super::request::{Refusal, Request, RequestId};
 use super::rule::{Rule, holds};
 use super::transfer::{Purpose, Stage, Transfer};
-use crate::delivery::plan::ChunkPlan;
+use super::versions::Version;
 use crate::mqtt::request::TASK_TIMEOUT;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
@@ -140,12 +140,12 @@ impl<W> Schedule<W> {
     pub(super) fn start(
         &mut self,
         id: TransferId,
-        plan: &ChunkPlan,
+        Version { digest, plan, .. }: &Version,
         message_size: u64,
         now: Time,
     ) -> Result<(), Refusal> {
         let Some(transfer) = self.transfers.get_mut(&id) else { return Ok(()) };
-        let is_granted = self.budgets.copy(&transfer.app, plan.total_chunks() * message_size, now);
+        let is_granted = self.budgets.copy(&transfer.app.channel, *digest, plan.total_chunks() * message_size, now);
         if !is_granted && transfer.restarts == 0 {
             return Err(Refusal::Repeats);
         }

@@ -2,8 +2,10 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::*;
+use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::request::Origin;
 use crate::mqtt::topic::{Channel, Layout};
+use crate::oci::digest::Digest;
 
 const NOW: Time = Time(1_000_000_000);
 
@@ -23,7 +25,7 @@ fn plan(total_chunks: u64, chunk_size: u32) -> ChunkPlan {
 
 fn limits() -> Limits {
     let passes_per_minute = NonZeroU32::new(10).unwrap();
-    Limits { open_requests: 9, passes_per_minute, publish_rate: None, repeats: 1 << 30 }
+    Limits { open_requests: 9, passes_per_minute, publish_rate: None, repeats: None }
 }
 
 fn schedule() -> Schedule<()> {
@@ -48,7 +50,9 @@ fn opened(schedule: &mut Schedule<()>, name: &str, now: Time) -> TransferId {
 }
 
 fn start(schedule: &mut Schedule<()>, id: TransferId, total_chunks: u64, chunk_size: u32, now: Time) {
-    schedule.start(id, &plan(total_chunks, chunk_size), chunk_size.into(), now).unwrap();
+    let digest = Digest::of(schedule.get(id).unwrap().app.name.as_bytes());
+    let version = Version { root: None, digest, plan: plan(total_chunks, chunk_size) };
+    schedule.start(id, &version, chunk_size.into(), now).unwrap();
 }
 
 /// Opens a transfer of `total_chunks`, and starts it.
@@ -305,7 +309,7 @@ fn passes_are_spaced() {
 
 #[test]
 fn repeated_bytes_are_bounded_and_first_copies_are_not() {
-    let mut schedule = Schedule::new(Limits { repeats: 25, ..limits() });
+    let mut schedule = Schedule::new(Limits { repeats: Some(25), ..limits() });
     let id = opened(&mut schedule, "a", NOW);
     start(&mut schedule, id, 2, 10, NOW);
     schedule.next_turn(NOW).unwrap();

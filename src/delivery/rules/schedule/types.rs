@@ -14,8 +14,8 @@ pub struct Limits {
     pub passes_per_minute: NonZeroU32,
     /// Bytes of messages a second and channel.
     pub publish_rate: Option<NonZeroU64>,
-    /// Bytes of messages per channel in 360 s beyond the first copy of each app.
-    pub repeats: u64,
+    /// Bytes of messages per channel in 360 s beyond the first copy of each module; any number if there is none.
+    pub repeats: Option<u64>,
 }
 
 /// Names one transfer among all that this schedule ever had.

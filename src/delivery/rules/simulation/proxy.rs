@@ -101,7 +101,7 @@ impl Proxy {
     pub(super) fn new(name: &str, is_replica: bool, apps: &[App], disk: Disk, now: Time) -> Self {
         let replica = is_replica.then(|| name.to_owned());
         let passes_per_minute = std::num::NonZeroU32::new(10).unwrap();
-        let limits = Limits { open_requests: 100, passes_per_minute, publish_rate: None, repeats: 1 << 30 };
+        let limits = Limits { open_requests: 100, passes_per_minute, publish_rate: None, repeats: None };
         let options = Options { limits, chunk_size: CHUNK_SIZE, tag_moves: TagMoves::Fresh, replica };
         let versions = disk.versions.iter().map(|(app, versions)| (apps[*app].clone(), versions.clone())).collect();
         let saved = Saved { versions, uncertain_until: disk.uncertain_until, present: disk.present };

@@ -28,7 +28,7 @@ fn after(milliseconds: u64) -> Time {
 
 fn options(replica: Option<&str>) -> Options {
     let passes_per_minute = NonZeroU32::new(10).unwrap();
-    let limits = Limits { open_requests: 100, passes_per_minute, publish_rate: None, repeats: 1 << 30 };
+    let limits = Limits { open_requests: 100, passes_per_minute, publish_rate: None, repeats: None };
     Options { limits, chunk_size: CHUNK_SIZE, tag_moves: TagMoves::Fresh, replica: replica.map(str::to_owned) }
 }
 
