@@ -35,15 +35,17 @@ impl World {
         let is_blocked = chunks > 0 && total_chunks != self.totals[task.app];
         let has_time = lasts(task.requested) >= BEGIN + CALM + MARGIN;
         // A task that was served late takes the module of a later one, for which no echo is due where a new process or
-        // another replica does not remember the first, or it was a device's link that broke; and for more than two tasks the
-        // passes may run out.
+        // another replica does not remember the first, no proxy has received its request, or it was a device's link that broke;
+        // and for more than two tasks the passes may run out.
         let rivals = device.tasks.iter().filter(|other| {
             let (first, last) = (other.requested.min(task.requested), other.requested.max(task.requested));
             other.app == task.app && first != last && last.since(first) < TASK_TIMEOUT
         });
-        let firsts: Vec<_> = rivals.map(|rival| rival.requested.min(task.requested)).collect();
+        let rivals: Vec<_> = rivals.collect();
+        let is_lost = rivals.iter().any(|rival| rival.proxies.is_empty());
+        let firsts: Vec<_> = rivals.iter().map(|rival| rival.requested.min(task.requested)).collect();
         let mut troubles = self.kills.iter().chain(&device.breaks);
-        let is_forgotten = self.is_group || troubles.any(|at| firsts.iter().any(|first| at > first));
+        let is_forgotten = self.is_group || is_lost || troubles.any(|at| firsts.iter().any(|first| at > first));
         let shares = firsts.len() > 1 || firsts.len() == 1 && is_forgotten;
         // Nor does a new process remember that the broker was lost after a task was served.
         let is_forgotten_too = self.crashes.iter().any(|crash| {
