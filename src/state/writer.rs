@@ -103,8 +103,12 @@ mod tests {
     fn what_could_not_be_written_is_written_when_it_can_be() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        let mut writer =
-            Writer { folder: missing.clone(), clock: Clock::start(), database: None, failure: Arc::default() };
+        let mut writer = Writer {
+            folder: missing.clone(),
+            clock: Clock::from(Time::default()),
+            database: None,
+            failure: Arc::default(),
+        };
         let mut batch = vec![Change::Present(Time(7))];
         for _ in 0..2 {
             batch.push(Change::Again);

@@ -58,12 +58,6 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts now, with the time of the system's clock.
-    #[must_use]
-    pub fn start() -> Self {
-        Self::from(Time::of_system())
-    }
-
     /// A clock by which it is now `start`.
     #[must_use]
     pub fn from(start: Time) -> Self {

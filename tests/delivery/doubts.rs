@@ -2,13 +2,11 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use propeller_proxy::embedded::sample;
 use propeller_proxy::util::clock::Time;
 
+use super::restarts::{CHUNKS, RATE, SIZE, TOTAL_CHUNKS, a_tag_moves_during_a_restart, versions};
 use crate::support::clients::client::{Client, EVERYTHING, Message};
 use crate::support::clients::daemon::Daemon;
 use crate::support::clients::proplet::connect;
@@ -18,18 +16,8 @@ use crate::support::points::{Point, at_random_points};
 use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::mosquitto::Mosquitto;
 use crate::support::servers::site::Site;
-use crate::support::{Variable, digest, wasm_of_size};
-
-const TOTAL_CHUNKS: u64 = 120;
-const CHUNKS: Variable = ("PROXY_CHUNK_SIZE", "10000");
-const SIZE: usize = 1_200_000;
-/// A pass takes two seconds.
-const RATE: u32 = 800_000;
-
-/// The two modules that a tag means before and after it moves: of the same size.
-fn versions() -> [Bytes; 2] {
-    [1, 2].map(|seed| sample::noise(SIZE, seed).into())
-}
+use crate::support::store::find;
+use crate::support::{digest, wasm_of_size};
 
 /// The library of Debian's faketime that shifts the system's clock of a program, but not its monotonic clocks.
 fn faketime() -> String {
@@ -47,40 +35,17 @@ async fn a_wrong_clock_mixes_no_versions() {
     at_random_points(TOTAL_CHUNKS, 8, |point: Point| {
         let (registry, versions, library) = (&registry, &versions, &*library);
         async move {
-            let repository = format!("clock-{}", point.index);
-            registry.pusher().wasm(&repository, "latest", versions[0].clone()).await;
             let offset = ["-10y", "-600s", "+600s", "+10y"][(point.index % 4) as usize];
             let wrong = [CHUNKS, ("LD_PRELOAD", library), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
-            let mut site = Site::behind_relay(registry.host(), RATE, &wrong).await;
+            let site = Site::behind_relay(registry.host(), RATE, &wrong).await;
             let year = site.daemon().event("subscribed").await["timestamp"].to_string();
             let this_year = Time::of_system().to_string();
             assert_eq!(year[1..5] != this_year[..4], offset.ends_with('y'), "the clock of the daemon: {year}");
-            let bystander = Arc::new(connect(site.mosquitto()).await);
-            let mut asked_before = site.task(&repository);
-            asked_before.has(point.chunks).await;
-            site.kill().await;
-            registry.pusher().wasm(&repository, "latest", versions[1].clone()).await;
-            site.restart(&[("LD_PRELOAD", "")]).await;
-            let newcomer = Arc::new(connect(site.mosquitto()).await);
-            let mut later = [&bystander, &newcomer].map(|proplet| Task::start(proplet, &repository));
-            for (who, task) in ["who asked before", "the bystander", "the newcomer"]
-                .into_iter()
-                .zip([&mut asked_before].into_iter().chain(&mut later))
-            {
-                let module = task.module().await;
-                let module = module.unwrap_or_else(|| panic!("{point}, {offset}: {who} got nothing\n{}", site.log()));
-                assert!(versions.iter().any(|version| *version == module), "{point}, {offset}: {who} got a mixture");
-            }
+            let right = [("LD_PRELOAD", "")];
+            a_tag_moves_during_a_restart((site, &right), registry, versions, &point).await;
         }
     })
     .await;
-}
-
-/// The file of a blob in the store of a site.
-fn stored(site: &Site, module: &[u8]) -> PathBuf {
-    let name = digest(module).replace("sha256:", "");
-    let scopes = fs::read_dir(site.in_store("v1")).expect("the store").flatten().map(|entry| entry.path());
-    scopes.map(|scope| scope.join("blobs").join(&name)).find(|path| path.exists()).expect("the blob is in the store")
 }
 
 /// Its bytes are changed in place while it is sent: none of them is published, and the device gets its module.
@@ -95,7 +60,8 @@ async fn a_module_that_is_damaged_while_it_is_sent_is_fetched_again() {
             let site = Site::behind_relay(registry.host(), RATE, &[CHUNKS]).await;
             let mut task = site.task("add");
             task.has(point.chunks.max(1)).await;
-            let path = stored(&site, module);
+            let stored = || find(site.store(), &digest(module)).expect("the blob is in the store");
+            let path = stored();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("make the blob writable");
             let file = File::options().write(true).open(&path).expect("open the blob");
             let (metadata, offset) = (file.metadata().expect("its times"), SIZE as u64 - 50_000);
@@ -105,7 +71,7 @@ async fn a_module_that_is_damaged_while_it_is_sent_is_fetched_again() {
             assert!(assembled.as_deref() == Some(module), "{point}\n{}", site.log());
             assert_eq!(site.events("blob-damaged").len(), 1, "{point}\n{}", site.log());
             let mut sound = vec![0; 16];
-            let again = File::open(stored(&site, module)).expect("it is in the store again");
+            let again = File::open(stored()).expect("it is in the store again");
             again.read_exact_at(&mut sound, offset).expect("read it");
             assert!(sound == module[module.len() - 50_000..][..16], "{point}: it is still damaged");
         }

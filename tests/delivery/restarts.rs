@@ -21,11 +21,11 @@ use crate::support::shell::{MOUNTING, after, may_mount};
 use crate::support::{Variable, path, wasm_of_size};
 
 const STATE_DIR: &str = "PROXY_STATE_DIR";
-const TOTAL_CHUNKS: u64 = 120;
-const CHUNKS: Variable = ("PROXY_CHUNK_SIZE", "10000");
-const SIZE: usize = 1_200_000;
+pub(super) const TOTAL_CHUNKS: u64 = 120;
+pub(super) const CHUNKS: Variable = ("PROXY_CHUNK_SIZE", "10000");
+pub(super) const SIZE: usize = 1_200_000;
 /// A pass takes two seconds.
-const RATE: u32 = 800_000;
+pub(super) const RATE: u32 = 800_000;
 const AT_ONCE: usize = 20;
 
 /// Restarted at once.
@@ -71,12 +71,40 @@ async fn a_daemon_killed_several_times_resumes_its_transfer() {
 }
 
 /// The two modules that a tag means before and after it moves: of the same size.
-fn versions() -> [Bytes; 2] {
+pub(super) fn versions() -> [Bytes; 2] {
     [1, 2].map(|seed| sample::noise(SIZE, seed).into())
 }
 
 /// While the daemon is stopped its tag moves. Requests from before, and later ones of devices with half a module or with
-/// none, get one version or the other.
+/// none, get one version or the other. The daemon starts again with `then` over its variables.
+pub(super) async fn a_tag_moves_during_a_restart(
+    (mut site, then): (Site, &[Variable<'_>]),
+    registry: &DockerRegistry,
+    versions: &[Bytes; 2],
+    point: &Point,
+) {
+    let repository = format!("moved-{}", point.index);
+    registry.pusher().wasm(&repository, "latest", versions[0].clone()).await;
+    let bystander = Arc::new(connect(site.mosquitto()).await);
+    let mut asked_before = site.task(&repository);
+    asked_before.has(point.chunks).await;
+    site.kill().await;
+    // Devices that connect now receive nothing of the old transfer: two devices remain.
+    site.mosquitto().has_clients(2).await;
+    registry.pusher().wasm(&repository, "latest", versions[1].clone()).await;
+    site.restart(then).await;
+    let newcomer = Arc::new(connect(site.mosquitto()).await);
+    let mut ask_after = [&bystander, &newcomer].map(|proplet| Task::start(proplet, &repository));
+    for (who, task) in ["who asked before", "the bystander", "the newcomer"]
+        .into_iter()
+        .zip([&mut asked_before].into_iter().chain(&mut ask_after))
+    {
+        let module = task.module().await;
+        let module = module.unwrap_or_else(|| panic!("{point}: {who} got nothing\n{}", site.log()));
+        assert!(versions.iter().any(|version| *version == module), "{point}: {who} got a mixture");
+    }
+}
+
 #[tokio::test]
 async fn a_tag_moved_during_a_restart_mixes_no_versions() {
     let registry = DockerRegistry::start().await;
@@ -84,27 +112,8 @@ async fn a_tag_moved_during_a_restart_mixes_no_versions() {
     at_random_points(TOTAL_CHUNKS, AT_ONCE, |point: Point| {
         let (registry, versions) = (&registry, &versions);
         async move {
-            let repository = format!("moved-{}", point.index);
-            registry.pusher().wasm(&repository, "latest", versions[0].clone()).await;
-            let mut site = Site::behind_relay(registry.host(), RATE, &[CHUNKS]).await;
-            let bystander = Arc::new(connect(site.mosquitto()).await);
-            let mut asked_before = site.task(&repository);
-            asked_before.has(point.chunks).await;
-            site.kill().await;
-            // Devices that connect now receive nothing of the old transfer: two devices remain.
-            site.mosquitto().has_clients(2).await;
-            registry.pusher().wasm(&repository, "latest", versions[1].clone()).await;
-            site.restart(&[]).await;
-            let newcomer = Arc::new(connect(site.mosquitto()).await);
-            let mut ask_after = [&bystander, &newcomer].map(|proplet| Task::start(proplet, &repository));
-            for (who, task) in ["who asked before", "the bystander", "the newcomer"]
-                .into_iter()
-                .zip([&mut asked_before].into_iter().chain(&mut ask_after))
-            {
-                let module = task.module().await;
-                let module = module.unwrap_or_else(|| panic!("{point}: {who} got nothing\n{}", site.log()));
-                assert!(versions.iter().any(|version| *version == module), "{point}: {who} got a mixture");
-            }
+            let site = Site::behind_relay(registry.host(), RATE, &[CHUNKS]).await;
+            a_tag_moves_during_a_restart((site, &[]), registry, versions, &point).await;
         }
     })
     .await;

@@ -1,6 +1,5 @@
 //! The store: a damaged blob is never delivered, and the limit of bytes holds.
 
-use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,26 +16,8 @@ use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::site::Site;
 use crate::support::servers::token_service::TokenRegistry;
 use crate::support::shell::{MOUNTING, after, may_mount};
+use crate::support::store::{entries, files, find, name};
 use crate::support::{digest, login, path, wasm_of_size};
-
-/// Returns the files of one kind (`blobs`, `tags`) in every scope of the store.
-fn files(store: &Path, kind: &str) -> Vec<PathBuf> {
-    entries(&store.join("v1")).iter().flat_map(|scope| entries(&scope.join(kind))).collect()
-}
-
-/// Returns what is in a folder; nothing is in a folder that is not there.
-pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).map_or_else(|_| Vec::new(), |entries| entries.flatten().map(|entry| entry.path()).collect())
-}
-
-/// Returns the file of a blob, if the store has it.
-fn find(store: &Path, digest: &str) -> Option<PathBuf> {
-    files(store, "blobs").into_iter().find(|file| format!("sha256:{}", name(file)) == digest)
-}
-
-fn name(file: &Path) -> &str {
-    file.file_name().and_then(OsStr::to_str).expect("a name in UTF-8")
-}
 
 /// Every blob has the digest in its name.
 pub(super) fn assert_sound(store: &Path) {

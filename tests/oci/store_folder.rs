@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use tokio::process::Command;
 
-use super::store::{assert_sound, entries};
+use super::store::assert_sound;
 use crate::support::clients::daemon::{BINARY, Daemon, environment};
 use crate::support::faults::faulty_registry::FaultyRegistry;
 use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::site::Site;
 use crate::support::shell::{MOUNTING, after, may_mount};
+use crate::support::store::entries;
 use crate::support::{path, wasm_of_size};
 
 #[tokio::test]

@@ -7,6 +7,7 @@ pub mod pages;
 pub mod points;
 pub mod servers;
 pub mod shell;
+pub mod store;
 
 use std::{
     fs,

@@ -52,7 +52,7 @@ pub(super) struct Transfer<W> {
     pub(super) is_echo: bool,
     /// Whether there was one since the latest request.
     pub(super) is_echoed: bool,
-    /// How often it began again because its module was damaged on disk.
+    /// How often it began again.
     pub(super) restarts: u32,
     /// Rounds of all chunks since it was opened.
     pub(super) passes: u64,
