@@ -23,6 +23,8 @@ pub(super) struct Entry<'a> {
     pub(super) position: usize,
     pub(super) path: &'a str,
     pub(super) kind: EntryType,
+    /// Bytes of the content.
+    pub(super) size: u64,
     pub(super) content: &'a mut dyn Read,
 }
 
@@ -72,7 +74,7 @@ pub(super) fn visit(
                 }
                 let path = path.unwrap_or_else(|| entry.path_bytes().into_owned());
                 let path = String::from_utf8_lossy(&path);
-                if visit(Entry { position, path: &path, kind, content: &mut entry })?.is_break() {
+                if visit(Entry { position, path: &path, kind, size, content: &mut entry })?.is_break() {
                     return Ok(());
                 }
             }
@@ -190,9 +192,10 @@ mod tests {
     /// The entries, or why they are refused.
     fn read(tar: &[u8]) -> Result<Vec<(String, usize)>, String> {
         let mut entries = Vec::new();
-        let visited = visit(tar, |Entry { path, content, .. }| {
+        let visited = visit(tar, |Entry { path, size, content, .. }| {
             let read = io::copy(content, &mut io::sink())?;
-            entries.push((path.to_owned(), usize::try_from(read).unwrap()));
+            assert_eq!(read, size, "{path}");
+            entries.push((path.to_owned(), usize::try_from(size).unwrap()));
             Ok(ControlFlow::Continue(()))
         });
         visited.map(|()| entries).map_err(|error| error.to_string())

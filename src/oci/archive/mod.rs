@@ -10,6 +10,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::ops::{ControlFlow, Range};
 
 use flate2::read::MultiGzDecoder;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use self::entries::{Entry, visit};
@@ -51,31 +52,32 @@ pub(crate) struct ArchivedLayer {
 }
 
 /// An entry that may be the module.
-#[derive(Debug)]
-struct Candidate {
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
     path: String,
     position: usize,
+    /// Bytes of its content.
+    pub(crate) size: u64,
     is_file: bool,
 }
 
 impl ArchivedLayer {
-    /// Writes the module to `file`. Blocks on the disk.
+    /// Finds the module. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Unsupported`], [`Error::Ambiguous`], [`Error::TooLarge`], and [`Error::Disk`] if `file` cannot be
-    /// written.
-    pub(crate) fn extract(&self, reference: &Reference, path: &ModulePath, file: File) -> Result<Blob, Error> {
+    /// [`Error::Unsupported`], [`Error::Ambiguous`] and [`Error::TooLarge`].
+    pub(crate) fn find(&self, reference: &Reference, path: &ModulePath) -> Result<Candidate, Error> {
         let candidates = self.list_candidates(path).map_err(|error| self.unreadable(reference, &error))?;
         let candidate = select(reference, path, &candidates)?;
         refuse_link(reference, candidate)?;
-        self.copy(reference, candidate, Output::to(file))
+        Ok(candidate.clone())
     }
 
     /// The entries that may be the module, each path once: of two with one path the later one counts.
     fn list_candidates(&self, path: &ModulePath) -> io::Result<Vec<Candidate>> {
         let named: Vec<_> = path.required.iter().chain(&path.preferred).filter_map(|path| normalized(path)).collect();
         let mut candidates: Vec<Candidate> = Vec::new();
-        visit(self.reader()?, |Entry { position, path, kind, .. }| {
+        visit(self.reader()?, |Entry { position, path, kind, size, .. }| {
             let Some(path) = normalized(path) else { return Ok(ControlFlow::Continue(())) };
             let is_named = named.contains(&path);
             // Whiteouts and the companions of macOS files are no modules.
@@ -86,7 +88,7 @@ impl ArchivedLayer {
             {
                 candidates.retain(|earlier| earlier.path != path);
                 if candidates.len() < MAX_CANDIDATES || is_named {
-                    candidates.push(Candidate { path, position, is_file });
+                    candidates.push(Candidate { path, position, size, is_file });
                 }
             }
             Ok(ControlFlow::Continue(()))
@@ -94,8 +96,18 @@ impl ArchivedLayer {
         Ok(candidates)
     }
 
-    /// Writes the content of a candidate to `output`.
-    fn copy(&self, reference: &Reference, candidate: &Candidate, mut output: Output) -> Result<Blob, Error> {
+    /// Writes the module to `file`; the blob holds `permit`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`ArchivedLayer::find`], and [`Error::Disk`] if `file` cannot be written.
+    pub(crate) fn extract(
+        &self,
+        reference: &Reference,
+        candidate: &Candidate,
+        file: File,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Blob, Error> {
+        let mut output = Output::to(file);
         let mut copy = |Entry { position, content, .. }: Entry<'_>| -> io::Result<ControlFlow<()>> {
             if position != candidate.position {
                 return Ok(ControlFlow::Continue(()));
@@ -109,7 +121,7 @@ impl ArchivedLayer {
         }
         copied.map_err(|error| self.unreadable(reference, &error))?;
         let (digest, size, checksums) = output.hasher.finish();
-        Ok(Blob::verified(output.file, digest, size, checksums))
+        Ok(Blob::apart(output.file, digest, size, checksums, permit))
     }
 
     /// The tar, decompressed: up to the limit, and until it is cancelled.

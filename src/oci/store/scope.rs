@@ -68,7 +68,7 @@ impl Scope {
         let opened = self.blocking(move |scope| scope.open(&path)).await?;
         let Some((file, hashed)) = opened else { return Ok(None) };
         if let Some((size, checksums)) = hashed {
-            return Ok(Some(Blob::verified(file, digest, size, checksums).stored_at(&self.path(digest))));
+            return Ok(Some(Blob::stored(file, digest, size, checksums, self.path(digest))));
         }
         let _permit = self.store.rehashes.acquire().await;
         self.blocking(move |scope| scope.rehash(file, digest)).await
@@ -146,14 +146,14 @@ impl Scope {
         let path = self.path(digest);
         let stamp = Stamp::of(&file)?;
         if let Some(checksums) = self.store.hashed.get(&path, stamp) {
-            return Ok(Some(Blob::verified(file, digest, stamp.size, checksums).stored_at(&path)));
+            return Ok(Some(Blob::stored(file, digest, stamp.size, checksums, path)));
         }
         let mut hasher = BlobHasher::default();
         io::copy(&mut BufReader::with_capacity(BUFFER_SIZE, &file), &mut hasher)?;
         let (actual, size, checksums) = hasher.finish();
         if actual == digest {
             self.store.hashed.insert(&path, stamp, Arc::clone(&checksums));
-            return Ok(Some(Blob::verified(file, digest, size, checksums).stored_at(&path)));
+            return Ok(Some(Blob::stored(file, digest, size, checksums, path)));
         }
         warn!(event = "blob-damaged", %digest, %actual, path = %path.display(), "damaged: a stored blob is not what it was; it is fetched again");
         fs::remove_file(&path).or_else(|error| match error.kind() {
@@ -168,7 +168,7 @@ impl Scope {
         let Store { quota, hashed, .. } = &*self.store;
         let size = file.as_file().metadata()?.len();
         if !quota.allows(size) {
-            return Ok(Blob::verified(file.into_file(), digest, size, checksums));
+            return Ok(Blob::apart(file.into_file(), digest, size, checksums, None));
         }
         quota.make_room(size, hashed)?;
         make_folder(&self.folder.join("blobs"))?;
@@ -176,7 +176,7 @@ impl Scope {
         let path = self.path(digest);
         let file = file.persist(&path)?;
         hashed.insert(&path, Stamp::of(&file)?, Arc::clone(&checksums));
-        Ok(Blob::verified(file, digest, size, checksums).stored_at(&path))
+        Ok(Blob::stored(file, digest, size, checksums, path))
     }
 
     /// Runs work that blocks on the disk or the processor on a thread for such work.
