@@ -12,6 +12,7 @@ mod resolve;
 mod signatures;
 #[cfg(all(test, feature = "embedded"))]
 mod tests;
+mod unpacked;
 
 pub use self::module::{Inspected, Pulled, SignatureState};
 pub use self::puller::Puller;

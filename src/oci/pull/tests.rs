@@ -76,3 +76,24 @@ async fn faults_are_noticed_or_overcome() {
     registry.fail_next(403, 1);
     assert_eq!(client.pull(&reference).await.unwrap_err().code(), "unauthorized");
 }
+
+#[tokio::test]
+async fn a_module_is_unpacked_once_for_all_that_use_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::create(folder.path().join("layout")).unwrap();
+    let registry = Registry::start(folder.path().join("layout")).await.unwrap();
+    let (client, options) = client(&registry.host(), &folder.path().join("store"));
+    let references: Vec<_> = (0..80)
+        .map(|tag| {
+            layout.push("add", &tag.to_string(), &sample::ADD, Shape::Image).unwrap();
+            Reference::parse(&format!("add:{tag}"), &options.url).unwrap()
+        })
+        .collect();
+    let space = client.unpacked.space.available_permits();
+    let pulled = futures_util::future::join_all(references.iter().map(|reference| client.pull(reference))).await;
+    assert!(pulled.iter().all(|pulled| pulled.as_ref().unwrap().module.read().unwrap() == sample::ADD));
+    assert_eq!(client.unpacked.space.available_permits(), space - 1, "one module of 80 names");
+    drop(pulled);
+    assert_eq!(client.unpacked.space.available_permits(), space);
+    client.pull(&references[0]).await.unwrap();
+}

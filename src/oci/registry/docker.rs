@@ -7,6 +7,7 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::error::{Detail, printable};
 use crate::oci::host::{DOCKER_HUB, canonical_host};
 use crate::oci::options::Credentials;
 
@@ -63,7 +64,8 @@ impl DockerConfig {
         let config: Self = serde_json::from_slice(&text)
             .map_err(|error| format!("is not a docker configuration (line {})", error.line()))?;
         for (server, entry) in &config.auths {
-            entry.credentials().map_err(|()| format!("holds unreadable credentials for {server:?}"))?;
+            let shown = printable(server, Detail::MAX_CHARS);
+            entry.credentials().map_err(|()| format!("holds unreadable credentials for {shown:?}"))?;
         }
         Ok(config)
     }
