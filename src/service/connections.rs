@@ -45,7 +45,7 @@ pub(super) struct Connections {
     chunks: Connection,
     requests_health: watch::Receiver<Health>,
     chunks_health: watch::Receiver<Health>,
-    presences: Presences,
+    presences: Arc<Presences>,
     /// Whether no later process will use this name, so that its presence messages are deleted at the end.
     has_passing_name: bool,
     /// What discards the persistent session at the end, if no later process will know its client identifier.
@@ -71,13 +71,13 @@ impl Connections {
     ) -> Result<(Self, mpsc::Receiver<Inbound>), Error> {
         let instance = telemetry.instance();
         let client_id = client_id(config, instance, restored);
-        let presences = Presences::new(&config.channels, instance, config.share_group.clone());
+        let presences = Arc::new(Presences::new(&config.channels, instance, config.share_group.clone()));
         let requests = requests(config, client_id.clone(), &presences);
         let chunks = chunks(config, &client_id, &presences, &requests);
         let has_passing_name = restored.is_temporary && config.instance_id.is_none();
         let is_lasting = !restored.is_temporary || config.has_exact_client_id && !has_passing_name;
         let discard = (!is_lasting).then(|| (config.mqtt.clone(), discarding(client_id)));
-        let (inbox, messages) = Inbox::new(config, telemetry);
+        let (inbox, messages) = Inbox::new(config, telemetry, &presences);
         let requests = Connection::open(&config.mqtt, requests, move |message| inbox.receive(message))?;
         let chunks = Connection::open(&config.mqtt, chunks, |_| ())?;
         let (requests_health, chunks_health) = (requests.health(), chunks.health());
@@ -99,6 +99,14 @@ impl Connections {
     /// Publishes on all named channels that the proxy is online.
     pub(super) fn announce(&self) {
         self.presences.announce(&self.publisher(), true);
+    }
+
+    /// Publishes that again where another client said otherwise. To be called each second, which bounds what that client can
+    /// cause.
+    pub(super) fn correct(&self) {
+        if self.is_up() {
+            self.presences.correct(&self.publisher());
+        }
     }
 
     /// Whether the proxy is subscribed to its requests.

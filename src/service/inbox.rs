@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tracing::warn;
 
+use super::presences::Presences;
 use crate::error::Error;
 use crate::mqtt::request::{MAX_REQUEST_SIZE, Request};
 use crate::mqtt::status::{Presence, Status};
@@ -37,15 +38,26 @@ pub(super) struct Inbox {
     channels: Channels,
     is_replica: bool,
     telemetry: Arc<Telemetry>,
+    presences: Arc<Presences>,
     inbound: mpsc::Sender<Inbound>,
 }
 
 impl Inbox {
     /// An inbox, and what is queued in it.
-    pub(super) fn new(config: &ServiceOptions, telemetry: &Arc<Telemetry>) -> (Self, mpsc::Receiver<Inbound>) {
+    pub(super) fn new(
+        config: &ServiceOptions,
+        telemetry: &Arc<Telemetry>,
+        presences: &Arc<Presences>,
+    ) -> (Self, mpsc::Receiver<Inbound>) {
         let (inbound, messages) = mpsc::channel(MAX_INBOUND);
-        let (channels, is_replica) = (config.channels.clone(), config.share_group.is_some());
-        (Self { channels, is_replica, telemetry: Arc::clone(telemetry), inbound }, messages)
+        let inbox = Self {
+            channels: config.channels.clone(),
+            is_replica: config.share_group.is_some(),
+            telemetry: Arc::clone(telemetry),
+            presences: Arc::clone(presences),
+            inbound,
+        };
+        (inbox, messages)
     }
 
     /// Takes a message.
@@ -67,7 +79,9 @@ impl Inbox {
             }
             Role::Presence(instance) => {
                 ack.acknowledge();
-                if let Ok(presence) = serde_json::from_slice(&payload) {
+                let presence = serde_json::from_slice(&payload).ok();
+                self.presences.receive(topic, presence.as_ref());
+                if let Some(presence) = presence {
                     self.queue(Inbound::Presence { instance: instance.to_owned(), presence, is_retained });
                 }
             }

@@ -1,11 +1,16 @@
 //! That the proxy is online: a retained message on every named channel, and a will.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
 use bytes::Bytes;
+use tracing::info;
 
 use crate::mqtt::status::Presence;
 use crate::mqtt::topic::{Channels, Layout, Role};
 use crate::mqtt::{Publisher, Will};
 use crate::util::clock::Time;
+use crate::util::sync::lock;
 
 /// The presence messages of this proxy.
 #[derive(Debug)]
@@ -14,6 +19,8 @@ pub(super) struct Presences {
     topics: Vec<String>,
     since: Time,
     group: Option<String>,
+    /// Of the topics, those on which a message of another client contradicts.
+    contradicted: Mutex<BTreeSet<String>>,
 }
 
 impl Presences {
@@ -21,7 +28,7 @@ impl Presences {
         let topics = channels
             .named()
             .flat_map(|channel| Layout::ALL.map(|layout| channel.topic(layout, Role::Presence(instance))));
-        Self { topics: topics.collect(), since: Time::of_system(), group }
+        Self { topics: topics.collect(), since: Time::of_system(), group, contradicted: Mutex::default() }
     }
 
     /// A connection has one will (MQTT 3.1.1, section 3.1.2.5), so each connection has that of one layout of the first
@@ -36,6 +43,23 @@ impl Presences {
     pub(super) fn announce(&self, publisher: &Publisher, is_online: bool) {
         for topic in &self.topics {
             publisher.try_publish(topic, self.message(is_online), true);
+        }
+    }
+
+    /// Takes a message on a presence topic; `None` if it is unreadable. One that says of this proxy that it is offline, or of
+    /// another group, is somebody else's, or the will of a connection that was made anew.
+    pub(super) fn receive(&self, topic: &str, presence: Option<&Presence>) {
+        let is_right = presence.is_some_and(|presence| presence.online && presence.group == self.group);
+        if !is_right && self.topics.iter().any(|own| own == topic) {
+            lock(&self.contradicted).insert(topic.to_owned());
+        }
+    }
+
+    /// Publishes again that the proxy is online, where a message contradicted.
+    pub(super) fn correct(&self, publisher: &Publisher) {
+        for topic in std::mem::take(&mut *lock(&self.contradicted)) {
+            info!(event = "presence-corrected", topic, "a message on the presence topic of this proxy contradicted");
+            publisher.try_publish(&topic, self.message(true), true);
         }
     }
 

@@ -142,6 +142,7 @@ impl Task {
                 next = pipeline.next() => pipeline.take(next),
                 _ = ticks.tick() => {
                     tick += 1;
+                    connections.correct();
                     // Not before retained messages had time to arrive, which say whether anything was lost.
                     if connections.is_up() && (tick - connected).is_multiple_of(PRESENT_TICKS) {
                         pipeline.write_present();
