@@ -6,6 +6,7 @@
 //! acknowledged is published again anyway.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
@@ -46,6 +47,7 @@ pub(super) struct Connections {
     requests_health: watch::Receiver<Health>,
     chunks_health: watch::Receiver<Health>,
     presences: Arc<Presences>,
+    has_missed: Arc<AtomicBool>,
     /// Whether no later process will use this name, so that its presence messages are deleted at the end.
     has_passing_name: bool,
     /// What discards the persistent session at the end, if no later process will know its client identifier.
@@ -77,12 +79,13 @@ impl Connections {
         let has_passing_name = restored.is_temporary && config.instance_id.is_none();
         let is_lasting = !restored.is_temporary || config.has_exact_client_id && !has_passing_name;
         let discard = (!is_lasting).then(|| (config.mqtt.clone(), discarding(client_id)));
-        let (inbox, messages) = Inbox::new(config, telemetry, &presences);
+        let (mut inbox, messages) = Inbox::new(config, telemetry, &presences);
+        let has_missed = inbox.has_missed();
         let requests = Connection::open(&config.mqtt, requests, move |message| inbox.receive(message))?;
         let chunks = Connection::open(&config.mqtt, chunks, |_| ())?;
         let (requests_health, chunks_health) = (requests.health(), chunks.health());
         let connections =
-            Self { requests, chunks, requests_health, chunks_health, presences, has_passing_name, discard };
+            Self { requests, chunks, requests_health, chunks_health, presences, has_missed, has_passing_name, discard };
         Ok((connections, messages))
     }
 
@@ -107,6 +110,11 @@ impl Connections {
         if self.is_up() {
             self.presences.correct(&self.publisher());
         }
+    }
+
+    /// Whether messages of other replicas were not read since the last call, as too many came.
+    pub(super) fn has_missed(&self) -> bool {
+        self.has_missed.swap(false, Relaxed)
     }
 
     /// Whether the proxy is subscribed to its requests.

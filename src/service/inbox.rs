@@ -1,15 +1,17 @@
 //! The inbox: reads messages of the broker, and queues them for the service.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
-use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tracing::warn;
 
 use super::presences::Presences;
+use super::shares::Shares;
 use crate::error::Error;
-use crate::mqtt::request::{MAX_REQUEST_SIZE, Request};
+use crate::mqtt::request::Request;
 use crate::mqtt::status::{Presence, Status};
 use crate::mqtt::topic::{App, Channel, Channels, Layout, Role};
 use crate::mqtt::{Ack, Message};
@@ -19,9 +21,10 @@ use crate::telemetry::Telemetry;
 /// Messages that wait between the connections and the service.
 #[doc(alias = "bound")]
 const MAX_INBOUND: usize = 4096;
-/// Largest status message that is parsed, bytes.
+/// Largest status or presence message that is parsed, bytes. A proxy publishes about half as much at most: a name, and an
+/// error that repeats it.
 #[doc(alias = "bound")]
-const MAX_STATUS_SIZE: usize = 64 << 10;
+const MAX_STATUS_SIZE: usize = 4 << 10;
 
 /// A message from the broker.
 pub(super) enum Inbound {
@@ -36,9 +39,11 @@ pub(super) enum Inbound {
 /// Reads messages, and queues them for the service.
 pub(super) struct Inbox {
     channels: Channels,
-    is_replica: bool,
     telemetry: Arc<Telemetry>,
     presences: Arc<Presences>,
+    group: Option<String>,
+    shares: Shares,
+    has_missed: Arc<AtomicBool>,
     inbound: mpsc::Sender<Inbound>,
 }
 
@@ -52,16 +57,23 @@ impl Inbox {
         let (inbound, messages) = mpsc::channel(MAX_INBOUND);
         let inbox = Self {
             channels: config.channels.clone(),
-            is_replica: config.share_group.is_some(),
             telemetry: Arc::clone(telemetry),
             presences: Arc::clone(presences),
+            group: config.share_group.clone(),
+            shares: Shares::new(telemetry.instance(), Instant::now()),
+            has_missed: Arc::default(),
             inbound,
         };
         (inbox, messages)
     }
 
+    /// Whether messages of other replicas were not read. Whoever asks clears it.
+    pub(super) fn has_missed(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.has_missed)
+    }
+
     /// Takes a message.
-    pub(super) fn receive(&self, message: Message<'_>) {
+    pub(super) fn receive(&mut self, message: Message<'_>) {
         let Message { topic, payload, is_retained, is_queued, ack } = message;
         let Some((channel, layout, role)) = Channel::of_topic(topic) else { return ack.acknowledge() };
         if !matches!(role, Role::Presence(_)) && !self.channels.contains(&channel) {
@@ -70,18 +82,24 @@ impl Inbox {
         match role {
             // A retained message is what somebody requested at some time, not a request now.
             Role::Request if !is_retained => self.request(channel, layout, &payload, is_queued, ack),
-            Role::Status if !is_retained && self.is_replica => {
+            Role::Status if !is_retained && self.group.is_some() => {
                 ack.acknowledge();
-                if let Some(status) = status(&payload) {
+                let Some(status) = self.parse::<Box<Status>>(&payload) else { return };
+                if self.shares.permit(&status.instance, Instant::now()) {
                     let app = App { channel: channel.into(), layout, name: status.app_name.as_str().into() };
                     self.queue(Inbound::Status(app, status));
+                } else {
+                    self.has_missed.store(true, Relaxed);
                 }
             }
             Role::Presence(instance) => {
                 ack.acknowledge();
-                let presence = serde_json::from_slice(&payload).ok();
+                let presence = self.parse::<Presence>(&payload);
                 self.presences.receive(topic, presence.as_ref());
                 if let Some(presence) = presence {
+                    if presence.online && presence.group == self.group {
+                        self.shares.enter(instance, Instant::now());
+                    }
                     self.queue(Inbound::Presence { instance: instance.to_owned(), presence, is_retained });
                 }
             }
@@ -113,16 +131,50 @@ impl Inbox {
         }
     }
 
-    /// Queues what others say. What does not fit is made up for: by the next message, or by silence.
+    /// Parses a message of a proxy, unless it is larger than one can be, or there are too many.
+    fn parse<T: DeserializeOwned>(&mut self, payload: &[u8]) -> Option<T> {
+        if payload.len() > MAX_STATUS_SIZE {
+            return None;
+        }
+        if !self.shares.permit_parsing(Instant::now()) {
+            self.has_missed.store(true, Relaxed);
+            return None;
+        }
+        serde_json::from_slice(payload).ok()
+    }
+
+    /// Queues what others say. What does not fit is missed.
     fn queue(&self, message: Inbound) {
         if self.inbound.try_send(message).is_err() {
-            warn!("more messages arrive than are read: messages of other proxies were dropped");
+            self.has_missed.store(true, Relaxed);
         }
     }
 }
 
-/// Reads a status message, unless it is larger than one that a proxy can publish.
-fn status(payload: &Bytes) -> Option<Box<Status>> {
-    let status = (payload.len() <= MAX_STATUS_SIZE).then(|| serde_json::from_slice::<Box<Status>>(payload).ok())?;
-    status.filter(|status| status.app_name.len() <= MAX_REQUEST_SIZE)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::status::{DeliveryState, Failure};
+    use crate::oci::digest::Digest;
+    use crate::oci::reference::MAX_REFERENCE_SIZE;
+    use crate::util::clock::Time;
+    use crate::util::json;
+
+    #[test]
+    fn the_largest_status_message_of_a_proxy_is_parsed() {
+        let app_name = "a".repeat(MAX_REFERENCE_SIZE);
+        let status = Status {
+            state: DeliveryState::Objected,
+            digest: Some(Digest::of(b"")),
+            size: Some(u64::MAX),
+            chunk_size: Some(u32::MAX),
+            total_chunks: Some(u64::MAX),
+            sent_chunks: u64::MAX,
+            error: Some(Failure { code: "registry-unreachable".into(), message: app_name.repeat(2) }),
+            instance: "i".repeat(256),
+            time: Time::of_system().to_string(),
+            app_name,
+        };
+        assert!((MAX_STATUS_SIZE / 2..MAX_STATUS_SIZE).contains(&json(&status).len()), "{}", json(&status).len());
+    }
 }

@@ -15,6 +15,7 @@ mod pipeline;
 mod presences;
 mod readiness;
 mod refusal;
+mod shares;
 mod task;
 
 pub use self::handle::Service;

@@ -143,6 +143,9 @@ impl Task {
                 _ = ticks.tick() => {
                     tick += 1;
                     connections.correct();
+                    if connections.has_missed() {
+                        pipeline.missed();
+                    }
                     // Not before retained messages had time to arrive, which say whether anything was lost.
                     if connections.is_up() && (tick - connected).is_multiple_of(PRESENT_TICKS) {
                         pipeline.write_present();
