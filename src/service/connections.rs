@@ -187,6 +187,7 @@ fn requests(config: &ServiceOptions, client_id: String, presences: &Presences) -
         will: presences.will(Layout::Messages),
         has_manual_acks: true,
         queue: MAX_OUTBOUND,
+        max_incoming: 2 * PACKET_OVERHEAD,
         max_outgoing: 2 * PACKET_OVERHEAD,
         is_logged: true,
         ..ConnectionOptions::new("", required)
