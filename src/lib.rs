@@ -12,7 +12,7 @@
 //! request in reading order, with a picture of the tasks and channels. Its steps lead into the other folders:
 //!
 //! 1. **Receive.** A [`mqtt::Connection`] to the broker receives the message; [`mqtt::topic`] finds its channel, and
-//!    [`mqtt::request`] reads the `app_name`, called by `service/connections.rs`. [`state`] writes the request to disk, and
+//!    [`mqtt::request`] reads the `app_name`, called by `service/inbox.rs`. [`state`] writes the request to disk, and
 //!    then the broker gets its PUBACK; the next step does not wait for that.
 //! 2. **Admit.** The rules in `delivery/rules/` decide: the request opens a transfer, joins a running one, waits for another
 //!    replica of the same group, or is rejected. They are one state machine, the coordinator, which takes events with a time

@@ -7,6 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use super::pipeline::{Completion, Pipeline};
 use crate::delivery::MAX_OPEN_MODULES;
@@ -102,6 +103,15 @@ impl Pipeline {
     /// The connection for requests is down.
     pub(super) fn requests_disconnected(&mut self) {
         self.coordinator.requests_disconnected(self.clock.now());
+    }
+
+    /// Messages of other replicas were not read, which may have said what devices hold.
+    pub(super) fn missed(&mut self) {
+        if self.group.is_some() {
+            warn!(event = "messages-dropped", "more messages of other proxies arrive than are read: some were dropped");
+            self.coordinator.set_uncertain(self.clock.now());
+            self.advance();
+        }
     }
 
     /// What is due each second.

@@ -34,10 +34,10 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tracing::{Instrument, Span, debug_span};
 
-use super::connections::Inbound;
 use super::delivery::{Delivery, Fetched};
 use super::fetch::fetch;
 use super::handle::{Call, Caller};
+use super::inbox::Inbound;
 use super::refusal::error_of;
 use crate::delivery::rules::HEARTBEAT_INTERVAL;
 use crate::delivery::rules::action::{Action, End};
