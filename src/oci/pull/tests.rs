@@ -1,4 +1,8 @@
 use std::path::Path;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::Puller;
 use crate::embedded::layout::Layout;
@@ -75,4 +79,37 @@ async fn faults_are_noticed_or_overcome() {
     assert_eq!(client.pull(&reference).await.unwrap_err().code(), "digest-mismatch");
     registry.fail_next(403, 1);
     assert_eq!(client.pull(&reference).await.unwrap_err().code(), "unauthorized");
+}
+
+#[tokio::test]
+async fn a_silent_registry_delays_no_other() {
+    const MANY: usize = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::create(folder.path().join("layout")).unwrap();
+    let registry = Registry::start(folder.path().join("layout")).await.unwrap();
+    layout.push("add", "1", &sample::ADD, Shape::Image).unwrap();
+    // It accepts connections, and answers nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let elsewhere = silent.local_addr().unwrap();
+    let options = RegistryOptions::for_tests(&registry.host()).allow(&elsewhere.to_string());
+    let store = StoreOptions { folder: folder.path().join("store"), is_named: true, limit: 1 << 30 };
+    let client = Arc::new(Puller::new(&options, &store).unwrap());
+
+    let mut waiting = JoinSet::new();
+    for number in 0..MANY {
+        let (client, url) = (Arc::clone(&client), options.url.clone());
+        waiting.spawn(async move {
+            let reference = Reference::parse(&format!("{elsewhere}/app{number}:1"), &url).unwrap();
+            client.pull(&reference).await.map(drop)
+        });
+    }
+    let mut held = Vec::new();
+    while held.len() < options.max_fetches {
+        held.push(silent.accept().await.unwrap());
+    }
+    for name in ["add:1", "add:1"] {
+        let pulled = client.pull(&Reference::parse(name, &options.url).unwrap()).await.unwrap();
+        assert_eq!(pulled.module.digest(), Digest::of(&sample::ADD), "fetched, and then from the store");
+    }
+    assert!(waiting.try_join_next().is_none(), "it waited for the silent registry");
 }

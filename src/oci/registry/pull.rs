@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode};
 use super::call::Call;
 use super::endpoint::Endpoint;
 use super::failure::{Failure, redacted};
+use super::peer::Kind;
 use super::repository::Repository;
 use super::response::{Body, content_digest, continues};
 use crate::error::{Detail, Error};
@@ -40,7 +41,7 @@ impl Repository<'_> {
         self.first(|endpoint| async move {
             let url = endpoint.url(&format!("manifests/{version}"))?;
             let call = Call::read(Method::HEAD, url).accept(ACCEPT).if_none_match(known);
-            let _permit = self.registry.lookups.acquire().await;
+            let _place = self.registry.place(endpoint, Kind::Lookup).await?;
             let response = self.read(endpoint, &call).await?;
             let is_unchanged = response.status() == StatusCode::NOT_MODIFIED;
             Ok(if is_unchanged { Some(known) } else { content_digest(&response) })
@@ -91,7 +92,7 @@ impl Repository<'_> {
         progress: Option<&Progress>,
     ) -> Result<Blob, Error> {
         self.first(|endpoint| async move {
-            let mut spool = scope.spool(blob.clone()).await?;
+            let mut spool = scope.spool(blob.clone());
             match self.download(endpoint, blob, &mut spool, progress).await {
                 Ok(()) => Ok(spool.commit().await?),
                 Err(error) => {
@@ -107,7 +108,7 @@ impl Repository<'_> {
     pub(crate) async fn preamble(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
         self.first(|endpoint| async move {
             let call = Call::read(Method::GET, endpoint.url(&format!("blobs/{}", blob.digest))?);
-            let _permit = self.registry.transfers.acquire().await;
+            let _place = self.registry.place(endpoint, Kind::Transfer).await?;
             let response = self.read(endpoint, &call.ending_at(PREAMBLE_SIZE)).await?;
             let (mut body, mut start) = (Body::new(response, u64::MAX), Vec::new());
             // A registry without ranges sends all of it.
@@ -125,7 +126,7 @@ impl Repository<'_> {
     /// Reads the document at `path` in the repository, and the digest that the registry states for it.
     async fn document(&self, endpoint: &Endpoint, path: &str) -> Result<(Option<Digest>, Bytes), Failure> {
         let call = Call::read(Method::GET, endpoint.url(path)?).accept(ACCEPT);
-        let _permit = self.registry.lookups.acquire().await;
+        let _place = self.registry.place(endpoint, Kind::Lookup).await?;
         let response = self.read(endpoint, &call).await?;
         let digest = content_digest(&response);
         let body = Body::new(response, MAX_MANIFEST_SIZE).whole().await?;
@@ -163,7 +164,7 @@ impl Repository<'_> {
         spool: &mut Spool,
         progress: Option<&Progress>,
     ) -> Result<(), Failure> {
-        let _permit = self.registry.transfers.acquire().await;
+        let _place = self.registry.place(endpoint, Kind::Transfer).await?;
         let offset = spool.received();
         if offset == blob.size && offset > 0 {
             return Ok(());

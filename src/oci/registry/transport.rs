@@ -23,7 +23,7 @@ use crate::util::sync::lock;
 
 /// How long a TCP and TLS connection to a registry may take to be made.
 #[doc(alias = "bound")]
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Redirects that are followed for one request.
 #[doc(alias = "bound")]
 const MAX_REDIRECTS: usize = 3;

@@ -24,6 +24,9 @@ use crate::util::file::make_folder;
 #[doc(alias = "bound")]
 const BUFFER_SIZE: usize = 128 << 10;
 
+/// The size of a blob and its checksums, as this process hashed it.
+type Hashed = (u64, Checksums);
+
 /// The part of the store with one identity.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
@@ -131,7 +134,7 @@ impl Scope {
     }
 
     /// Opens a blob and sets the time of its use; with its size and checksums, if this process hashed it in its present state.
-    fn open(&self, path: &Path) -> io::Result<Option<(File, Option<(u64, Checksums)>)>> {
+    fn open(&self, path: &Path) -> io::Result<Option<(File, Option<Hashed>)>> {
         let file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,

@@ -4,49 +4,53 @@ use std::io::{self, Seek, Write};
 
 use bytes::Bytes;
 use tempfile::NamedTempFile;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::scope::Scope;
 use crate::error::Error;
-use crate::oci::blob::{Blob, BlobHasher, Checksums, Descriptor};
+use crate::oci::blob::{Blob, BlobHasher, Descriptor};
 use crate::oci::digest::Digest;
 
-/// Pieces of a body that are queued for the disk; each is one read from the network, some tens of KiB.
-#[doc(alias = "bound")]
-const SPOOL_QUEUE: usize = 2;
-
-/// A blob that is hashed as it is written to disk.
+/// A blob that is hashed as it is written to disk. It occupies a thread while a piece is written, and none while it waits
+/// for the next one; a file, once there is something to write.
 pub(crate) struct Spool {
     scope: Scope,
     expected: Descriptor,
     received: u64,
-    pieces: mpsc::Sender<Piece>,
-    /// `None` once its end was awaited.
-    writer: Option<JoinHandle<Written>>,
+    /// What is written, once the last piece is; `None` before the first one, and after a failure.
+    write: Option<JoinHandle<io::Result<Written>>>,
 }
 
-type Written = io::Result<(NamedTempFile, Digest, Checksums)>;
+/// A file, and the hash of what is in it.
+struct Written {
+    file: NamedTempFile,
+    hasher: BlobHasher,
+}
 
-enum Piece {
-    Bytes(Bytes),
-    /// Discard what was written.
-    Restart,
+impl Written {
+    fn append(mut self, piece: &[u8]) -> io::Result<Self> {
+        self.hasher.write_all(piece)?;
+        self.file.write_all(piece)?;
+        Ok(self)
+    }
+
+    fn restart(mut self) -> io::Result<Self> {
+        self.file.as_file().set_len(0)?;
+        self.file.rewind()?;
+        Ok(Self { hasher: BlobHasher::default(), ..self })
+    }
 }
 
 impl Scope {
-    /// Opens a spool for a blob.
-    pub(crate) async fn spool(&self, expected: Descriptor) -> Result<Spool, Error> {
-        let file = self.blocking(|scope| scope.store.new_file()).await?;
-        let (pieces, queue) = mpsc::channel(SPOOL_QUEUE);
-        let writer = Some(tokio::task::spawn_blocking(|| write(file, queue)));
-        Ok(Spool { scope: self.clone(), expected, received: 0, pieces, writer })
+    /// A spool for a blob.
+    pub(crate) fn spool(&self, expected: Descriptor) -> Spool {
+        Spool { scope: self.clone(), expected, received: 0, write: None }
     }
 
     /// Stores a small blob; returns its digest.
     pub(crate) async fn put(&self, bytes: Bytes) -> Result<Digest, Error> {
         let digest = Digest::of(&bytes);
-        let mut spool = self.spool(Descriptor { digest, size: bytes.len() as u64, media_type: String::new() }).await?;
+        let mut spool = self.spool(Descriptor { digest, size: bytes.len() as u64, media_type: String::new() });
         spool.write(bytes).await?;
         spool.commit().await.map(|_| digest)
     }
@@ -58,39 +62,51 @@ impl Spool {
         self.received
     }
 
-    /// Appends `piece`.
+    /// Appends `piece`. May be dropped: the piece is then appended as a whole, or not at all.
     ///
     /// # Errors
     /// [`Error::SizeMismatch`] as soon as there are more bytes than the descriptor says, [`Error::Disk`] if they cannot
     /// be written.
     pub(crate) async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
-        self.received += piece.len() as u64;
-        if self.received > self.expected.size {
-            return Err(self.size_mismatch(self.received));
+        let received = self.received + piece.len() as u64;
+        if received > self.expected.size {
+            return Err(self.size_mismatch(received));
         }
-        self.send(Piece::Bytes(piece)).await
+        let written = self.written().await?;
+        self.received = received;
+        self.write = Some(spawn_blocking(move || written.append(&piece)));
+        Ok(())
     }
 
     /// Discards what was written.
     pub(crate) async fn restart(&mut self) -> Result<(), Error> {
+        let written = self.written().await?;
         self.received = 0;
-        self.send(Piece::Restart).await
+        self.write = Some(spawn_blocking(|| written.restart()));
+        Ok(())
     }
 
-    async fn send(&mut self, piece: Piece) -> Result<(), Error> {
-        if self.pieces.send(piece).await.is_ok() {
-            return Ok(());
-        }
-        // The writer ends early only after an error.
-        let closed = || io::Error::other("the spool is closed");
-        let source = ended(&mut self.writer).await.err().unwrap_or_else(closed);
-        Err(Error::disk(&self.scope.store.root, source))
+    /// Waits until all that was received is written.
+    async fn written(&mut self) -> Result<Written, Error> {
+        let scope = &self.scope;
+        let write = match &mut self.write {
+            Some(write) => write,
+            none if self.received == 0 => none.insert(spawn_blocking({
+                let scope = scope.clone();
+                move || Ok(Written { file: scope.store.new_file()?, hasher: BlobHasher::default() })
+            })),
+            None => return Err(Error::disk(&scope.store.root, io::Error::other("the spool has failed"))),
+        };
+        let written = write.await.map_err(io::Error::other).flatten();
+        self.write = None;
+        written.map_err(|source| Error::disk(&scope.store.root, source))
     }
 
     /// Ends the spool, and removes its file. A spool that is dropped does the same in the background.
     pub(crate) async fn discard(mut self) {
-        drop(self.pieces);
-        let _ = ended(&mut self.writer).await;
+        if self.write.is_some() {
+            let _ = self.written().await;
+        }
     }
 
     /// Ends the spool; its bytes become a blob in the store if they match the descriptor. A blob that exceeds the limit
@@ -98,14 +114,13 @@ impl Spool {
     ///
     /// # Errors
     /// [`Error::Disk`], [`Error::SizeMismatch`] and [`Error::DigestMismatch`].
-    pub(crate) async fn commit(self) -> Result<Blob, Error> {
+    pub(crate) async fn commit(mut self) -> Result<Blob, Error> {
         if self.received != self.expected.size {
             return Err(self.size_mismatch(self.received));
         }
-        let Self { scope, expected: Descriptor { digest, .. }, pieces, mut writer, .. } = self;
-        drop(pieces);
-        let written = ended(&mut writer).await;
-        let (file, actual, checksums) = written.map_err(|source| Error::disk(&scope.store.root, source))?;
+        let Written { file, hasher } = self.written().await?;
+        let (actual, _, checksums) = hasher.finish();
+        let Self { scope, expected: Descriptor { digest, .. }, .. } = self;
         digest.require(actual)?;
         scope.blocking(move |scope| scope.persist(file, digest, checksums)).await
     }
@@ -115,33 +130,6 @@ impl Spool {
         let Descriptor { digest, size, .. } = &self.expected;
         Error::SizeMismatch { object: digest.to_string(), expected: *size, actual }
     }
-}
-
-/// Awaits the end of the writer; an error, too, if it was awaited before.
-async fn ended(writer: &mut Option<JoinHandle<Written>>) -> Written {
-    match writer.take() {
-        Some(writer) => writer.await.map_err(io::Error::other).flatten(),
-        None => Err(io::Error::other("the spool has failed")),
-    }
-}
-
-fn write(mut file: NamedTempFile, mut queue: mpsc::Receiver<Piece>) -> Written {
-    let mut hasher = BlobHasher::default();
-    while let Some(piece) = queue.blocking_recv() {
-        match piece {
-            Piece::Bytes(piece) => {
-                hasher.write_all(&piece)?;
-                file.write_all(&piece)?;
-            }
-            Piece::Restart => {
-                hasher = BlobHasher::default();
-                file.as_file().set_len(0)?;
-                file.rewind()?;
-            }
-        }
-    }
-    let (digest, _, checksums) = hasher.finish();
-    Ok((file, digest, checksums))
 }
 
 #[cfg(test)]
@@ -157,7 +145,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&StoreOptions { folder: folder.path().into(), is_named: true, limit: 1 << 20 })?;
         let scope = store.scope(b"");
-        let mut spool = scope.spool(expected.clone()).await?;
+        let mut spool = scope.spool(expected.clone());
         spool.write(Bytes::from_static(b"hel")).await?;
         spool.restart().await?;
         for piece in pieces {
