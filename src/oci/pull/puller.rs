@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::lookups::Lookups;
 use crate::error::Error;
 use crate::oci::digest::Digest;
 use crate::oci::options::{PullPolicy, RegistryOptions};
@@ -39,6 +40,7 @@ pub struct Puller {
     /// Extracted modules that still exist.
     pub(super) extracted: Arc<Semaphore>,
     pub(super) single_flight: SingleFlight,
+    pub(super) lookups: Lookups,
     /// Permanent errors, by operation, reference, and digest of the repository's identity.
     pub(super) errors: TtlCache<(Operation, String, Digest), Error>,
 }
@@ -87,6 +89,7 @@ impl Puller {
             extracting: Semaphore::new(options.max_fetches),
             extracted: Arc::new(Semaphore::new(MAX_EXTRACTED)),
             single_flight: SingleFlight::default(),
+            lookups: Lookups::default(),
             errors: TtlCache::new(MAX_ERRORS),
         })
     }

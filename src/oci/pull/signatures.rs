@@ -2,8 +2,8 @@
 
 use tracing::debug;
 
+use super::lookups::Document;
 use super::puller::Pull;
-use super::resolve::Document;
 use crate::error::Error;
 use crate::oci::cosign::{self, MAX_SIGNATURE_SIZE, MAX_SIGNATURES};
 use crate::oci::digest::Digest;
@@ -101,12 +101,13 @@ impl Pull<'_> {
             let Some(list) = self.scope.cached_tag(&name).await? else { return Ok(None) };
             return if_known(self.document(list.digest).await);
         }
-        match self.repository.referrers(digest).await {
-            Ok(bytes) => {
-                let list = self.store_document(bytes).await?;
-                self.scope.cache_tag(&name, list.digest).await?;
-                Ok(Some(list))
-            }
+        let requested = async {
+            let list = self.store_document(self.repository.referrers(digest).await?).await?;
+            self.scope.cache_tag(&name, list.digest).await?;
+            Ok(list)
+        };
+        match self.share(name.clone(), requested).await {
+            Ok(list) => Ok(Some(list)),
             Err(Error::UnknownImage { .. } | Error::RegistryAnswer { .. }) => Ok(None),
             Err(error) => Err(error),
         }

@@ -1,8 +1,12 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use axum::Router;
+use axum::http::StatusCode;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, yield_now};
 
 use super::Puller;
 use crate::embedded::layout::Layout;
@@ -112,4 +116,38 @@ async fn a_silent_registry_delays_no_other() {
         assert_eq!(pulled.module.digest(), Digest::of(&sample::ADD), "fetched, and then from the store");
     }
     assert!(waiting.try_join_next().is_none(), "it waited for the silent registry");
+}
+
+#[tokio::test]
+async fn a_tag_that_many_request_at_once_is_looked_up_once() {
+    const MANY: usize = 200;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (client, options) = client(&listener.local_addr().unwrap().to_string(), folder.path());
+    let (client, gate, requests) = (Arc::new(client), Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (held, counted) = (Arc::clone(&gate), Arc::clone(&requests));
+    let answer = move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        let held = Arc::clone(&held);
+        async move {
+            let _permit = held.acquire().await;
+            StatusCode::NOT_FOUND
+        }
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async { drop(axum::serve(listener, Router::new().fallback(answer)).await) });
+
+    let mut pulls = JoinSet::new();
+    for _ in 0..MANY {
+        let (client, url) = (Arc::clone(&client), options.url.clone());
+        pulls.spawn(async move { client.pull(&Reference::parse("add:1", &url).unwrap()).await.map(drop) });
+    }
+    while client.lookups.len() < MANY {
+        yield_now().await;
+    }
+    gate.add_permits(1);
+    for pulled in pulls.join_all().await {
+        assert_eq!(pulled.unwrap_err().code(), "unknown-image");
+    }
+    assert_eq!(requests.load(Ordering::Relaxed), 1);
 }
