@@ -8,6 +8,7 @@ use tracing::warn;
 use super::lookups::Document;
 use super::puller::{Operation, Pull, Puller};
 use crate::error::Error;
+use crate::oci::blob::Descriptor;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{Manifest, Metadata};
 use crate::oci::options::PullPolicy;
@@ -150,6 +151,13 @@ impl Pull<'_> {
         }
         self.permit_request(digest)?;
         self.fetch_manifest(&digest.to_string()).await
+    }
+
+    /// The manifest that an index names, if it has the size that the index says.
+    pub(super) async fn listed(&self, entry: &Descriptor) -> Result<Document, Error> {
+        let document = self.document(entry.digest).await?;
+        entry.require_size(document.bytes.len() as u64)?;
+        Ok(document)
     }
 
     /// Fetches the manifest of a tag or digest into the store.

@@ -118,8 +118,8 @@ impl Pull<'_> {
         let mut outcome = Signatures::Absent;
         let candidates = index.iter().filter(|entry| cosign::may_sign(entry.artifact_type.as_deref()));
         for candidate in candidates.take(MAX_SIGNATURES) {
-            let Ok(name) = candidate.digest.parse() else { continue };
-            let Some(document) = if_usable(self.document(name).await)? else { continue };
+            let Ok(manifest) = candidate.descriptor(self.reference, "signature") else { continue };
+            let Some(document) = if_usable(self.listed(&manifest).await)? else { continue };
             let Ok(Manifest::Image(image)) = document.manifest(self.reference) else { continue };
             match self.verify_manifest(&image, digest).await? {
                 Signatures::Valid => return Ok(Signatures::Valid),

@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, yield_now};
@@ -12,7 +13,7 @@ use super::Puller;
 use crate::embedded::layout::Layout;
 use crate::embedded::registry::Registry;
 use crate::embedded::sample;
-use crate::oci::artifact::Shape;
+use crate::oci::artifact::{Artifact, Shape};
 use crate::oci::digest::Digest;
 use crate::oci::options::RegistryOptions;
 use crate::oci::reference::Reference;
@@ -150,4 +151,26 @@ async fn a_tag_that_many_request_at_once_is_looked_up_once() {
         assert_eq!(pulled.unwrap_err().code(), "unknown-image");
     }
     assert_eq!(requests.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn the_child_of_an_index_has_the_size_that_the_index_says() {
+    let Artifact { manifest, config, layer, .. } = Artifact::pack(sample::ADD.to_vec(), Shape::Image, "add.wasm");
+    let answer = move |uri: Uri| {
+        let size = manifest.bytes.len() + usize::from(uri.path().contains("/wrong/"));
+        let entry = json!({"mediaType": MANIFEST, "digest": manifest.digest.to_string(), "size": size});
+        let named = [&manifest, &config, &layer].into_iter().find(|it| uri.path().ends_with(&it.digest.to_string()));
+        let index = || json!({"manifests": [entry]}).to_string().into();
+        let body = named.map_or_else(index, |packed| packed.bytes.clone());
+        async { body }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (client, options) = client(&listener.local_addr().unwrap().to_string(), folder.path());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async { drop(axum::serve(listener, Router::new().fallback(answer)).await) });
+    let pull = async |name| client.pull(&Reference::parse(name, &options.url).unwrap()).await;
+    assert_eq!(pull("wrong/add:1").await.unwrap_err().code(), "size-mismatch");
+    assert_eq!(pull("right/add:1").await.unwrap().module.digest(), Digest::of(&sample::ADD));
+    assert_eq!(pull("wrong/add:1").await.unwrap_err().code(), "size-mismatch", "it is in the store");
 }
