@@ -31,6 +31,9 @@ const MAX_AUTHORIZATIONS: usize = 1024;
 /// How long a ping of the registry waits for a response.
 #[doc(alias = "bound")]
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a registry may take to accept credentials, or not to.
+#[doc(alias = "bound")]
+const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The client of all registries.
 #[derive(Debug)]
@@ -172,7 +175,11 @@ impl Registry {
         let endpoint =
             Endpoint { host: host.clone(), peer, scheme: *scheme, repository, credentials, is_mirror: false };
 
-        let answered = self.check_endpoint(&endpoint, &Call::read(Method::GET, api.clone())).await;
+        let call = Call::read(Method::GET, api.clone());
+        let answered = timeout(CHECK_TIMEOUT, self.check_endpoint(&endpoint, &call)).await.unwrap_or_else(|_| {
+            let detail = format!("it took longer than {} s", CHECK_TIMEOUT.as_secs());
+            Err(Error::RegistryUnreachable { object: api.to_string(), detail }.into())
+        });
         let response = answered.map_err(|failure| match failure.into() {
             Error::Unauthorized { detail, .. } => Error::Unauthorized { reference: endpoint.host, detail },
             Error::UnknownImage { detail, .. } => {

@@ -7,7 +7,7 @@
 //! | a place at the host, unless it rests                  | `peer`            |
 //! | authorization, and the answer to a challenge          | `client` (`send`), `challenge` |
 //! | redirects, egress rules, timeouts                     | `transport`, `resolver` |
-//! | status, body within size and rate                     | `response`        |
+//! | status, body within its size                     | `response`        |
 //!
 //! It knows HTTP, credentials and the egress policy. It must never know which layer of a manifest is the module.
 

@@ -84,7 +84,8 @@ impl Repository<'_> {
         .await
     }
 
-    /// Downloads a blob to `scope`, verified; `progress` shows how much of it has come.
+    /// Downloads a blob to `scope`, verified; `progress` shows how much of it has come. What came before a failure is kept
+    /// for the next try.
     pub(crate) async fn fetch(
         &self,
         blob: &Descriptor,
@@ -92,9 +93,11 @@ impl Repository<'_> {
         progress: Option<&Progress>,
     ) -> Result<Blob, Error> {
         self.first(|endpoint| async move {
-            let mut spool = scope.spool(blob.clone());
+            let mut spool = scope.resume(blob.clone(), &endpoint.host);
             match self.download(endpoint, blob, &mut spool, progress).await {
                 Ok(()) => Ok(spool.commit().await?),
+                // What came is kept, as it is if this is dropped.
+                Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryAnswer { .. })) => Err(error.into()),
                 Err(error) => {
                     spool.discard().await;
                     Err(error.into())
@@ -143,7 +146,7 @@ impl Repository<'_> {
         progress: Option<&Progress>,
     ) -> Result<(), Error> {
         let call = Call::read(Method::GET, endpoint.url(&format!("blobs/{}", blob.digest))?);
-        let (mut retries, mut furthest) = (endpoint.retries(), 0);
+        let (mut retries, mut furthest) = (endpoint.retries(), spool.received());
         while let Err(failure) = self.download_rest(endpoint, &call, blob, spool, progress).await {
             if spool.received() > furthest {
                 furthest = spool.received();

@@ -10,7 +10,9 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::hashed::HashedFiles;
+use super::partial::Partials;
 use super::quota::Quota;
+use super::written::{Part, PartKey};
 use crate::error::Error;
 use crate::util::file;
 use crate::util::metrics::Meters;
@@ -18,6 +20,9 @@ use crate::util::metrics::Meters;
 /// Blobs that are hashed again at once.
 #[doc(alias = "bound")]
 const MAX_REHASHES: usize = 2;
+/// Of the store's limit, downloads that were broken off may occupy one part in so many, beside it.
+#[doc(alias = "bound")]
+const PARTIALS_SHARE: u64 = 4;
 /// The file with the salt, in the first of the [`folders`].
 const SALT: &str = "salt";
 /// Bytes of the salt.
@@ -42,6 +47,7 @@ pub(crate) struct Store {
     pub(super) quota: Quota,
     pub(super) hashed: HashedFiles,
     pub(super) rehashes: Semaphore,
+    pub(super) partials: Partials<PartKey, Part>,
     pub(super) meters: Meters,
     /// Removes the folder with the store, if it is a temporary one.
     _temporary: Option<TempDir>,
@@ -70,7 +76,8 @@ impl Store {
             let (hashed, rehashes, meters) = (HashedFiles::default(), Semaphore::new(MAX_REHASHES), Meters::default());
             let quota = Quota::new(&root, limit);
             quota.make_room(0, &hashed)?;
-            Ok(Arc::new(Self { root, salt, quota, hashed, rehashes, meters, _temporary: temporary }))
+            let partials = Partials::new(limit / PARTIALS_SHARE);
+            Ok(Arc::new(Self { root, salt, quota, hashed, rehashes, partials, meters, _temporary: temporary }))
         };
         open().map_err(|source| Error::disk(folder, source))
     }

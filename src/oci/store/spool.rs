@@ -1,14 +1,14 @@
 //! A blob while it is written to the store.
 
-use std::io::{self, Seek, Write};
+use std::io;
 
 use bytes::Bytes;
-use tempfile::NamedTempFile;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::scope::Scope;
+use super::written::{Part, PartKey, Written};
 use crate::error::Error;
-use crate::oci::blob::{Blob, BlobHasher, Descriptor};
+use crate::oci::blob::{Blob, Descriptor};
 use crate::oci::digest::Digest;
 
 /// A blob that is hashed as it is written to disk. It occupies a thread while a piece is written, and none while it waits
@@ -19,32 +19,23 @@ pub(crate) struct Spool {
     received: u64,
     /// What is written, once the last piece is; `None` before the first one, and after a failure.
     write: Option<JoinHandle<io::Result<Written>>>,
-}
-
-/// A file, and the hash of what is in it.
-struct Written {
-    file: NamedTempFile,
-    hasher: BlobHasher,
-}
-
-impl Written {
-    fn append(mut self, piece: &[u8]) -> io::Result<Self> {
-        self.hasher.write_all(piece)?;
-        self.file.write_all(piece)?;
-        Ok(self)
-    }
-
-    fn restart(mut self) -> io::Result<Self> {
-        self.file.as_file().set_len(0)?;
-        self.file.rewind()?;
-        Ok(Self { hasher: BlobHasher::default(), ..self })
-    }
+    /// Under what the store keeps it, if it is dropped before its end.
+    key: Option<PartKey>,
 }
 
 impl Scope {
     /// A spool for a blob.
     pub(crate) fn spool(&self, expected: Descriptor) -> Spool {
-        Spool { scope: self.clone(), expected, received: 0, write: None }
+        Spool { scope: self.clone(), expected, received: 0, write: None, key: None }
+    }
+
+    /// A spool for a blob that `host` sends, with what has come from there before. If it is dropped before its end, the
+    /// store keeps what is in it.
+    pub(crate) fn resume(&self, expected: Descriptor, host: &str) -> Spool {
+        let key = (self.folder.clone(), host.to_owned(), expected.digest, expected.size);
+        let part = self.store.partials.take(&key);
+        let (received, write) = part.map_or((0, None), |part| (part.received, Some(part.write)));
+        Spool { scope: self.clone(), expected, received, write, key: Some(key) }
     }
 
     /// Stores a small blob; returns its digest.
@@ -93,7 +84,7 @@ impl Spool {
             Some(write) => write,
             none if self.received == 0 => none.insert(spawn_blocking({
                 let scope = scope.clone();
-                move || Ok(Written { file: scope.store.new_file()?, hasher: BlobHasher::default() })
+                move || scope.store.new_file().map(Written::new)
             })),
             None => return Err(Error::disk(&scope.store.root, io::Error::other("the spool has failed"))),
         };
@@ -102,7 +93,7 @@ impl Spool {
         written.map_err(|source| Error::disk(&scope.store.root, source))
     }
 
-    /// Ends the spool, and removes its file. A spool that is dropped does the same in the background.
+    /// Ends the spool, and removes its file.
     pub(crate) async fn discard(mut self) {
         if self.write.is_some() {
             let _ = self.written().await;
@@ -120,15 +111,23 @@ impl Spool {
         }
         let Written { file, hasher } = self.written().await?;
         let (actual, _, checksums) = hasher.finish();
-        let Self { scope, expected: Descriptor { digest, .. }, .. } = self;
+        let digest = self.expected.digest;
         digest.require(actual)?;
-        scope.blocking(move |scope| scope.persist(file, digest, checksums)).await
+        self.scope.blocking(move |scope| scope.persist(file, digest, checksums)).await
     }
 
     /// The error of another size than the descriptor's.
     pub(crate) fn size_mismatch(&self, actual: u64) -> Error {
         let Descriptor { digest, size, .. } = &self.expected;
         Error::SizeMismatch { object: digest.to_string(), expected: *size, actual }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let (Some(write), Some(key), 1..) = (self.write.take(), self.key.take(), self.received) {
+            self.scope.store.partials.keep(key, Part { received: self.received, write }, self.received);
+        }
     }
 }
 
@@ -174,5 +173,28 @@ mod tests {
         ] {
             assert_eq!(spool(descriptor(b"hello world"), pieces).await.unwrap_err().code(), code);
         }
+    }
+
+    #[tokio::test]
+    async fn what_came_is_kept_for_the_next_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions { folder: folder.path().into(), is_named: true, limit: 1 << 20 };
+        let scope = Store::open(&options).unwrap().scope(b"");
+        let expected = descriptor(b"hello world");
+        let mut first = scope.resume(expected.clone(), "host");
+        first.write(Bytes::from_static(b"hello")).await.unwrap();
+        drop(first);
+        assert_eq!(scope.resume(expected.clone(), "mirror").received(), 0, "another host may send other bytes");
+        let mut second = scope.resume(expected.clone(), "host");
+        assert_eq!(second.received(), 5);
+        assert_eq!(scope.resume(expected.clone(), "host").received(), 0, "one writes it at a time");
+        second.write(Bytes::from_static(b" world")).await.unwrap();
+        assert_eq!(second.commit().await.unwrap().read().unwrap(), b"hello world");
+        assert_eq!(scope.resume(expected.clone(), "host").received(), 0, "it is a blob now");
+
+        let mut wrong = scope.resume(expected.clone(), "host");
+        wrong.write(Bytes::from_static(b"hello_world")).await.unwrap();
+        assert_eq!(wrong.commit().await.unwrap_err().code(), "digest-mismatch");
+        assert_eq!(scope.resume(expected, "host").received(), 0, "wrong bytes are not kept");
     }
 }
