@@ -28,6 +28,16 @@ pub struct Descriptor {
     pub media_type: String,
 }
 
+impl Descriptor {
+    /// Requires that its blob has so many bytes as it states.
+    pub(crate) fn require_size(&self, actual: u64) -> Result<(), Error> {
+        if actual == self.size {
+            return Ok(());
+        }
+        Err(Error::SizeMismatch { object: self.digest.to_string(), expected: self.size, actual })
+    }
+}
+
 /// The CRC-32 of each of a blob's blocks, taken from the bytes that were hashed to verify it.
 pub(crate) type Checksums = Arc<[u32]>;
 

@@ -42,10 +42,8 @@ impl Pull<'_> {
         let Descriptor { digest, size, .. } = *blob;
         let _flight = self.puller.single_flight.enter(&self.scope, digest).await;
         if let Some(stored) = self.scope.blob(digest).await? {
-            if stored.size() == size {
-                return Ok(stored);
-            }
-            return Err(Error::SizeMismatch { object: digest.to_string(), expected: size, actual: stored.size() });
+            blob.require_size(stored.size())?;
+            return Ok(stored);
         }
         self.permit_request(digest)?;
         info!(event = "fetching", reference = %self.reference, %digest, size = int(size), media_type = blob.media_type, "fetching");

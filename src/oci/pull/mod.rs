@@ -5,6 +5,7 @@
 //! know who requests a module, or what becomes of it.
 
 mod layer;
+mod lookups;
 mod module;
 mod puller;
 mod push;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::lookups::Lookups;
 use super::unpacked::Unpacked;
 use crate::error::Error;
 use crate::oci::digest::Digest;
@@ -35,6 +36,7 @@ pub struct Puller {
     pub(super) extracting: Semaphore,
     pub(super) unpacked: Unpacked,
     pub(super) single_flight: SingleFlight,
+    pub(super) lookups: Lookups,
     /// Permanent errors, by operation, reference, and digest of the repository's identity.
     pub(super) errors: TtlCache<(Operation, String, Digest), Error>,
 }
@@ -83,6 +85,7 @@ impl Puller {
             extracting: Semaphore::new(options.max_fetches),
             unpacked: Unpacked::default(),
             single_flight: SingleFlight::default(),
+            lookups: Lookups::default(),
             errors: TtlCache::new(MAX_ERRORS),
         })
     }

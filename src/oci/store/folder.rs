@@ -11,7 +11,9 @@ use tracing::warn;
 
 use super::hashed::HashedFiles;
 use super::own;
+use super::partial::Partials;
 use super::quota::Quota;
+use super::written::{Part, PartKey};
 use crate::error::Error;
 use crate::util::file;
 use crate::util::metrics::Meters;
@@ -19,6 +21,9 @@ use crate::util::metrics::Meters;
 /// Blobs that are hashed again at once.
 #[doc(alias = "bound")]
 const MAX_REHASHES: usize = 2;
+/// Of the store's limit, downloads that were broken off may occupy one part in so many, beside it.
+#[doc(alias = "bound")]
+const PARTIALS_SHARE: u64 = 4;
 /// The file with the salt, in the first of the [`folders`].
 const SALT: &str = "salt";
 /// Bytes of the salt.
@@ -43,6 +48,7 @@ pub(crate) struct Store {
     pub(super) quota: Quota,
     pub(super) hashed: HashedFiles,
     pub(super) rehashes: Semaphore,
+    pub(super) partials: Partials<PartKey, Part>,
     pub(super) meters: Meters,
     /// Removes the folder with the store, if it is a temporary one.
     _temporary: Option<TempDir>,
@@ -72,7 +78,8 @@ impl Store {
             let (hashed, rehashes, meters) = (HashedFiles::default(), Semaphore::new(MAX_REHASHES), Meters::default());
             let quota = Quota::new(&root, limit);
             quota.make_room(0, &hashed)?;
-            Ok(Arc::new(Self { root, salt, quota, hashed, rehashes, meters, _temporary: temporary }))
+            let partials = Partials::new(limit / PARTIALS_SHARE);
+            Ok(Arc::new(Self { root, salt, quota, hashed, rehashes, partials, meters, _temporary: temporary }))
         };
         open().map_err(|source| Error::disk(folder, source))
     }

@@ -18,11 +18,13 @@
 mod folder;
 mod hashed;
 mod own;
+mod partial;
 mod quota;
 mod scope;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod written;
 
 pub(crate) use self::folder::Store;
 pub use self::folder::{StoreOptions, check};

@@ -27,6 +27,9 @@ const BUFFER_SIZE: usize = 128 << 10;
 #[doc(alias = "bound")]
 const MAX_TAG_FILE: u64 = 4096;
 
+/// The size of a blob and its checksums, as this process hashed it.
+type Hashed = (u64, Checksums);
+
 /// The part of the store with one identity.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
@@ -41,9 +44,6 @@ pub(crate) struct CachedTag {
     pub(crate) digest: Digest,
     confirmed: SystemTime,
 }
-
-/// The size and checksums of a file that was hashed in its present state.
-type Hashed = (u64, Checksums);
 
 impl CachedTag {
     /// Whether the registry confirmed it less than `ttl` ago.

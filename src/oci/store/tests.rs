@@ -28,7 +28,7 @@ async fn the_least_recently_used_goes_first_and_nothing_that_is_open() {
     assert!(!has(2).await && has(0).await && has(1).await && has(4).await);
     drop(open);
     let (digest, media_type) = (Digest::of(b"never comes"), String::new());
-    scope.spool(Descriptor { digest, size: 64 << 10, media_type }).await.unwrap().discard().await;
+    scope.spool(Descriptor { digest, size: 64 << 10, media_type }).discard().await;
     assert!(has(4).await, "what is only announced evicts nothing");
     let files = fs::read_dir(scope.folder.join("blobs")).unwrap();
     let taken: u64 = files.map(|file| file.unwrap().metadata().unwrap().blocks() * 512).sum();
@@ -50,7 +50,7 @@ async fn a_store_that_is_removed_while_in_use_is_made_again() {
     scope.cache_tag("add:1", Digest::of(&bytes)).await.unwrap();
 
     let expected = Descriptor { digest: Digest::of(&other), size: 5, media_type: String::new() };
-    let mut spool = scope.spool(expected.clone()).await.unwrap();
+    let mut spool = scope.spool(expected.clone());
     spool.write(other.clone()).await.unwrap();
     fs::remove_dir_all(&store.root).unwrap();
     assert_eq!(spool.commit().await.unwrap().read().unwrap(), other, "its file is open");
