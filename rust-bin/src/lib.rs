@@ -11,6 +11,7 @@ mod deliver;
 mod demo;
 mod exit;
 mod failure;
+mod files;
 mod healthcheck;
 mod http;
 mod inspect;
