@@ -132,6 +132,7 @@ impl Pipeline {
     /// Forgets what is out of date.
     pub(super) fn forget(&mut self) {
         self.coordinator.forget_versions(self.clock.now());
+        self.telemetry.tell_repeats();
         self.advance();
     }
 
@@ -161,6 +162,7 @@ impl Pipeline {
             self.fail(transfer, &Error::Stopping { app_name: app.name.to_string() });
         }
         self.advance();
+        self.telemetry.tell_repeats();
         self.work.shutdown().await;
     }
 }
