@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-use super::MAX_VALUE;
+use super::value::MAX_VALUE;
 use crate::output;
 
 /// Formats an event: time, level, its fields, target; and the spans around it, the outermost first.

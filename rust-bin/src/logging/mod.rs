@@ -3,6 +3,7 @@
 mod json;
 mod pretty;
 mod queue;
+mod value;
 
 use std::any::Any;
 use std::io::{self, IsTerminal};
@@ -25,10 +26,6 @@ use self::json::Json;
 pub(crate) use self::queue::{flush, print};
 use crate::operation::LogFormat;
 use crate::terminal::is_coloured;
-
-/// Longest value of a line of the log, characters; of longer ones the middle is left out.
-#[doc(alias = "bound")]
-const MAX_VALUE: usize = 256;
 
 /// Starts the log. Libraries log warnings and errors only: their lower levels may hold headers.
 /// What `tracer` traces is ours alone, whatever the level of the log.
@@ -93,6 +90,7 @@ mod tests {
     use serde_json::Value;
     use tracing::{info, info_span};
 
+    use super::value::MAX_VALUE;
     use super::*;
 
     /// As names from elsewhere may be.

@@ -8,7 +8,7 @@ use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::{self, Writer};
 
-use super::MAX_VALUE;
+use super::value::MAX_VALUE;
 
 /// Formats fields as one line: what a terminal would obey is escaped, and what is too long is shortened.
 pub(super) fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
