@@ -12,7 +12,7 @@
 //! request in reading order, with a picture of the tasks and channels. Its steps lead into the other folders:
 //!
 //! 1. **Receive.** A [`mqtt::Connection`] to the broker receives the message; [`mqtt::topic`] finds its channel, and
-//!    [`mqtt::request`] reads the `app_name`, called by `service/connections.rs`. [`state`] writes the request to disk, and
+//!    [`mqtt::request`] reads the `app_name`, called by `service/inbox.rs`. [`state`] writes the request to disk, and
 //!    then the broker gets its PUBACK; the next step does not wait for that.
 //! 2. **Admit.** The rules in `delivery/rules/` decide: the request opens a transfer, joins a running one, waits for another
 //!    replica of the same group, or is rejected. They are one state machine, the coordinator, which takes events with a time
@@ -21,7 +21,7 @@
 //!    whether a request may reach them. [`oci::pull`] brings the module to disk: it resolves the reference by
 //!    [`oci::registry`], which tries each mirror once and then the registry with retries (`registry/retry.rs`); selects the
 //!    layer of the artifact by `oci/manifest/`; checks the signature; takes the blob from the [`oci::store`] or downloads
-//!    it; and unpacks it if it is an archive (`oci/archive.rs`). Only bytes with the right size and SHA-256, or out of a layer
+//!    it; and unpacks it if it is an archive (`oci/archive/`). Only bytes with the right size and SHA-256, or out of a layer
 //!    with them, become an [`oci::blob::Blob`]. `service/fetch.rs` then checks that it is WebAssembly.
 //! 4. **Plan.** `delivery/rules/versions.rs` chooses a number of chunks such that no device can mix them with the chunks of
 //!    another version, and that plan is on disk before the first chunk is published.

@@ -24,6 +24,7 @@ class Settings(TypedDict, total=False):
 
     log_level: str | None
     instance_id: str | None
+    exact_client_id: bool | str | None
     mqtt_address: str | None
     mqtt_timeout: str | float | timedelta | None
     mqtt_qos: int | str | None

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{Level, Log as _, Record};
+use propeller_proxy::error::escaped;
 use pyo3::prelude::*;
 use pyo3_log::{Caching, Logger};
 
@@ -42,12 +43,12 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// A copy of `record`, for the logger of `target`.
+    /// A copy of `record`, for the logger of `target`; as one line, whatever names from elsewhere hold.
     pub(crate) fn of(record: &Record<'_>, target: String) -> Self {
         Self {
             level: record.level(),
             target,
-            message: record.args().to_string(),
+            message: escaped(&record.args().to_string()).into_owned(),
             file: record.file_static(),
             number: record.line(),
         }

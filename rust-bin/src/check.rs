@@ -117,8 +117,8 @@ async fn all(sources: &Sources<'_>, config: ServiceOptions, offline: bool) -> Ve
     let mut checks = vec![Check::passed("configuration", format!("flags, environment{file}: nothing is wrong"))];
     if !offline {
         let broker = async {
-            mqtt::check(&config.mqtt, &config.channels, config.instance_id.as_deref(), config.share_group.is_some())
-                .await?;
+            let (instance, is_exact) = (config.instance_id.as_deref(), config.has_exact_client_id);
+            mqtt::check(&config.mqtt, &config.channels, instance, is_exact, config.share_group.is_some()).await?;
             Ok(format!("{} lets us connect and subscribe", config.mqtt.address))
         };
         let (broker, registry) = tokio::join!(broker, registry(&config.registry));

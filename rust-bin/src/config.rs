@@ -6,9 +6,10 @@ use serde_json::json;
 
 use crate::exit;
 use crate::failure::Failure;
+use crate::logging;
 use crate::output::{self, Format};
 use crate::settings::{self, All, Flags};
-use crate::terminal::{print_message, printable};
+use crate::terminal::printable;
 
 /// Where origins begin, columns, unless a value is longer.
 const WIDTH: usize = 60;
@@ -37,7 +38,7 @@ pub(crate) fn run(options: &Options) -> Result<u8, Failure> {
         Format::Json => output::print_line(&output::json(&json(&settings)))?,
     }
     for warning in settings::unknown_variables(&sources) {
-        print_message(&format!("warning: {warning}"));
+        logging::print(&format!("warning: {warning}"));
     }
     let _: All = config::load(&sources)?;
     Ok(exit::SUCCESS)

@@ -26,9 +26,8 @@ use propeller_proxy::service::ServiceOptions;
 use serde_json::{Value, json};
 
 use crate::output::{self, Format};
-use crate::terminal::print_message;
 use crate::verbosity::Verbosity;
-use crate::{exit, progress, shutdown};
+use crate::{exit, logging, progress, shutdown};
 
 /// The size of the larger built-in module, bytes.
 const LARGE_MODULE: usize = 5_000_000;
@@ -139,7 +138,7 @@ async fn demonstrate(modules: Vec<Module>, options: &Options) -> Result<bool, Bo
         let commands = commands(&broker, &registry, &deliveries);
         match format {
             Format::Text => print(&commands),
-            Format::Json => print_message(&commands),
+            Format::Json => logging::print(&commands),
         }
         stop.cancelled().await;
     }

@@ -8,7 +8,8 @@ use propeller_proxy::config::ConfigError;
 use propeller_proxy::error::Error;
 
 use crate::failure::Failure;
-use crate::terminal::{is_coloured, print_message, printable};
+use crate::logging::print;
+use crate::terminal::{is_coloured, printable};
 
 /// It did what it was to do.
 pub const SUCCESS: u8 = 0;
@@ -90,9 +91,9 @@ pub(crate) fn fail(status: u8, message: &str, hint: Option<&str>) -> u8 {
         let style = if coloured { colour.on_default().bold() } else { Style::new() };
         format!("{style}{word}:{style:#}")
     };
-    print_message(&format!("{} {message}", label("error", AnsiColor::Red)));
+    print(&format!("{} {message}", label("error", AnsiColor::Red)));
     if let Some(hint) = hint {
-        print_message(&format!("{} {hint}", label("hint", AnsiColor::Cyan)));
+        print(&format!("{} {hint}", label("hint", AnsiColor::Cyan)));
     }
     status
 }

@@ -1,12 +1,15 @@
 //! The HTTP endpoint: whether the daemon is alive and ready, and its metrics.
 //!
-//! A connection is good for one request, and is bounded in time whatever its other end does. Where too many are open,
-//! further ones wait to be accepted. All of it has a thread and a runtime of its own: it answers when the service hangs,
-//! with all threads of its runtime.
+//! A connection is good for one request, and is bounded in time whatever its other end does. Where too many are open, the
+//! oldest that owes its request makes room, so that slow clients keep nobody waiting; this machine and others have places
+//! of their own. All of it has a thread and a runtime of its own: it answers when the service hangs, with all threads of its
+//! runtime.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,7 +20,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -25,7 +31,7 @@ use propeller_proxy::service::{Check, Checked, Service};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
-use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -33,7 +39,7 @@ use tracing::{debug, info, warn};
 
 use crate::operation::HttpAddress;
 
-/// Connections to the HTTP endpoint at once.
+/// Connections to the HTTP endpoint at once from this machine, and as many from others.
 #[doc(alias = "bound")]
 const MAX_CONNECTIONS: usize = 64;
 /// How long an HTTP request may take to arrive.
@@ -143,33 +149,69 @@ impl Serving {
     }
 }
 
+/// Open connections, the oldest first.
+#[derive(Default)]
+struct Places(VecDeque<Open>);
+
+struct Open {
+    task: AbortHandle,
+    has_request: Arc<AtomicBool>,
+}
+
+impl Places {
+    /// Takes a connection in. Where there is no room, the oldest is closed that owes its request; if none does, the oldest.
+    fn take(&mut self, new: Open) {
+        self.0.retain(|open| !open.task.is_finished());
+        if self.0.len() >= MAX_CONNECTIONS {
+            let slow = self.0.iter().position(|open| !open.has_request.load(Ordering::Relaxed));
+            if let Some(open) = self.0.remove(slow.unwrap_or_default()) {
+                debug!("a connection to the HTTP endpoint was closed: it made room for a newer one");
+                open.task.abort();
+            }
+        }
+        self.0.push_back(new);
+    }
+}
+
 async fn accept(listener: TcpListener, router: Router, tasks: &TaskTracker) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+    let (mut of_this_machine, mut of_others) = (Places::default(), Places::default());
+    let mut is_failing = false;
+    loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
-                let router = router.clone();
-                tasks.spawn(async move {
-                    answer(stream, router).await;
-                    drop(place);
-                });
+            Ok((stream, peer)) => {
+                is_failing = false;
+                let has_request = Arc::new(AtomicBool::new(false));
+                let task = tasks.spawn(answer(stream, router.clone(), Arc::clone(&has_request))).abort_handle();
+                let is_local = peer.ip().to_canonical().is_loopback();
+                let places = if is_local { &mut of_this_machine } else { &mut of_others };
+                places.take(Open { task, has_request });
+                // What has arrived is read before many others are accepted.
+                yield_now().await;
             }
             Err(error) => {
-                warn!(%error, "a connection to the HTTP endpoint was not accepted");
+                if !is_failing {
+                    warn!(event = "http-not-accepted", %error, "a connection to the HTTP endpoint was not accepted; trying again");
+                }
+                is_failing = true;
                 tokio::time::sleep(ACCEPT_DELAY).await;
             }
         }
     }
 }
 
-/// Reads one request and answers it.
-async fn answer(stream: TcpStream, router: Router) {
+/// Reads one request and answers it; notes when it has the request's header.
+async fn answer(stream: TcpStream, router: Router, has_request: Arc<AtomicBool>) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|request: Request<Incoming>| {
+        has_request.store(true, Ordering::Relaxed);
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(READ_TIMEOUT)
         .keep_alive(false)
         .max_buf_size(BUFFER_SIZE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     match timeout(READ_TIMEOUT + WRITE_TIMEOUT, connection).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => debug!(%error, "a connection to the HTTP endpoint broke"),
@@ -224,4 +266,29 @@ fn document(status: StatusCode, value: &serde_json::Value) -> Response {
 
 fn with_type(media_type: &'static str, body: impl Into<Body>) -> Response {
     ([(CONTENT_TYPE, HeaderValue::from_static(media_type))], body.into()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_oldest_connection_that_owes_its_request_makes_room() {
+        let mut places = Places::default();
+        let open = |has_request: bool| Open {
+            task: tokio::spawn(std::future::pending::<()>()).abort_handle(),
+            has_request: Arc::new(has_request.into()),
+        };
+        let first: Vec<_> = [true, false, false].map(open).into();
+        let tasks: Vec<_> = first.iter().map(|open| open.task.clone()).collect();
+        let more = (first.len()..MAX_CONNECTIONS).map(|_| open(true));
+        first.into_iter().chain(more).for_each(|open| places.take(open));
+        for closed in [&[1][..], &[1, 2], &[0, 1, 2]] {
+            places.take(open(true));
+            yield_now().await;
+            let is_closed: Vec<_> = (0..3).filter(|index| tasks[*index].is_finished()).collect();
+            assert_eq!(is_closed, closed);
+            assert_eq!(places.0.len(), MAX_CONNECTIONS);
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod deliver;
 mod demo;
 mod exit;
 mod failure;
+mod files;
 mod healthcheck;
 mod http;
 mod inspect;
@@ -147,5 +148,6 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> u8 {
     let status = runtime.block_on(task).unwrap_or(FAILURE);
     // What still blocks (a read from a stuck disk) must not keep the process alive.
     runtime.shutdown_background();
+    logging::flush();
     status
 }

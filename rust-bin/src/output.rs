@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use clap::ValueEnum;
+use propeller_proxy::error::is_obeyed;
 use serde::Serialize;
 use tokio::task::block_in_place;
 
@@ -49,11 +50,12 @@ pub(crate) fn json_line(value: &impl Serialize) -> String {
     escaped(&serde_json::to_string(value).unwrap_or_default())
 }
 
-/// JSON may have DEL and the control characters beyond ASCII in strings as they are (RFC 8259, section 7); terminals obey
-/// them.
+/// JSON may have in strings as they are (RFC 8259, section 7): DEL, the control characters beyond ASCII, and other
+/// characters that terminals obey. None is beyond the first plane.
 fn escaped(json: &str) -> String {
-    let escape = |c: char| if c.is_control() && c != '\n' { format!("\\u{:04x}", u32::from(c)) } else { c.into() };
-    if json.contains(|c: char| c.is_control() && c != '\n') { json.chars().map(escape).collect() } else { json.into() }
+    let is_obeyed = |c: char| is_obeyed(c) && c != '\n';
+    let escape = |c: char| if is_obeyed(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() };
+    if json.contains(is_obeyed) { json.chars().map(escape).collect() } else { json.into() }
 }
 
 /// So many chunks, in words.
@@ -68,10 +70,10 @@ mod tests {
 
     #[test]
     fn nothing_that_a_terminal_obeys_is_printed() {
-        let text = "a\u{1b}[31m\u{7f}\u{9b}2J\nb\u{fc}";
-        assert_eq!(printable(text), "a [31m  2J b\u{fc}");
+        let text = "a\u{1b}[31m\u{7f}\u{9b}2J\nb\u{fc}\u{85}\u{2028}\u{202e}c";
+        assert_eq!(printable(text), "a [31m  2J b\u{fc}   c");
         let line = json_line(&text);
-        assert_eq!(line, r#""a\u001b[31m\u007f\u009b2J\nbü""#);
+        assert_eq!(line, r#""a\u001b[31m\u007f\u009b2J\nbü\u0085\u2028\u202ec""#);
         assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
     }
 }

@@ -21,9 +21,8 @@ use crate::channel::{self, Topics};
 use crate::failure::Failure;
 use crate::settings::Flags;
 use crate::shutdown::unless_stopped;
-use crate::terminal::print_message;
 use crate::verbosity::Verbosity;
-use crate::{exit, output, progress};
+use crate::{exit, logging, output, progress};
 
 const EXAMPLES: &[&str] = &[
     "propeller-proxy request localhost:5000/add:1.0 -o add.wasm",
@@ -103,7 +102,7 @@ pub(crate) async fn run(options: Options, stop: CancellationToken) -> Result<u8,
         options.verbosity.print_message(&format!("{written}, verified"));
     } else {
         // This is printed also when it is quiet.
-        print_message(&format!("warning: {written}, not verified: no proxy told its digest, and --digest gave none"));
+        logging::print(&format!("warning: {written}, not verified: no proxy told its digest, and --digest gave none"));
     }
     Ok(exit::SUCCESS)
 }

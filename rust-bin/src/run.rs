@@ -17,7 +17,7 @@ use crate::http::Endpoint;
 use crate::settings::{All, Flags};
 use crate::traces::Traces;
 use crate::verbosity::Verbosity;
-use crate::{exit, logging, metrics, notify, settings, shutdown};
+use crate::{exit, files, logging, metrics, notify, settings, shutdown};
 
 /// How long the end waits for the HTTP endpoint and the watchdog.
 #[doc(alias = "bound")]
@@ -53,6 +53,7 @@ pub(crate) async fn run(options: Options) -> u8 {
     for warning in settings::unknown_variables(&sources) {
         warn!("{warning}");
     }
+    files::raise_limit();
     let stop = match shutdown::on_signal() {
         Ok(stop) => stop,
         Err(error) => return exit::fail(exit::FAILURE, &format!("signals cannot be caught: {error}"), None),

@@ -1,14 +1,9 @@
-//! Text for people: colours, messages on standard error, and what a terminal must not be sent.
+//! Text for people: colours, and what a terminal must not be sent.
 
 use std::env;
-use std::io::{self, IsTerminal, Write};
+use std::io::IsTerminal;
 
 use propeller_proxy::error;
-
-/// Prints a message on standard error; a closed one is no error.
-pub(crate) fn print_message(message: &str) {
-    let _ = writeln!(io::stderr(), "{message}");
-}
 
 /// A text from elsewhere without what a terminal would obey.
 pub(crate) fn printable(text: &str) -> String {

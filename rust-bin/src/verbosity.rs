@@ -5,7 +5,6 @@ use propeller_proxy::config::LogLevel;
 
 use crate::logging;
 use crate::operation::LogFormat;
-use crate::terminal::print_message;
 
 /// Levels, the most severe first.
 const LEVELS: [LogLevel; 5] = [LogLevel::ERROR, LogLevel::WARN, LogLevel::INFO, LogLevel::DEBUG, LogLevel::TRACE];
@@ -35,7 +34,7 @@ impl Verbosity {
     /// Prints a message on standard error, unless it is quiet.
     pub(crate) fn print_message(self, message: &str) {
         if !self.is_quiet() {
-            print_message(message);
+            logging::print(message);
         }
     }
 

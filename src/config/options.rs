@@ -11,9 +11,9 @@ use super::load::FromSettings;
 use super::reader::Reader;
 use super::setting::{Part, Setting, Typed};
 use super::table::{
-    AUTHENTICATE, CACHE_DIR, CACHE_SIZE, CHANNEL_ID, CHUNK_SIZE, CLIENT_ID, CLIENT_KEY, DOMAIN_ID, FETCH_TIMEOUT,
-    INSTANCE_ID, LOG_LEVEL, MAX_FETCHES, MAX_IN_FLIGHT, MAX_MODULE_SIZE, MAX_PASSES, MAX_REPEATS, MAX_REQUESTS,
-    MQTT_ADDRESS, MQTT_QOS, MQTT_TIMEOUT, MQTT_TLS_CA_CERT, MQTT_TLS_CLIENT_CERT, MQTT_TLS_CLIENT_KEY,
+    AUTHENTICATE, CACHE_DIR, CACHE_SIZE, CHANNEL_ID, CHUNK_SIZE, CLIENT_ID, CLIENT_KEY, DOMAIN_ID, EXACT_CLIENT_ID,
+    FETCH_TIMEOUT, INSTANCE_ID, LOG_LEVEL, MAX_FETCHES, MAX_IN_FLIGHT, MAX_MODULE_SIZE, MAX_PASSES, MAX_REPEATS,
+    MAX_REQUESTS, MQTT_ADDRESS, MQTT_QOS, MQTT_TIMEOUT, MQTT_TLS_CA_CERT, MQTT_TLS_CLIENT_CERT, MQTT_TLS_CLIENT_KEY,
     MQTT_TLS_INSECURE_SKIP_VERIFY, PUBLISH_RATE, PULL_POLICY, REGISTRY_ALLOW, REGISTRY_AUTH_FILE, REGISTRY_CA_CERT,
     REGISTRY_CLIENT_CERT, REGISTRY_CLIENT_KEY, REGISTRY_IDENTITY_TOKEN, REGISTRY_MIRRORS, REGISTRY_PASSWORD,
     REGISTRY_TOKEN, REGISTRY_TOKEN_SERVICES, REGISTRY_URL, REGISTRY_USERNAME, SHARE_GROUP, STATE_DIR, TAG_MOVES,
@@ -36,12 +36,14 @@ use crate::tls::{self, ClientIdentity};
 impl FromSettings for ServiceOptions {
     fn uses(setting: &Setting) -> bool {
         type Parts = (BrokerOptions, Channels, RegistryOptions, StoreOptions, StateOptions, DeliveryOptions);
-        *setting == INSTANCE_ID.setting || *setting == SHARE_GROUP.setting || Parts::uses(setting)
+        [&INSTANCE_ID.setting, &EXACT_CLIENT_ID.setting, &SHARE_GROUP.setting].contains(&setting)
+            || Parts::uses(setting)
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         read_fields!(Self {
             instance_id: reader.optional(&INSTANCE_ID),
+            has_exact_client_id: reader.required(&EXACT_CLIENT_ID),
             mqtt: FromSettings::read(reader),
             channels: FromSettings::read(reader),
             share_group: reader.optional(&SHARE_GROUP),

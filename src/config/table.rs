@@ -24,8 +24,13 @@ settings! {
     Proxy {
         INSTANCE_ID: String = "PROXY_INSTANCE_ID", parse topic_level,
             accepts ID,
-            help "Names this proxy, and is its MQTT client identifier; a random UUID, kept in the state folder, if \
-                  not given.";
+            help "Names this proxy on the status and presence topics, and begins its MQTT client identifiers; a random \
+                  UUID, kept in the state folder, if not given.";
+
+        EXACT_CLIENT_ID: bool = "PROXY_EXACT_CLIENT_ID", parse boolean, default Some("false"),
+            accepts "1, t, T, TRUE, true, True, 0, f, F, FALSE, false or False",
+            help "Whether the MQTT client identifiers are the instance id and nothing secret, for brokers whose policies \
+                  name them. Whoever may connect with such an identifier can then disconnect this proxy.";
 
         STATE_DIR: PathBuf = "PROXY_STATE_DIR", parse from_str,
             accepts "the path of a folder",
@@ -182,7 +187,7 @@ settings! {
 
         MAX_FETCHES: usize = "PROXY_MAX_FETCHES", parse count::<64>, default Some("8"),
             accepts "1 to 64",
-            help "Fetches from registries at once.";
+            help "Lookups, and downloads, at once from each registry.";
     }
 
     Store {

@@ -11,7 +11,7 @@ pub(crate) mod sender;
 
 pub use self::options::DeliveryOptions;
 
-/// Modules that are open at once, in fetching or sending; further transfers wait. Each holds a file, of which a process
-/// often may have no more than 1,024.
+/// Modules that are open at once, to be sent; further transfers wait. Each holds a file, of which a process often may
+/// have no more than 1,024.
 #[doc(alias = "bound")]
 pub const MAX_OPEN_MODULES: usize = 256;

@@ -6,6 +6,7 @@
 mod cause;
 mod codes;
 mod hint;
+mod text;
 
 use std::fmt;
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub(crate) use self::cause::cause;
 pub use self::cause::causes;
+pub use self::text::{escaped, is_obeyed, printable, shortened};
 
 /// Why a module was not delivered.
 ///
@@ -373,12 +375,6 @@ impl Detail {
     pub fn new(message: &str) -> Self {
         Self(printable(message, Self::MAX_CHARS).trim().to_owned())
     }
-}
-
-/// A text from elsewhere for a log or a terminal: without control characters, at most `max_chars` characters.
-#[must_use]
-pub fn printable(text: &str, max_chars: usize) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(max_chars).collect()
 }
 
 impl fmt::Display for Detail {

@@ -16,15 +16,17 @@ pub async fn check(
     mqtt: &BrokerOptions,
     channels: &Channels,
     instance_id: Option<&str>,
+    has_exact_client_id: bool,
     is_replica: bool,
 ) -> Result<(), Error> {
     let mut filters = channels.filters(Role::Request);
     if is_replica {
         filters.extend(channels.filters(Role::Status));
     }
-    let mut options = ConnectionOptions { backoff: Backoff::NONE, ..ConnectionOptions::new("proxy-check", filters) };
-    if let Some(instance) = instance_id {
-        // The broker may permit identifiers of a certain form only.
+    // The broker may permit identifiers of a certain form only.
+    let options = ConnectionOptions::new(instance_id.unwrap_or("proxy-check"), filters);
+    let mut options = ConnectionOptions { backoff: Backoff::NONE, ..options };
+    if let Some(instance) = instance_id.filter(|_| has_exact_client_id) {
         options.client_id = format!("{instance}-check");
     }
     Connection::establish(mqtt, options, |_| ()).await?.close().await;

@@ -3,17 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rumqttc::mqttbytes::Error as MqttError;
 use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Packet, Publish, StateError, SubscribeFilter};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use super::address::BrokerAddress;
 use super::backlog::Backlog;
 use super::backoff::Retries;
 use super::message::{Ack, Message};
-use super::options::{BrokerOptions, ConnectionOptions, Session, qos};
+use super::options::{BrokerOptions, ConnectionOptions, qos};
 use super::publisher::Health;
 use super::refusal;
 use super::socket::{self, setup};
@@ -51,8 +50,6 @@ pub(super) struct Driver<F> {
 enum End {
     Failed(ConnectionError),
     Refused(Error),
-    /// It discarded a persistent session, which was all that it was for.
-    SessionDiscarded,
     /// The broker does not respond, as this connection or another one to it noticed.
     Stalled,
 }
@@ -144,9 +141,6 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
         match packet {
             Packet::ConnAck(connack) => {
                 event_loop.set_network_options(socket::connected());
-                if event_loop.mqtt_options.clean_session() && self.options.session == Session::Persistent {
-                    return Some(End::SessionDiscarded);
-                }
                 debug!(broker = %self.address, session_present = connack.session_present, "connected");
                 self.backlog = Backlog::of(connack.session_present);
                 if self.options.subscriptions.is_empty() {
@@ -222,16 +216,10 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
         match end {
             End::Failed(error) if self.retries.are_off() => Err(Error::no_broker(&self.address, &error)),
             End::Failed(error) => {
-                self.discard_session_after(&error, event_loop);
                 if matches!(error, ConnectionError::MqttState(StateError::AwaitPingResp)) {
                     self.options.stalled.notify_waiters();
                 }
                 Ok(self.retries.fail(&self.address, &error))
-            }
-            End::SessionDiscarded => {
-                event_loop.clean();
-                event_loop.mqtt_options.set_clean_session(false);
-                Ok(Duration::ZERO)
             }
             // A configuration that never worked is an error; one that worked may work again.
             End::Refused(refused) if self.health.borrow().connections == 0 => Err(refused),
@@ -246,24 +234,6 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
                 let error = format!("no packet came for {} s", SILENCE_LIMIT.as_secs());
                 Ok(self.retries.fail(&self.address, &error))
             }
-        }
-    }
-
-    /// A packet over the size limit comes again on every connection of a persistent session. So the session is
-    /// discarded, with everything else that the broker queued in it: the next connection has a clean session and
-    /// ends at once.
-    fn discard_session_after(&self, error: &ConnectionError, event_loop: &mut EventLoop) {
-        let is_too_large = matches!(
-            error,
-            ConnectionError::MqttState(StateError::Deserialization(MqttError::PayloadSizeLimitExceeded(_)))
-        );
-        if is_too_large && self.options.session == Session::Persistent {
-            warn!(
-                broker = %self.address,
-                limit = self.options.max_incoming,
-                "a message is too large: the broker's queue for this proxy is discarded with it"
-            );
-            event_loop.mqtt_options.set_clean_session(true);
         }
     }
 

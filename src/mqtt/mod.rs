@@ -11,6 +11,7 @@
 //! ```text
 //! address ← backoff ← options ← socket, refusal ← driver ← connection ← check, presence
 //!                      message, backlog, publisher ← driver
+//!                                      cutter ← socket
 //! topic, request, chunk, status ← check, presence
 //! ```
 
@@ -20,6 +21,7 @@ mod backoff;
 mod check;
 pub mod chunk;
 mod connection;
+mod cutter;
 mod driver;
 mod message;
 mod options;

@@ -80,7 +80,8 @@ pub struct ConnectionOptions {
     pub backoff: Backoff,
     /// Messages that may be queued.
     pub queue: usize,
-    /// Largest packet that is received, bytes. A larger one ends the connection, which is then made anew.
+    /// Largest packet that is received, bytes. The payload of a larger message is cut; in a WebSocket it is let through up to
+    /// 16 MiB.
     pub max_incoming: usize,
     /// Largest packet that is sent, bytes.
     pub max_outgoing: usize,

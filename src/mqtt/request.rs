@@ -28,7 +28,8 @@ impl Request {
     pub fn parse(payload: &[u8]) -> Result<Self, Error> {
         let bad = |reason: String| Error::BadRequest { reason };
         if payload.len() > MAX_REQUEST_SIZE {
-            return Err(bad(format!("it has {} bytes, more than {MAX_REQUEST_SIZE}", payload.len())));
+            // What is much larger was cut, so its size is not known.
+            return Err(bad(format!("it has more than {MAX_REQUEST_SIZE} bytes")));
         }
         let mut object: Map<String, Value> = serde_json::from_slice(payload).map_err(|error| bad(error.to_string()))?;
         match object.remove("app_name") {

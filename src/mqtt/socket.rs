@@ -4,13 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rumqttc::tokio_rustls::TlsConnector;
+use rumqttc::tokio_rustls::client::TlsStream;
 use rumqttc::{AckMode, Broker, LastWill, MqttOptions, NetworkOptions, TlsConfiguration, Transport};
+use rustls::ClientConfig;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use secrecy::ExposeSecret;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tokio_util::either::Either;
 use tracing::warn;
 
 use super::address::BrokerAddress;
+use super::cutter::Cutter;
 use super::options::{BrokerOptions, ConnectionOptions, Session, TlsOptions, qos};
 use crate::error::Error;
 
@@ -30,6 +36,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 /// TCP probes without an acknowledgement after which a connection fails.
 #[doc(alias = "bound")]
 const PROBES: u32 = 3;
+/// Largest packet in a WebSocket, bytes: the library refuses a larger frame before the packet in it can be cut.
+#[doc(alias = "bound")]
+const MAX_WEB_SOCKET_PACKET: usize = 16 << 20;
 /// The library's limit on a write, seconds: in effect none. TCP, and the other connection, detect a broker that is
 /// gone.
 const NO_LIMIT: u64 = 86_400;
@@ -48,32 +57,41 @@ pub(super) fn mqtt_options(mqtt: &BrokerOptions, options: &ConnectionOptions) ->
         .set_keep_alive(u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX))
         .set_clean_session(options.session == Session::Clean)
         .set_inflight(MAX_IN_FLIGHT_MESSAGES)
-        .set_max_packet_size(options.max_incoming, options.max_outgoing)
-        .set_ack_mode(if options.has_manual_acks { AckMode::Manual } else { AckMode::Automatic })
-        .set_socket_connector(connect);
+        .set_ack_mode(if options.has_manual_acks { AckMode::Manual } else { AckMode::Automatic });
     if let Some(will) = &options.will {
         mqtt_options.set_last_will(LastWill::new(will.topic.clone(), will.payload.clone(), qos(1), true));
     }
     if let Some(login) = &mqtt.login {
         mqtt_options.set_credentials(login.username.clone(), login.password.expose_secret().to_owned());
     }
-    mqtt_options.set_transport(match (tls.then(|| tls_configuration(&mqtt.tls)).transpose()?, path) {
-        (None, None) => Transport::tcp(),
-        (Some(tls), None) => Transport::tls_with_config(tls),
-        (None, Some(_)) => Transport::ws(),
-        (Some(tls), Some(_)) => Transport::wss_with_config(tls),
-    });
+    let (limit, max_outgoing) = (options.max_incoming, options.max_outgoing);
+    let tls = tls.then(|| tls_config(&mqtt.tls)).transpose()?;
+    if path.is_some() {
+        let wss = |config| Transport::wss_with_config(TlsConfiguration::Rustls(config));
+        mqtt_options
+            .set_max_packet_size(limit.max(MAX_WEB_SOCKET_PACKET), max_outgoing)
+            .set_socket_connector(connect)
+            .set_transport(tls.map_or_else(Transport::ws, wss));
+    } else {
+        // TLS is below what cuts packets, so it is not the library's.
+        let name = |config: Arc<ClientConfig>| Ok((TlsConnector::from(config), ServerName::try_from(host.clone())?));
+        let tls = tls.map(name).transpose().map_err(|error: InvalidDnsNameError| setup(&error))?;
+        mqtt_options
+            .set_max_packet_size(limit, max_outgoing)
+            .set_socket_connector(move |host, options| connect_and_cut(host, options, tls.clone(), limit))
+            .set_transport(Transport::tcp());
+    }
     Ok(mqtt_options)
 }
 
-fn tls_configuration(tls: &TlsOptions) -> Result<TlsConfiguration, Error> {
+fn tls_config(tls: &TlsOptions) -> Result<Arc<ClientConfig>, Error> {
     let identity = tls.client_identity.as_ref();
     let config = if tls.skip_verify {
         crate::tls::unchecked_client_config(identity)?
     } else {
         crate::tls::client_config(crate::tls::roots(&tls.ca_certificates)?, &[], identity)?
     };
-    Ok(TlsConfiguration::Rustls(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 /// Warns where the TLS settings have no effect, or no security.
@@ -114,6 +132,20 @@ async fn connect(host: String, options: NetworkOptions) -> io::Result<TcpStream>
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(STALL_LIMIT))?;
     Ok(stream)
+}
+
+async fn connect_and_cut(
+    host: String,
+    options: NetworkOptions,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+    limit: usize,
+) -> io::Result<Cutter<Either<TcpStream, TlsStream<TcpStream>>>> {
+    let stream = connect(host, options).await?;
+    let stream = match tls {
+        Some((connector, name)) => Either::Right(connector.connect(name, stream).await?),
+        None => Either::Left(stream),
+    };
+    Ok(Cutter::new(stream, limit))
 }
 
 /// A client that cannot be set up.

@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::warn;
@@ -27,6 +28,16 @@ pub struct Descriptor {
     pub media_type: String,
 }
 
+impl Descriptor {
+    /// Requires that its blob has so many bytes as it states.
+    pub(crate) fn require_size(&self, actual: u64) -> Result<(), Error> {
+        if actual == self.size {
+            return Ok(());
+        }
+        Err(Error::SizeMismatch { object: self.digest.to_string(), expected: self.size, actual })
+    }
+}
+
 /// The CRC-32 of each of a blob's blocks, taken from the bytes that were hashed to verify it.
 pub(crate) type Checksums = Arc<[u32]>;
 
@@ -34,15 +45,30 @@ pub(crate) type Checksums = Arc<[u32]>;
 /// was removed. What is read is checked against the checksums of its blocks, since a disk may return other bytes than
 /// were written, and another process may change them in place.
 #[derive(Debug, Clone)]
-pub struct Blob {
-    file: Arc<File>,
+pub struct Blob(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
     digest: Digest,
     size: u64,
     checksums: Checksums,
     /// Its place in the store.
-    path: Option<Arc<Path>>,
+    path: Option<PathBuf>,
+    is_damaged: AtomicBool,
     /// Of a bound on blobs that exist at once.
-    _permit: Option<Arc<OwnedSemaphorePermit>>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A blob as long as others have it, and it is what was verified.
+#[derive(Debug, Default)]
+pub(crate) struct WeakBlob(Weak<Inner>);
+
+impl WeakBlob {
+    /// The blob.
+    pub(crate) fn upgrade(&self) -> Option<Blob> {
+        self.0.upgrade().filter(|blob| !blob.is_damaged.load(Ordering::Relaxed)).map(Blob)
+    }
 }
 
 /// A block of a blob is not what was verified.
@@ -119,31 +145,40 @@ impl Write for BlobHasher {
 }
 
 impl Blob {
-    /// A file whose bytes, `size` of them, were checked to have this digest, and have these checksums.
-    pub(crate) fn verified(file: File, digest: Digest, size: u64, checksums: Checksums) -> Self {
-        Self { file: Arc::new(file), digest, size, checksums, path: None, _permit: None }
+    /// A file at `path` in the store, whose bytes, `size` of them, were checked to have this digest, and have these
+    /// checksums.
+    pub(crate) fn stored(file: File, digest: Digest, size: u64, checksums: Checksums, path: PathBuf) -> Self {
+        let is_damaged = AtomicBool::default();
+        Self(Arc::new(Inner { file, digest, size, checksums, path: Some(path), is_damaged, _permit: None }))
     }
 
-    /// The same blob, whose file has this path in the store.
-    pub(crate) fn stored_at(self, path: &Path) -> Self {
-        Self { path: Some(path.into()), ..self }
+    /// Such a file that has no name in the store. It holds `permit` until its last clone is dropped.
+    pub(crate) fn apart(
+        file: File,
+        digest: Digest,
+        size: u64,
+        checksums: Checksums,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let is_damaged = AtomicBool::default();
+        Self(Arc::new(Inner { file, digest, size, checksums, path: None, is_damaged, _permit: permit }))
     }
 
-    /// The same blob; it holds `permit` until its last clone is dropped.
-    pub(crate) fn with_permit(self, permit: OwnedSemaphorePermit) -> Self {
-        Self { _permit: Some(Arc::new(permit)), ..self }
+    /// The blob for those who do not keep it.
+    pub(crate) fn downgrade(&self) -> WeakBlob {
+        WeakBlob(Arc::downgrade(&self.0))
     }
 
     /// Its digest.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        self.0.digest
     }
 
     /// Its size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        self.0.size
     }
 
     /// Fills `buffer` from `offset`. A blob of which a block cannot be read, or is not what was verified, is removed from
@@ -153,7 +188,7 @@ impl Blob {
     /// What the system says; invalid data if a block is not what was verified; an unexpected end if the range is not inside
     /// the blob.
     pub fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.size) {
+        if offset.checked_add(buffer.len() as u64).is_none_or(|end| end > self.0.size) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.read_checked(buffer, offset).inspect_err(|error| self.set_aside(error))
@@ -162,20 +197,20 @@ impl Blob {
     /// Reads all at once, and checks the blocks that are in `buffer` as a whole; of the others, at both ends, it reads the
     /// whole block, and takes the part from there.
     fn read_checked(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)?;
+        self.0.file.read_exact_at(buffer, offset)?;
         let (mut rest, mut offset) = (buffer, offset);
         let mut whole = [0; BLOCK_SIZE];
         while !rest.is_empty() {
             let index = offset / BLOCK_SIZE as u64;
             let start = index * BLOCK_SIZE as u64;
             let block =
-                &mut whole[..usize::try_from(self.size - start).map_or(BLOCK_SIZE, |left| left.min(BLOCK_SIZE))];
+                &mut whole[..usize::try_from(self.0.size - start).map_or(BLOCK_SIZE, |left| left.min(BLOCK_SIZE))];
             let skipped = usize::try_from(offset - start).map_err(io::Error::other)?;
             let (part, after) = rest.split_at_mut((block.len() - skipped).min(rest.len()));
             if part.len() == block.len() {
                 self.check(index, part)?;
             } else {
-                self.file.read_exact_at(block, start)?;
+                self.0.file.read_exact_at(block, start)?;
                 self.check(index, block)?;
                 part.copy_from_slice(&block[skipped..skipped + part.len()]);
             }
@@ -186,7 +221,7 @@ impl Blob {
     }
 
     fn check(&self, index: u64, block: &[u8]) -> io::Result<()> {
-        let checksum = usize::try_from(index).ok().and_then(|index| self.checksums.get(index));
+        let checksum = usize::try_from(index).ok().and_then(|index| self.0.checksums.get(index));
         if checksum == Some(&crc32fast::hash(block)) {
             return Ok(());
         }
@@ -196,11 +231,12 @@ impl Blob {
 
     /// Removes its file from the store, unless another one has its name by now.
     fn set_aside(&self, error: &io::Error) {
-        let Some(path) = &self.path else { return };
+        self.0.is_damaged.store(true, Ordering::Relaxed);
+        let Some(path) = &self.0.path else { return };
         let inode = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let is_it = fs::symlink_metadata(path).map(inode).ok() == self.file.metadata().map(inode).ok();
+        let is_it = fs::symlink_metadata(path).map(inode).ok() == self.0.file.metadata().map(inode).ok();
         let is_removed = is_it && fs::remove_file(path).is_ok();
-        warn!(event = "blob-damaged", digest = %self.digest, path = %path.display(), is_removed, "damaged: a stored blob is not what it was: {error}");
+        warn!(event = "blob-damaged", digest = %self.0.digest, path = %path.display(), is_removed, "damaged: a stored blob is not what it was: {error}");
     }
 
     /// All of its bytes. Blocks on the disk.
@@ -210,7 +246,7 @@ impl Blob {
     pub fn read(&self) -> Result<Vec<u8>, Error> {
         let read = || {
             let mut bytes = Vec::new();
-            bytes.try_reserve_exact(usize::try_from(self.size).map_err(io::Error::other)?)?;
+            bytes.try_reserve_exact(usize::try_from(self.0.size).map_err(io::Error::other)?)?;
             self.reader().read_to_end(&mut bytes)?;
             Ok(bytes)
         };
@@ -219,7 +255,7 @@ impl Blob {
 
     /// The error of a failed read.
     pub(crate) fn unreadable(&self, source: io::Error) -> Error {
-        Error::Disk { object: self.digest.to_string(), source: Arc::new(source) }
+        Error::Disk { object: self.0.digest.to_string(), source: Arc::new(source) }
     }
 
     /// Reads it from its beginning. Blocks on the disk.
@@ -238,7 +274,7 @@ pub struct BlobReader {
 
 impl Read for BlobReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.blob.size - self.offset).unwrap_or(usize::MAX);
+        let left = usize::try_from(self.blob.size() - self.offset).unwrap_or(usize::MAX);
         let length = buffer.len().min(left);
         self.blob.read_at(&mut buffer[..length], self.offset)?;
         self.offset += length as u64;
@@ -264,7 +300,7 @@ mod tests {
         }
         let (digest, size, checksums) = hasher.finish();
         assert_eq!((digest, size), (Digest::of(bytes), bytes.len() as u64));
-        (Blob::verified(file.try_clone().unwrap(), digest, size, checksums), file)
+        (Blob::apart(file.try_clone().unwrap(), digest, size, checksums, None), file)
     }
 
     fn pattern() -> Vec<u8> {
@@ -291,6 +327,8 @@ mod tests {
             assert_eq!(buffer, bytes[offset..offset + length], "{length} bytes from {offset}");
         }
         assert_eq!(blob.read().unwrap(), bytes);
+        let weak = blob.downgrade();
+        assert_eq!(weak.upgrade().map(|blob| blob.digest()), Some(blob.digest()));
         assert_eq!(blob.read_at(&mut [0; 2], SIZE as u64 - 1).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(blob.read_at(&mut [0; 2], u64::MAX).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
@@ -309,6 +347,7 @@ mod tests {
         assert_eq!(read(0, 2 * BLOCK_SIZE), Ok(()), "the blocks before it");
         assert_eq!(read(3 * BLOCK_SIZE, 1000), Ok(()), "the block behind it");
         assert!(blob.read().is_err());
+        assert!(blob.downgrade().upgrade().is_none(), "nobody else gets it");
         file.set_len(10).unwrap();
         assert_eq!(read(3 * BLOCK_SIZE, 1000), Err(io::ErrorKind::UnexpectedEof), "truncated");
     }
@@ -320,7 +359,8 @@ mod tests {
         let (blob, mut file) = blob(&pattern());
         file.rewind().unwrap();
         io::copy(&mut file, &mut File::create(&path).unwrap()).unwrap();
-        let stored = Blob { file: Arc::new(File::open(&path).unwrap()), ..blob }.stored_at(&path);
+        let checksums = Arc::clone(&blob.0.checksums);
+        let stored = Blob::stored(File::open(&path).unwrap(), blob.digest(), blob.size(), checksums, path.clone());
         fs::OpenOptions::new().write(true).open(&path).unwrap().write_all_at(b"?", 0).unwrap();
         assert!(stored.read_at(&mut [0; 1], 1).is_err());
         assert!(!path.exists());

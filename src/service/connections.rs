@@ -1,4 +1,4 @@
-//! The connections to the broker: what arrives by them, and that the proxy is online.
+//! The connections to the broker: how they are opened, watched and closed.
 //!
 //! There are two, so that requests and chunks do not delay each other. The one for requests has a persistent session, in
 //! which the broker queues requests while the proxy is away; for a replica it also has the status messages of the others,
@@ -6,48 +6,39 @@
 //! acknowledged is published again anyway.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::watch;
+use secrecy::ExposeSecret;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tracing::warn;
 
+use super::inbox::{Inbound, Inbox};
+use super::presences::Presences;
 use crate::error::Error;
 use crate::mqtt::chunk;
-use crate::mqtt::request::{MAX_REQUEST_SIZE, Request};
-use crate::mqtt::status::{Presence, Status};
-use crate::mqtt::topic::{App, Channel, Channels, Layout, Role};
+use crate::mqtt::topic::{Layout, Role};
 use crate::mqtt::{
-    Ack, Connection, ConnectionOptions, Health, MAX_IN_FLIGHT_MESSAGES, Message, Publisher, Session, Subscription, Will,
+    Backoff, BrokerOptions, Connection, ConnectionOptions, Health, MAX_IN_FLIGHT_MESSAGES, Publisher, Session,
+    Subscription,
 };
 use crate::service::options::ServiceOptions;
+use crate::state::Restored;
 use crate::telemetry::Telemetry;
-use crate::util::clock::Time;
 
-/// Messages that wait between the connections and the service.
-#[doc(alias = "bound")]
-const MAX_INBOUND: usize = 4096;
 /// Messages beside the chunks that wait for the broker: acknowledgements and status messages.
 #[doc(alias = "bound")]
 const MAX_OUTBOUND: usize = 4096;
-/// Largest part of a packet around the payload, and largest status message that is parsed, bytes.
+/// Largest part of a packet around the payload, bytes.
 #[doc(alias = "bound")]
 const PACKET_OVERHEAD: usize = 64 << 10;
 /// How often the connection for chunks pings the broker. It must not be taken for dead while it is slow: the other one
 /// finds out.
 const CHUNKS_KEEP_ALIVE: Duration = Duration::from_secs(600);
-
-/// A message from the broker.
-pub(super) enum Inbound {
-    /// A request; `is_queued` if the broker may have queued it while the proxy was away.
-    Request { app: App, is_queued: bool, ack: Ack },
-    /// A status message, for a replica.
-    Status(App, Box<Status>),
-    /// A presence message.
-    Presence { instance: String, presence: Presence, is_retained: bool },
-}
+/// How long discarding a session at the end may take.
+#[doc(alias = "bound")]
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The connections to the broker.
 pub(super) struct Connections {
@@ -55,7 +46,12 @@ pub(super) struct Connections {
     chunks: Connection,
     requests_health: watch::Receiver<Health>,
     chunks_health: watch::Receiver<Health>,
-    presences: Presences,
+    presences: Arc<Presences>,
+    has_missed: Arc<AtomicBool>,
+    /// Whether no later process will use this name, so that its presence messages are deleted at the end.
+    has_passing_name: bool,
+    /// What discards the persistent session at the end, if no later process will know its client identifier.
+    discard: Option<(BrokerOptions, ConnectionOptions)>,
 }
 
 /// What became of a connection.
@@ -64,7 +60,7 @@ pub(super) enum Change {
     Requests(Health),
     /// The connection for chunks did.
     Chunks(Health),
-    /// One has ended, which before [`Connections::close`] is a failure.
+    /// One has ended, which before [`Connections::leave`] is a failure.
     Ended(Result<(), Error>),
 }
 
@@ -73,19 +69,24 @@ impl Connections {
     pub(super) fn open(
         config: &ServiceOptions,
         telemetry: &Arc<Telemetry>,
+        restored: &Restored,
     ) -> Result<(Self, mpsc::Receiver<Inbound>), Error> {
-        let (inbound, messages) = mpsc::channel(MAX_INBOUND);
-        let channels = config.channels.clone();
         let instance = telemetry.instance();
-        let presences = Presences::new(&channels, instance, config.share_group.clone());
-        let requests = requests(config, instance, &presences);
-        let chunks = chunks(config, instance, &presences, &requests);
-        let inbox =
-            Inbox { channels, is_replica: config.share_group.is_some(), telemetry: Arc::clone(telemetry), inbound };
+        let client_id = client_id(config, instance, restored);
+        let presences = Arc::new(Presences::new(&config.channels, instance, config.share_group.clone()));
+        let requests = requests(config, client_id.clone(), &presences);
+        let chunks = chunks(config, &client_id, &presences, &requests);
+        let has_passing_name = restored.is_temporary && config.instance_id.is_none();
+        let is_lasting = !restored.is_temporary || config.has_exact_client_id && !has_passing_name;
+        let discard = (!is_lasting).then(|| (config.mqtt.clone(), discarding(client_id)));
+        let (mut inbox, messages) = Inbox::new(config, telemetry, &presences);
+        let has_missed = inbox.has_missed();
         let requests = Connection::open(&config.mqtt, requests, move |message| inbox.receive(message))?;
         let chunks = Connection::open(&config.mqtt, chunks, |_| ())?;
         let (requests_health, chunks_health) = (requests.health(), chunks.health());
-        Ok((Self { requests, chunks, requests_health, chunks_health, presences }, messages))
+        let connections =
+            Self { requests, chunks, requests_health, chunks_health, presences, has_missed, has_passing_name, discard };
+        Ok((connections, messages))
     }
 
     /// What publishes beside the chunks.
@@ -98,13 +99,22 @@ impl Connections {
         self.chunks.publisher()
     }
 
-    /// Publishes on all named channels whether the proxy is online.
-    pub(super) fn announce(&self, is_online: bool) {
-        let publisher = self.publisher();
-        for topic in &self.presences.topics {
-            // If there is no room, so much waits for the broker that this message does not matter.
-            publisher.try_publish(topic, self.presences.message(is_online), true);
+    /// Publishes on all named channels that the proxy is online.
+    pub(super) fn announce(&self) {
+        self.presences.announce(&self.publisher(), true);
+    }
+
+    /// Publishes that again where another client said otherwise. To be called each second, which bounds what that client can
+    /// cause.
+    pub(super) fn correct(&self) {
+        if self.is_up() {
+            self.presences.correct(&self.publisher());
         }
+    }
+
+    /// Whether messages of other replicas were not read since the last call, as too many came.
+    pub(super) fn has_missed(&self) -> bool {
+        self.has_missed.swap(false, Relaxed)
     }
 
     /// Whether the proxy is subscribed to its requests.
@@ -127,28 +137,60 @@ impl Connections {
         }
     }
 
-    /// Disconnects after what is in flight.
-    pub(super) async fn close(self) {
+    /// Publishes that the proxy is offline, and disconnects after what is in flight. What no later process would find
+    /// again does not stay at the broker.
+    pub(super) async fn leave(self) {
+        let is_up = self.is_up();
+        self.presences.announce(&self.publisher(), false);
+        if self.has_passing_name {
+            self.presences.delete(&self.publisher());
+        }
         tokio::join!(self.requests.close(), self.chunks.close());
+        if let Some((mqtt, options)) = self.discard.filter(|_| is_up) {
+            let discard = async {
+                match Connection::establish(&mqtt, options, |_| ()).await {
+                    Ok(connection) => connection.close().await,
+                    Err(error) => warn!(%error, "the session stays at the broker"),
+                }
+            };
+            // A broker that hangs keeps it until it expires.
+            let _ = timeout(DISCARD_TIMEOUT, discard).await;
+        }
     }
 }
 
+/// The client identifier of the connection for requests, with which that for chunks begins. The broker disconnects a
+/// client when another one has its identifier (MQTT 3.1.1, section 3.1.4), so it is nothing that others can know.
+fn client_id(config: &ServiceOptions, instance: &str, restored: &Restored) -> String {
+    if config.has_exact_client_id {
+        instance.to_owned()
+    } else {
+        format!("{instance}-{}", restored.client_secret.expose_secret())
+    }
+}
+
+/// A connection that discards the session of this client: its own is clean.
+fn discarding(client_id: String) -> ConnectionOptions {
+    ConnectionOptions { backoff: Backoff::NONE, client_id, ..ConnectionOptions::new("", Vec::new()) }
+}
+
 /// The connection for requests.
-fn requests(config: &ServiceOptions, instance: &str, presences: &Presences) -> ConnectionOptions {
+fn requests(config: &ServiceOptions, client_id: String, presences: &Presences) -> ConnectionOptions {
     let filters = |role| config.channels.filters(role);
     let mut required = filters(Role::Request);
     if config.share_group.is_some() {
         required.extend(filters(Role::Status));
     }
     let mut options = ConnectionOptions {
-        client_id: instance.to_owned(),
+        client_id,
         session: Session::Persistent,
         will: presences.will(Layout::Messages),
         has_manual_acks: true,
         queue: MAX_OUTBOUND,
+        max_incoming: 2 * PACKET_OVERHEAD,
         max_outgoing: 2 * PACKET_OVERHEAD,
         is_logged: true,
-        ..ConnectionOptions::new(instance, required)
+        ..ConnectionOptions::new("", required)
     };
     if config.channels.named().next().is_some() {
         let subscribe = |filter| Subscription { filter, qos: 1, is_required: false };
@@ -160,120 +202,18 @@ fn requests(config: &ServiceOptions, instance: &str, presences: &Presences) -> C
 /// The connection for chunks, beside that for `requests`.
 fn chunks(
     config: &ServiceOptions,
-    instance: &str,
+    client_id: &str,
     presences: &Presences,
     requests: &ConnectionOptions,
 ) -> ConnectionOptions {
     ConnectionOptions {
-        client_id: format!("{instance}-chunks"),
+        client_id: format!("{client_id}-chunks"),
         will: presences.will(Layout::Plain),
         qos: config.mqtt.qos,
         keep_alive: CHUNKS_KEEP_ALIVE,
         stalled: Arc::clone(&requests.stalled),
         queue: MAX_IN_FLIGHT_MESSAGES.into(),
         max_outgoing: chunk::max_message_size(config.delivery.chunk_size.get()) + PACKET_OVERHEAD,
-        ..ConnectionOptions::new(instance, Vec::new())
+        ..ConnectionOptions::new("", Vec::new())
     }
-}
-
-/// That the proxy is online: a retained message on every named channel, and a will.
-struct Presences {
-    /// The topics, those of the first channel in front.
-    topics: Vec<String>,
-    since: Time,
-    group: Option<String>,
-}
-
-impl Presences {
-    fn new(channels: &Channels, instance: &str, group: Option<String>) -> Self {
-        let topics = channels
-            .named()
-            .flat_map(|channel| Layout::ALL.map(|layout| channel.topic(layout, Role::Presence(instance))));
-        Self { topics: topics.collect(), since: Time::of_system(), group }
-    }
-
-    /// A connection has one will (MQTT 3.1.1, section 3.1.2.5), so each connection has that of one layout of the first
-    /// channel.
-    fn will(&self, layout: Layout) -> Option<Will> {
-        let index = Layout::ALL.iter().position(|one| *one == layout)?;
-        let topic = self.topics.get(index)?.clone();
-        Some(Will { topic, payload: self.message(false) })
-    }
-
-    fn message(&self, is_online: bool) -> Bytes {
-        Presence::message(is_online, self.since, self.group.clone()).into()
-    }
-}
-
-/// Reads messages, and queues them for the service.
-struct Inbox {
-    channels: Channels,
-    is_replica: bool,
-    telemetry: Arc<Telemetry>,
-    inbound: mpsc::Sender<Inbound>,
-}
-
-impl Inbox {
-    fn receive(&self, message: Message<'_>) {
-        let Message { topic, payload, is_retained, is_queued, ack } = message;
-        let Some((channel, layout, role)) = Channel::of_topic(topic) else { return ack.acknowledge() };
-        if !matches!(role, Role::Presence(_)) && !self.channels.contains(&channel) {
-            return ack.acknowledge();
-        }
-        match role {
-            // A retained message is what somebody requested at some time, not a request now.
-            Role::Request if !is_retained => self.request(channel, layout, &payload, is_queued, ack),
-            Role::Status if !is_retained && self.is_replica => {
-                ack.acknowledge();
-                if let Some(status) = status(&payload) {
-                    let app = App { channel: channel.into(), layout, name: status.app_name.as_str().into() };
-                    self.queue(Inbound::Status(app, status));
-                }
-            }
-            Role::Presence(instance) => {
-                ack.acknowledge();
-                if let Ok(presence) = serde_json::from_slice(&payload) {
-                    self.queue(Inbound::Presence { instance: instance.to_owned(), presence, is_retained });
-                }
-            }
-            _ => ack.acknowledge(),
-        }
-    }
-
-    fn request(&self, channel: Channel, layout: Layout, payload: &[u8], is_queued: bool, ack: Ack) {
-        match Request::parse(payload) {
-            Ok(Request { app_name }) => {
-                let app = App { channel: channel.into(), layout, name: app_name.as_str().into() };
-                let request = Inbound::Request { app, is_queued, ack };
-                if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = self.inbound.try_send(request)
-                    && let Inbound::Request { app, ack, .. } = request
-                {
-                    // The broker stops sending when too many are not acknowledged.
-                    ack.acknowledge();
-                    self.telemetry.rejected(
-                        &app,
-                        false,
-                        &Error::Overloaded { app_name, limit: MAX_INBOUND, what: "messages wait" },
-                    );
-                }
-            }
-            Err(error) => {
-                ack.acknowledge();
-                self.telemetry.unreadable(&channel, layout, &error);
-            }
-        }
-    }
-
-    /// Queues what others say. What does not fit is made up for: by the next message, or by silence.
-    fn queue(&self, message: Inbound) {
-        if self.inbound.try_send(message).is_err() {
-            warn!("more messages arrive than are read: messages of other proxies were dropped");
-        }
-    }
-}
-
-/// Reads a status message, unless it is larger than one that a proxy can publish.
-fn status(payload: &Bytes) -> Option<Box<Status>> {
-    let status = (payload.len() <= PACKET_OVERHEAD).then(|| serde_json::from_slice::<Box<Status>>(payload).ok())?;
-    status.filter(|status| status.app_name.len() <= MAX_REQUEST_SIZE)
 }

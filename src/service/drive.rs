@@ -7,6 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tracing::warn;
 
 use super::pipeline::{Completion, Pipeline};
 use crate::delivery::MAX_OPEN_MODULES;
@@ -104,6 +105,15 @@ impl Pipeline {
         self.coordinator.requests_disconnected(self.clock.now());
     }
 
+    /// Messages of other replicas were not read, which may have said what devices hold.
+    pub(super) fn missed(&mut self) {
+        if self.group.is_some() {
+            warn!(event = "messages-dropped", "more messages of other proxies arrive than are read: some were dropped");
+            self.coordinator.set_uncertain(self.clock.now());
+            self.advance();
+        }
+    }
+
     /// What is due each second.
     pub(super) fn tick(&mut self, messages: usize) {
         self.coordinator.wake(self.clock.now());
@@ -122,6 +132,7 @@ impl Pipeline {
     /// Forgets what is out of date.
     pub(super) fn forget(&mut self) {
         self.coordinator.forget_versions(self.clock.now());
+        self.telemetry.tell_repeats();
         self.advance();
     }
 
@@ -151,6 +162,7 @@ impl Pipeline {
             self.fail(transfer, &Error::Stopping { app_name: app.name.to_string() });
         }
         self.advance();
+        self.telemetry.tell_repeats();
         self.work.shutdown().await;
     }
 }

@@ -1,4 +1,7 @@
 //! Resolving and fetching one module: from the reference of a request to the verified bytes on disk.
+//!
+//! A module takes a place among those that are open when it is on disk, and not before: what is in the store never waits
+//! behind what a registry has yet to send. A registry's own places bound how much is fetched from it at once.
 
 use std::sync::Arc;
 
@@ -27,10 +30,9 @@ pub(super) async fn fetch(
     puller: &Puller,
     telemetry: &Telemetry,
 ) -> Result<Fetched, Error> {
-    let place = places.acquire_owned().await.map_err(|_| Error::Stopping { app_name: app.name.to_string() })?;
     telemetry.fetching(app, purpose);
     let reference = Reference::parse(&app.name, registry)?;
-    let Pulled { root, module: blob, .. } = match root {
+    let module = match root {
         None => puller.pull(&reference).await?,
         Some(root) => {
             let version = Reference { version: Version::Digest(root), ..reference.clone() };
@@ -44,6 +46,17 @@ pub(super) async fn fetch(
             }
         }
     };
+    let (place, module) = if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+        (place, module)
+    } else {
+        // It is not open while it waits.
+        let version = Reference { version: Version::Digest(module.root), ..reference.clone() };
+        drop(module);
+        let place = places.acquire_owned().await;
+        let place = place.map_err(|_| Error::Stopping { app_name: app.name.to_string() })?;
+        (place, puller.pull(&version).await?)
+    };
+    let Pulled { root, module: blob, .. } = module;
     let (digest, size) = (blob.digest(), blob.size());
     telemetry.fetched(app, digest, size);
     debug_span!("verify").in_scope(|| wasm::check(&blob))?;

@@ -10,8 +10,10 @@ use crate::state::StateOptions;
 /// What a service is made of.
 #[derive(Debug, Clone)]
 pub struct ServiceOptions {
-    /// Names this proxy, and is its MQTT client identifier; one is made up and kept if none is given.
+    /// Names this proxy, and begins its MQTT client identifiers; one is made up and kept if none is given.
     pub instance_id: Option<String>,
+    /// Whether the client identifiers have no secret part.
+    pub has_exact_client_id: bool,
     /// The broker.
     pub mqtt: BrokerOptions,
     /// The channels that are served.

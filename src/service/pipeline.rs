@@ -34,10 +34,10 @@ use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tracing::{Instrument, Span, debug_span};
 
-use super::connections::Inbound;
 use super::delivery::{Delivery, Fetched};
 use super::fetch::fetch;
 use super::handle::{Call, Caller};
+use super::inbox::Inbound;
 use super::refusal::error_of;
 use crate::delivery::rules::HEARTBEAT_INTERVAL;
 use crate::delivery::rules::action::{Action, End};
@@ -72,7 +72,7 @@ pub(super) struct Pipeline {
     pub(super) sender: Sender,
     /// Futures that resolve when the caller of a request was answered, or has stopped waiting.
     pub(super) withdrawals: FuturesUnordered<Pin<Box<dyn Future<Output = RequestId> + Send>>>,
-    /// Permits: how many modules may be open at once, fetched or sent.
+    /// Permits: how many modules may be open at once, to be sent.
     pub(super) places: Arc<Semaphore>,
     pub(super) next_request: RequestId,
     pub(super) registry: RegistryUrl,

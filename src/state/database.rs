@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, Table, TableDefinition};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use tracing::warn;
@@ -31,6 +32,7 @@ const VERSIONS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("versions")
 const INSTANCE: TableDefinition<&str, &str> = TableDefinition::new("instance");
 const TIMES: TableDefinition<&str, u64> = TableDefinition::new("times");
 const ID: &str = "id";
+const CLIENT_SECRET: &str = "client secret";
 const PRESENT: &str = "present";
 const UNCERTAIN: &str = "unsure until";
 /// The stamp of the last transaction.
@@ -64,6 +66,10 @@ pub(super) enum Change {
 pub struct Restored {
     /// The id that was generated for this proxy, now or then.
     pub instance_id: String,
+    /// The secret part of its MQTT client identifiers, generated as well.
+    pub client_secret: SecretString,
+    /// Whether nothing of this will survive the process.
+    pub is_temporary: bool,
     /// Requests that were not covered, oldest first.
     pub requests: Vec<(RequestId, OpenRequest)>,
     /// What the rules of delivery remember.
@@ -120,14 +126,13 @@ pub(super) fn read(database: &Database, is_lost: bool, present: &Stamp) -> Resul
             (None, _) => present.time,
         };
         restored = Restored {
-            instance_id: String::new(),
+            instance_id: kept(&mut instance, ID, || Uuid::new_v4().to_string())?,
+            client_secret: kept(&mut instance, CLIENT_SECRET, || Uuid::new_v4().simple().to_string())?.into(),
+            is_temporary: false,
             requests: Vec::new(),
             saved: Saved::default(),
             clock: Clock::from(now),
         };
-        let known = instance.get(ID)?.map(|id| id.value().to_owned());
-        restored.instance_id = known.unwrap_or_else(|| Uuid::new_v4().to_string());
-        instance.insert(ID, &*restored.instance_id)?;
         // A request is a matter of minutes; its device asks again.
         transaction.open_table(REQUESTS)?.retain(|id, request| {
             let request = serde_json::from_slice(request).ok();
@@ -162,6 +167,18 @@ pub(super) fn read(database: &Database, is_lost: bool, present: &Stamp) -> Resul
     }
     transaction.commit()?;
     Ok(restored)
+}
+
+/// What was made up under this key, now or by an earlier process.
+fn kept(
+    instance: &mut Table<'_, &'static str, &'static str>,
+    key: &'static str,
+    make_up: impl FnOnce() -> String,
+) -> Result<String, redb::Error> {
+    let known = instance.get(key)?.map(|value| value.value().to_owned());
+    let value = known.unwrap_or_else(make_up);
+    instance.insert(key, &*value)?;
+    Ok(value)
 }
 
 /// The stamp of the last transaction; nothing if there was none, or another release wrote it.

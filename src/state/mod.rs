@@ -92,7 +92,8 @@ impl State {
             let (database, was_damaged) = open_database(&folder.join(FILE))?;
             // A temporary state knows nothing of what an earlier process sent.
             let is_lost = was_damaged || temporary.is_some();
-            let restored = read(&database, is_lost, &Stamp::of(Time::of_system())).map_err(io::Error::other)?;
+            let mut restored = read(&database, is_lost, &Stamp::of(Time::of_system())).map_err(io::Error::other)?;
+            restored.is_temporary = temporary.is_some();
             let (changes, waiting) = mpsc::channel(QUEUE);
             let (folder, failure) = (folder.to_owned(), Arc::<Mutex<Option<String>>>::default());
             let writer = Writer {
@@ -226,6 +227,8 @@ mod tests {
     use std::num::NonZeroU32;
     use std::sync::Arc;
 
+    use secrecy::ExposeSecret;
+
     use super::*;
     use crate::delivery::plan::ChunkPlan;
     use crate::delivery::rules::versions::{CHUNK_LIFETIME, Version};
@@ -261,6 +264,9 @@ mod tests {
         assert_eq!(again.saved.versions, [(app.clone(), versions.clone())]);
         assert_eq!(again.saved.present, Some(Time(9)));
         assert_eq!(again.instance_id, restored.instance_id);
+        let [secret, kept] = [&restored, &again].map(|restored| restored.client_secret.expose_secret().to_owned());
+        assert_eq!((secret.len(), &kept), (32, &secret));
+        assert!(!format!("{again:?}").contains(&secret) && !again.is_temporary);
         drop(state);
 
         fs::write(config.folder.join(FILE), "not a database").unwrap();
@@ -291,7 +297,7 @@ mod tests {
         let now = Time::of_system();
         let (state, restored) = State::open(options.clone()).await.unwrap();
         assert_ne!(state.folder, options.folder);
-        assert!(restored.saved.uncertain_until >= now + CHUNK_LIFETIME, "{restored:?}");
+        assert!(restored.is_temporary && restored.saved.uncertain_until >= now + CHUNK_LIFETIME, "{restored:?}");
     }
 
     #[test]

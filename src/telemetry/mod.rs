@@ -4,6 +4,7 @@
 //! must never decide anything, and nothing waits for it. Claims, objections and heartbeats of replicas are status messages too.
 
 pub mod events;
+mod repeats;
 mod status;
 
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use tokio::sync::broadcast;
 use tracing::{Span, debug, error, field, info, warn};
 
 use self::events::{Event, Events, Report, Stats, What};
+use self::repeats::Repeats;
 use self::status::StatusPublisher;
 use crate::delivery::rules::transfer::Purpose;
 use crate::delivery::rules::versions::Version;
@@ -42,6 +44,7 @@ pub struct Telemetry {
     /// The transfers that are sent: how many chunks were acknowledged, and how many there are.
     progress: Mutex<HashMap<App, (u64, u64)>>,
     open_transfers: AtomicUsize,
+    repeats: Repeats,
 }
 
 /// What waits in the service.
@@ -68,6 +71,7 @@ impl Telemetry {
             meters: Meters::default(),
             progress: Mutex::default(),
             open_transfers: AtomicUsize::new(0),
+            repeats: Repeats::default(),
         }
     }
 
@@ -136,6 +140,14 @@ impl Telemetry {
         self.set_open_transfers(transfers);
     }
 
+    /// Logs how many failures were not logged one by one since the last call. Due each minute, and at the end.
+    pub(crate) fn tell_repeats(&self) {
+        for (code, channel, failures) in self.repeats.take() {
+            let channel = channel.as_ref().map(|channel| &*channel.id);
+            warn!(event = "failures-not-logged", code, channel, failures, "further failures of this kind were counted");
+        }
+    }
+
     pub(crate) fn set_open_transfers(&self, transfers: usize) {
         self.open_transfers.store(transfers, Ordering::Relaxed);
     }
@@ -150,7 +162,7 @@ impl Telemetry {
     pub(crate) fn unreadable(&self, channel: &Channel, layout: Layout, error: &Error) {
         metrics::requests(error.code()).increment(1);
         self.status.publish_unreadable(channel, layout, error);
-        log(error, None, &channel.id);
+        self.log(error, None, channel);
     }
 
     /// A request from the disk of an earlier process is served.
@@ -362,26 +374,29 @@ impl Telemetry {
             let (code, hint) = (error.code(), error.hint());
             error!(target: CALLERS, event = "failed", code, app_name, channel, hint, "{error}");
         } else {
-            log(error, Some(&app.name), &app.channel.id);
+            self.log(error, Some(&app.name), &app.channel);
         }
+    }
+
+    /// Logs a failure with everything that a reader needs, unless the channel had many of the kind.
+    fn log(&self, error: &Error, app_name: Option<&str>, channel: &Channel) {
+        if !self.repeats.permits(error.code(), channel) {
+            return;
+        }
+        error!(
+            event = "failed",
+            code = error.code(),
+            stage = %error.stage(),
+            side = %error.side(),
+            retryable = error.retryable(),
+            app_name,
+            channel = channel.id,
+            hint = error.hint(),
+            "{error}"
+        );
     }
 
     fn note(&self, app: Option<&App>, what: What) {
         self.events.note(app, what, &self.meters);
     }
-}
-
-/// Logs a failure with everything that a reader needs.
-fn log(error: &Error, app_name: Option<&str>, channel: &str) {
-    error!(
-        event = "failed",
-        code = error.code(),
-        stage = %error.stage(),
-        side = %error.side(),
-        retryable = error.retryable(),
-        app_name,
-        channel,
-        hint = error.hint(),
-        "{error}"
-    );
 }

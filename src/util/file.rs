@@ -1,8 +1,8 @@
-//! Creating folders, and checking that folders and files can be used.
+//! Creating folders, checking that folders and files can be used, and reading small files.
 
 use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -48,5 +48,58 @@ pub(crate) fn try_opening(file: &Path, options: &OpenOptions) -> Result<(), Erro
     match options.open(file) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(Error::disk(file, source)),
         _ => Ok(()),
+    }
+}
+
+/// Reads a file of at most `limit` bytes. What may have no end, or no writer, is refused: devices, pipes, sockets.
+///
+/// # Errors
+/// What the system says, or why the file is refused.
+pub fn read_small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    // A pipe without a writer would block.
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let about = file.metadata()?;
+    if about.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !about.is_file() {
+        return Err(io::Error::other("not a regular file, so it may have no end"));
+    }
+    let mut bytes = Vec::new();
+    // Files of /proc have more than their size says.
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    #[test]
+    fn small_files_are_read_and_what_may_have_no_end_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("file"), b"1234").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
+            .unwrap();
+        let _socket = UnixListener::bind(path("socket")).unwrap();
+        let read = |name: &str, limit| read_small(&path(name), limit);
+        assert_eq!(read("file", 4).unwrap(), b"1234");
+        assert_eq!(read("link", 4).unwrap(), b"1234");
+        assert_eq!(read("file", 3).unwrap_err().to_string(), "larger than 3 bytes");
+        assert_eq!(read("none", 4).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(read(".", 4).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        for endless in ["pipe", "/dev/zero", "/dev/null"] {
+            assert_eq!(read(endless, 4).unwrap_err().to_string(), "not a regular file, so it may have no end");
+        }
+        read("socket", 4).unwrap_err();
     }
 }

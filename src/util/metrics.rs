@@ -97,6 +97,7 @@ metrics! {
     BROKER_CONNECTIONS: counter("broker_connections_total", &[], "Times the proxy came to be connected and subscribed.");
     REGISTRY_UP: gauge("registry_up", &[], "Whether the configured registry answered when it was last asked: 1 or 0.");
     STORE_BYTES: gauge("store_bytes", &[], "Disk space that the store takes, as far as is known.");
+    DROPPED_LOG_LINES: counter("dropped_log_lines_total", &[], "Lines of the log that were dropped because standard error was not read, or could not be written.");
     BUILD_INFO: gauge("build_info", &["version"], "The version of the proxy; always 1.");
     START_TIME: gauge("start_time_seconds", &[], "When the proxy started, in seconds since 1970-01-01 00:00 UTC.");
 }
@@ -117,6 +118,7 @@ pub fn describe() {
     for outcome in ["sent"].iter().chain(Error::CODES) {
         requests(outcome).increment(0);
     }
+    dropped_log_lines(0);
     gauge!(BUILD_INFO.name, "version" => env!("CARGO_PKG_VERSION")).set(1);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     gauge!(START_TIME.name).set(now.unwrap_or_default().as_secs_f64());
@@ -202,4 +204,9 @@ pub(crate) fn fetched_bytes(registry: &str) -> Counter {
 /// Whether the configured registry answers. It has no value before the first request.
 pub(crate) fn registry_up(is_up: bool) {
     gauge!(REGISTRY_UP.name).set(u8::from(is_up));
+}
+
+/// So many lines of the program's log were dropped.
+pub fn dropped_log_lines(lines: u64) {
+    counter!(DROPPED_LOG_LINES.name).increment(lines);
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
 use propeller_proxy::embedded::sample;
+use serde_json::json;
 
 use crate::support::clients::client::{ANSWERS, Client, EVERYTHING, Message};
 use crate::support::clients::daemon::{CHANNEL, Daemon};
@@ -11,8 +12,8 @@ use crate::support::clients::proplet::connect;
 use crate::support::faults::moving_tag::{CHUNK_SIZE, MovingTag};
 use crate::support::faults::relay::Relay;
 use crate::support::servers::docker_registry::DockerRegistry;
-use crate::support::servers::mosquitto::Mosquitto;
-use crate::support::{Variable, wasm_of_size};
+use crate::support::servers::mosquitto::{Mosquitto, Options};
+use crate::support::{Variable, digest, wasm_of_size};
 
 const GROUP: Variable<'_> = ("PROXY_SHARE_GROUP", "replicas");
 
@@ -70,6 +71,38 @@ async fn requests_are_served_after_a_replica_is_killed() {
     let (served, ()) = tokio::join!(served, kill);
     for ((name, module), served) in modules.iter().zip(served) {
         assert!(served.as_ref() == Some(module), "{name}\n{}", logs(&replicas));
+    }
+}
+
+/// Whoever may publish on the status topic can send anything in any name.
+#[tokio::test]
+async fn forged_status_messages_cost_replicas_little() {
+    const MEMORY: u64 = 128 << 20;
+    const TOPIC: &str = "m/domain/c/channel/registry/status";
+    let unlimited = Options { lines: "max_queued_messages 0", ..Options::default() };
+    let (mosquitto, registry) = (Mosquitto::with(unlimited).await, DockerRegistry::start().await);
+    let module = wasm_of_size(1_200_000);
+    registry.pusher().wasm("add", "latest", module.clone()).await;
+    let replicas = replicas(&mosquitto.address(), &registry, &[]).await;
+    let client = Client::listening(&mosquitto, &[ANSWERS[1]]).await;
+    let forged = |number: u32, instance: String, name: &str| {
+        json!({
+            "app_name": name, "state": "fetching", "digest": digest(&number.to_le_bytes()), "size": 1_200_000,
+            "chunk_size": 512_000, "total_chunks": 3, "sent_chunks": 0, "error": null, "instance": instance, "time": "",
+        })
+    };
+    let large = "x".repeat(60_000);
+    client.publish_all(TOPIC, (0..1000).map(|number| forged(number, "x".into(), &large).to_string().into())).await;
+    // Names that nobody announced.
+    let claims = (0..20_000).map(|number| forged(number, format!("x{}", number % 100), "sub").to_string().into());
+    client.publish_all(TOPIC, claims).await;
+    for replica in &replicas {
+        replica.event("messages-dropped").await;
+    }
+    let proplet = connect(&mosquitto).await;
+    assert!(proplet.request("add").await.is_some_and(|served| served == module), "{}", logs(&replicas));
+    for replica in &replicas {
+        assert!(replica.peak_memory() < MEMORY, "{} bytes", replica.peak_memory());
     }
 }
 

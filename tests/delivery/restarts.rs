@@ -131,8 +131,10 @@ async fn a_lost_state_mixes_no_versions() {
             let (moved, named) = (point.index.is_multiple_of(2), (point.index / 2).is_multiple_of(2));
             let repository = format!("lost-{}", point.index);
             registry.pusher().wasm(&repository, "latest", versions[0].clone()).await;
-            let name = named.then_some(("PROXY_INSTANCE_ID", "named"));
-            let variables: Vec<_> = [CHUNKS].into_iter().chain(name).collect();
+            // Its session is found again without the state.
+            let name =
+                if named { &[("PROXY_INSTANCE_ID", "named"), ("PROXY_EXACT_CLIENT_ID", "true")][..] } else { &[] };
+            let variables = [&[CHUNKS], name].concat();
             let mut site = Site::behind_relay(registry.host(), RATE, &variables).await;
             let bystander = Arc::new(connect(site.mosquitto()).await);
             let mut asked_before = site.task(&repository);
@@ -183,11 +185,11 @@ async fn a_stopped_transfer_resumes_after_a_restart() {
     assert_eq!(site.events("resumed").len(), 1, "{}", site.log());
 }
 
-/// The broker keeps requests for a daemon whose name it knows: one that it was given, or one in its state.
+/// The broker keeps requests for a daemon whose name it knows: one that it was given exactly, or one in its state.
 #[tokio::test]
 async fn requests_queued_by_the_broker_are_served_after_a_restart() {
     const REQUESTS: usize = 20;
-    const NAME: Variable = ("PROXY_INSTANCE_ID", "named");
+    const NAME: [Variable; 2] = [("PROXY_INSTANCE_ID", "named"), ("PROXY_EXACT_CLIENT_ID", "true")];
 
     let registry = DockerRegistry::start().await;
     let modules: Vec<_> = (0..REQUESTS).map(|index| (format!("module-{index}"), wasm_of_size(1000 + index))).collect();
@@ -196,7 +198,7 @@ async fn requests_queued_by_the_broker_are_served_after_a_restart() {
     }
     let (registry, modules) = (registry.host(), &modules);
     // Each row: its variables, whether it is killed, and whether its state is lost.
-    let rows = [(&[][..], true, false), (&[], false, false), (&[NAME], true, true), (&[NAME], false, true)];
+    let rows = [(&[][..], true, false), (&[], false, false), (&NAME, true, true), (&NAME, false, true)];
     let trials = rows.map(|(variables, killed, lost)| async move {
         let mut site = Site::start(registry, variables).await;
         if killed {

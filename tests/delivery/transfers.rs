@@ -5,6 +5,7 @@ use propeller_proxy::device::{Proplet, Tally};
 use propeller_proxy::mqtt::topic::Layout;
 use tokio::process::Command;
 
+use crate::support::clients::client::{Client, STATUSES, request_topic};
 use crate::support::clients::daemon::{CHANNEL, DOMAIN, Daemon, environment};
 use crate::support::clients::proplet::{connect, connect_at};
 use crate::support::servers::docker_registry::DockerRegistry;
@@ -181,16 +182,20 @@ async fn malformed_requests_are_reported() {
     assert_eq!(proplet.tally(), Tally { stored: 1, ..Tally::default() });
 }
 
-/// A message that is larger than any broker's usual limit costs the connection and nothing else.
+/// A message of any size costs one refusal, and neither the connection nor memory, however often it is delivered.
 #[tokio::test]
-async fn the_proxy_serves_requests_after_an_oversize_message() {
+async fn an_oversize_message_does_not_break_the_connection() {
+    const MEMORY: u64 = 64 << 20;
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     registry.pusher().wasm("add", "latest", wasm_of_size(100)).await;
+    let (client, proplet) = (Client::listening(&mosquitto, &[STATUSES[1]]).await, connect(&mosquitto).await);
+    client.retain(&request_topic(CHANNEL), vec![b'x'; 5_000_000]).await;
     let daemon = Daemon::between(&mosquitto, &registry).await;
-    let proplet = connect(&mosquitto).await;
-    proplet.publish(vec![b'x'; 5_000_000].into()).await;
-    daemon.nth_event("subscribed", 2).await;
+    proplet.publish(vec![b'x'; 9_000_000].into()).await;
+    daemon.failure("bad-request").await;
     assert!(proplet.request("add").await.is_some(), "{}", daemon.log());
+    assert_eq!(daemon.events("subscribed").len(), 1, "{}", daemon.log());
+    assert!(daemon.peak_memory() < MEMORY, "{} bytes", daemon.peak_memory());
 }
 
 /// A retained message is a request of some earlier time.

@@ -2,6 +2,7 @@
 
 mod broker_loss;
 mod channels;
+mod client_ids;
 mod slow_links;
 mod status;
 mod tls;

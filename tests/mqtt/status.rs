@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use bytes::Bytes;
 use propeller_proxy::embedded::sample;
 use propeller_proxy::mqtt::topic::Layout;
 use serde_json::{Value, json};
@@ -272,4 +273,45 @@ async fn presence_is_retained_and_cleared_when_the_proxy_ends() {
     }
     let qos: Vec<_> = client.messages().iter().map(|told| told.qos).collect();
     assert!(qos.iter().all(|qos| *qos == 1), "{qos:?}");
+}
+
+/// Whoever may publish there could make replicas and operators believe that the proxy is gone.
+#[tokio::test]
+async fn presence_that_another_client_forges_is_corrected() {
+    const FLOOD: usize = 2000;
+    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
+    let client = Client::listening(&mosquitto, &PRESENCES).await;
+    let group = ("PROXY_SHARE_GROUP", "replicas");
+    let daemon = Daemon::with(&mosquitto.address(), registry.host(), &[INSTANCE, group]).await;
+    becomes(&client, true, 2, 0).await;
+    let genuine = presence(&mosquitto).await;
+    let offline = json!({ "online": false, "version": "0", "since": "", "group": "replicas" }).to_string();
+    let deserter = json!({ "online": true, "version": "0", "since": "", "group": "others" }).to_string();
+    for forged in [offline, deserter, "{".into(), String::new()] {
+        for (topic, _) in &genuine {
+            let told = client.messages().len();
+            client.retain(topic, forged.clone()).await;
+            client
+                .finds(&format!("the answer to {forged} on {topic}"), |messages| {
+                    let last = messages.last().filter(|last| messages.len() > told + 1 && last.topic == *topic)?;
+                    (last.payload != forged).then_some(())
+                })
+                .await;
+            assert_eq!(presence(&mosquitto).await, genuine, "{forged:?}");
+        }
+    }
+    assert!(!daemon.events("presence-corrected").is_empty(), "{}", daemon.log());
+
+    // A flood is answered once a second on each topic, and nobody else's presence at all.
+    let told = client.messages().len();
+    let foreign = genuine[0].0.replace(INSTANCE_ID, "another");
+    client.retain(&foreign, "{").await;
+    client.publish_all(&genuine[0].0, vec![Bytes::from_static(b"{}"); FLOOD]).await;
+    let answers =
+        |messages: &[Message]| messages.iter().skip(told).filter(|message| message.payload.starts_with(b"{\"")).count();
+    client.finds("an answer to the flood", |messages| (answers(messages) > 0).then_some(())).await;
+    client.received_all().await;
+    let answers = answers(&client.messages());
+    assert!((1..FLOOD / 20).contains(&answers), "{answers}");
+    assert!(client.messages().iter().skip(told).filter(|message| message.topic == foreign).count() == 1);
 }

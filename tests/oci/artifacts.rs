@@ -278,6 +278,7 @@ async fn an_artifact_without_a_module_or_with_several_is_rejected() {
             &["link"],
             image(TAR, tar(&[Entry::Symlink("app.wasm", "/etc/hostname"), Entry::File("other.wasm", &ADD)])),
         ),
+        ("two-sizes", "unsupported", &["one size"], image(TAR, tar(&[Entry::Resized("app.wasm", &[0; 2048], "512")]))),
         ("too-large-a-window", "unsupported", &[], image(TAR_ZSTD, zstd_with_window(24, &app))),
         ("half-a-gzip", "unsupported", &[], {
             let whole = gzip(&app);

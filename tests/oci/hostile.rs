@@ -147,7 +147,8 @@ async fn site_before_a_drip(modules: usize) -> (Site, FaultyRegistry, DockerRegi
         let module = sample::noise(1000, number as u64);
         registry.pusher().wasm(&format!("app/{number}"), "latest", module.into()).await;
     }
-    let site = Site::start(registry.host(), &[("PROXY_REGISTRY_ALLOW", drip.host())]).await;
+    let variables = [("PROXY_REGISTRY_ALLOW", drip.host()), ("PROXY_FETCH_TIMEOUT", "20s")];
+    let site = Site::start(registry.host(), &variables).await;
     (site, drip, registry)
 }
 
@@ -158,7 +159,7 @@ async fn begin_to_drip(site: &Site, drip: &FaultyRegistry) {
 
 #[tokio::test]
 async fn a_registry_that_drips_delays_no_other_request_and_times_out() {
-    const LIMIT: Duration = Duration::from_secs(30);
+    const LIMIT: Duration = Duration::from_secs(40);
     let (site, drip, _registry) = site_before_a_drip(20).await;
     begin_to_drip(&site, &drip).await;
     for number in 0..20 {

@@ -6,6 +6,7 @@ mod credentials;
 mod egress;
 mod hostile;
 mod http_proxies;
+mod neighbours;
 mod pull_policy;
 mod pushing;
 mod registries;

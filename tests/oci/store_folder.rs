@@ -42,6 +42,11 @@ async fn an_unusable_store_folder_prevents_the_start() {
     if may_mount().await {
         let read_only = after(MOUNTING, "mount -t tmpfs -o ro tmpfs \"$PROXY_CACHE_DIR\"");
         rows.push((folder.path().to_owned(), read_only));
+        // One with everything in it.
+        let made = "mount -t tmpfs tmpfs \"$PROXY_CACHE_DIR\" && mkdir -p \"$PROXY_CACHE_DIR/v1/ingest\" && \
+                    head -c 32 /dev/urandom > \"$PROXY_CACHE_DIR/v1/salt\" && \
+                    mount -o remount,ro \"$PROXY_CACHE_DIR\"";
+        rows.push((folder.path().to_owned(), after(MOUNTING, made)));
     }
     for (store, command) in rows {
         let mut variables = environment("tcp://127.0.0.1:1", "localhost:5000");

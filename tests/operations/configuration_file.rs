@@ -12,7 +12,7 @@ use crate::support::clients::daemon::{BINARY, Daemon};
 use crate::support::clients::proplet;
 use crate::support::servers::docker_registry::DockerRegistry;
 use crate::support::servers::mosquitto::{Mosquitto, Options};
-use crate::support::{wasm_of_size, write};
+use crate::support::{path, wasm_of_size, write};
 
 const REQUIRED: &str = "[proxy]\ndomain_id = \"d\"\nchannel_id = \"c\"\nregistry_url = \"localhost:5000\"\n";
 
@@ -149,6 +149,37 @@ async fn a_secret_may_be_in_a_file_and_is_not_shown() {
     assert!(problems.contains("which is empty"), "{problems}");
     let secret = place.run(&["config", "--client-key", "canary"], &[]).await;
     assert_eq!(secret.status, Some(2), "a secret on the command line");
+}
+
+/// Whatever has a file: what has no end, or nobody who writes, is not read.
+#[tokio::test]
+async fn a_file_without_end_is_refused() {
+    let place = Place::with(REQUIRED);
+    let pipe = place.0.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().await.expect("run mkfifo").success());
+    let beside = [("PROXY_AUTHENTICATE", "true"), ("PROXY_CLIENT_ID", "proxy")];
+    for name in [
+        "PROXY_CONFIG_FILE",
+        "PROXY_CLIENT_KEY_FILE",
+        "PROXY_REGISTRY_PASSWORD_FILE",
+        "PROXY_REGISTRY_AUTH_FILE",
+        "PROXY_MQTT_TLS_CA_CERT",
+        "PROXY_MQTT_TLS_CLIENT_KEY",
+        "PROXY_REGISTRY_CA_CERT",
+        "PROXY_VERIFY_KEY",
+    ] {
+        for endless in ["/dev/zero", path(&pipe)] {
+            let problems = place.problems(&[], &[&beside[..], &[(name, endless)]].concat()).await;
+            let said = format!("{endless:?}, which cannot be read");
+            assert!(problems.contains(&said), "{name}: {problems}");
+            assert!(problems.contains("not a regular file, so it may have no end"), "{name}: {problems}");
+        }
+        let problems = place.problems(&[], &[&beside[..], &[(name, "/tmp")]].concat()).await;
+        assert!(problems.contains("\"/tmp\", which cannot be read"), "{name}: {problems}");
+    }
+    let large = place.write("large.toml", &"#".repeat((1 << 20) + 1));
+    let problems = place.problems(&["--config-file", &large], &[]).await;
+    assert!(problems.contains("which cannot be read: larger than 1048576 bytes"), "{problems}");
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! The configuration file: TOML, of which the section `[proxy]` is ours.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
@@ -8,6 +7,7 @@ use toml::de::{DeTable, DeValue};
 use super::given::{Given, Origin, nearest};
 use crate::config::problem::Problem;
 use crate::config::setting::{FILE_SUFFIX, Setting};
+use crate::util::file::read_small;
 
 /// Largest configuration file, bytes.
 #[doc(alias = "bound")]
@@ -30,11 +30,8 @@ impl File {
         is_named: bool,
         known: &[&'static Setting],
     ) -> Result<(Self, Vec<Problem>), String> {
-        let about = fs::metadata(path).map_err(|error| format!("which cannot be read: {error}"))?;
-        if about.len() > MAX_SIZE {
-            return Err(format!("which is larger than {MAX_SIZE} bytes"));
-        }
-        let text = fs::read_to_string(path).map_err(|error| format!("which cannot be read: {error}"))?;
+        let text = read_small(path, MAX_SIZE).map_err(|error| format!("which cannot be read: {error}"))?;
+        let text = String::from_utf8(text).map_err(|_| "which is not UTF-8".to_owned())?;
         let whole = DeTable::parse(&text).map_err(|error| place(&text, &error))?;
         let nothing = DeTable::new();
         let section = match whole.get_ref().get("proxy").map(toml::Spanned::get_ref) {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::config::setting::Setting;
+use crate::util::file::read_small;
 
 /// Largest file with a secret, bytes.
 #[doc(alias = "bound")]
@@ -61,13 +62,7 @@ impl Given {
         }
         let path = PathBuf::from(self.value);
         let shown = format!("{:?}", path.display().to_string());
-        let secret = std::fs::metadata(&path).and_then(|about| {
-            if about.len() > MAX_SECRET_FILE {
-                Err(std::io::ErrorKind::FileTooLarge.into())
-            } else {
-                std::fs::read(&path)
-            }
-        });
+        let secret = read_small(&path, MAX_SECRET_FILE);
         let secret = secret.map_err(|error| format!("{shown}, which cannot be read: {error}"))?;
         let secret = String::from_utf8(secret).map_err(|_| format!("{shown}, which is not UTF-8"))?;
         // Editors end files with one.

@@ -1,6 +1,6 @@
 //! Certificates and keys in PEM (RFC 7468), read from files.
 
-use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -10,10 +10,15 @@ use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 use super::shown;
 use crate::oci::cosign;
+use crate::util::file::read_small;
 
 pub(in crate::config) type Certificates = Vec<CertificateDer<'static>>;
 pub(in crate::config) type PrivateKey = Arc<PrivateKeyDer<'static>>;
 pub(in crate::config) type PublicKeys = Vec<SubjectPublicKeyInfoDer<'static>>;
+
+/// Largest file with certificates or keys, bytes.
+#[doc(alias = "bound")]
+const MAX_SIZE: u64 = 4 << 20;
 
 /// Every certificate in the file `path`; there is one at least.
 ///
@@ -76,7 +81,7 @@ pub(in crate::config) fn public_keys(text: &str) -> Result<PublicKeys, String> {
 }
 
 fn read(path: &str) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{}, which cannot be read: {error}", shown(path)))
+    read_small(Path::new(path), MAX_SIZE).map_err(|error| format!("{}, which cannot be read: {error}", shown(path)))
 }
 
 fn objects<T: PemObject>(path: &str, pem: &[u8], what: &str) -> Result<Vec<T>, String> {

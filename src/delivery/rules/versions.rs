@@ -27,6 +27,9 @@ const MAX_PIN_AGE: Duration = Duration::from_secs(900);
 /// Apps whose versions are remembered.
 #[doc(alias = "bound")]
 pub const MAX_APPS: usize = 16_384;
+/// Versions of one app by other proxies that are remembered.
+#[doc(alias = "bound")]
+pub(super) const MAX_NOTED: usize = 64;
 /// Moves of a tag within [`CHUNK_LIFETIME`] that are assumed while versions are unknown.
 #[doc(alias = "bound")]
 const USUAL_MOVES: u64 = 16;
@@ -200,6 +203,8 @@ impl Versions {
             |sent: &&mut SentVersion| sent.version.digest == version.digest && sent.version.plan == version.plan;
         if let Some(sent) = versions.iter_mut().find(is_it) {
             sent.last = now;
+        } else if versions.len() >= MAX_NOTED {
+            return false;
         } else {
             versions.insert(0, SentVersion { version, since: now, last: now, is_open: false });
         }

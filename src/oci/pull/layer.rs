@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug_span, info};
 
-use super::puller::Pull;
+use super::puller::{Pull, Puller};
 use crate::error::Error;
 use crate::oci::archive::{ArchiveFormat, ArchivedLayer, ModulePath};
 use crate::oci::blob::{Blob, Descriptor};
@@ -42,10 +42,8 @@ impl Pull<'_> {
         let Descriptor { digest, size, .. } = *blob;
         let _flight = self.puller.single_flight.enter(&self.scope, digest).await;
         if let Some(stored) = self.scope.blob(digest).await? {
-            if stored.size() == size {
-                return Ok(stored);
-            }
-            return Err(Error::SizeMismatch { object: digest.to_string(), expected: size, actual: stored.size() });
+            blob.require_size(stored.size())?;
+            return Ok(stored);
         }
         self.permit_request(digest)?;
         info!(event = "fetching", reference = %self.reference, %digest, size = int(size), media_type = blob.media_type, "fetching");
@@ -95,22 +93,31 @@ impl Pull<'_> {
         Ok(ModulePath { required: None, preferred: compat.into_iter().chain(modules).chain(others).collect() })
     }
 
-    /// Extracts the module from an archive. Dropping this cancels it.
+    /// Extracts the module from an archive, unless another pull has done that and the module is still in use. Dropping
+    /// this cancels it.
     async fn extract(&self, layer: Blob, format: ArchiveFormat, path: ModulePath) -> Result<Blob, Error> {
-        let slot = Arc::clone(&self.puller.extracted).acquire_owned().await;
-        let _permit = self.puller.extracting.acquire().await;
+        let Puller { unpacked, extracting, options, .. } = self.puller;
+        let mut unpacked_before = unpacked.enter(layer.digest(), &path).await;
+        if let Some(module) = unpacked_before.upgrade() {
+            return Ok(module);
+        }
         let cancelled = CancellationToken::new();
         let _cancel = cancelled.clone().drop_guard();
-        let (reference, limit) = (self.reference.clone(), self.puller.options.max_module_size);
-        let layer = ArchivedLayer { blob: layer, format, limit, cancelled };
+        let layer = Arc::new(ArchivedLayer { blob: layer, format, limit: options.max_module_size, cancelled });
+        let candidate = {
+            let _permit = extracting.acquire().await;
+            let (layer, reference) = (Arc::clone(&layer), self.reference.clone());
+            self.scope.blocking(move |_| Ok(layer.find(&reference, &path))).await??
+        };
+        let space = unpacked.space(candidate.size).await;
+        let _permit = extracting.acquire().await;
+        let reference = self.reference.clone();
         let extracted = self.scope.blocking(move |scope| {
             let file = scope.scratch()?;
-            Ok(layer.extract(&reference, &path, file))
+            Ok(layer.extract(&reference, &candidate, file, space))
         });
         let module = extracted.await??;
-        Ok(match slot {
-            Ok(slot) => module.with_permit(slot),
-            Err(_) => module,
-        })
+        *unpacked_before = module.downgrade();
+        Ok(module)
     }
 }

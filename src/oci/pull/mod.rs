@@ -5,6 +5,7 @@
 //! know who requests a module, or what becomes of it.
 
 mod layer;
+mod lookups;
 mod module;
 mod puller;
 mod push;
@@ -12,6 +13,7 @@ mod resolve;
 mod signatures;
 #[cfg(all(test, feature = "embedded"))]
 mod tests;
+mod unpacked;
 
 pub use self::module::{Inspected, Pulled, SignatureState};
 pub use self::puller::Puller;

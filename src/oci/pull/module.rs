@@ -151,7 +151,7 @@ impl Pull<'_> {
             Manifest::Image(image) => return select(&image, root, None),
             Manifest::Index(index) => manifest::select_manifest(self.reference, &index)?,
         };
-        match self.document(child.digest).await?.describe(self.reference)? {
+        match self.listed(&child).await?.describe(self.reference)? {
             (child, Manifest::Image(image)) => select(&image, root, Some(child)),
             (_, Manifest::Index(_)) => Err(unsupported(self.reference, "its index leads to another index")),
         }
@@ -193,6 +193,7 @@ impl Pull<'_> {
     /// The first bytes of a layer: from the store, or as the registry sends them.
     async fn preamble(&self, layer: &Descriptor) -> Result<Vec<u8>, Error> {
         if let Some(stored) = self.scope.blob(layer.digest).await? {
+            layer.require_size(stored.size())?;
             return wasm::start_of(&stored);
         }
         self.permit_request(layer.digest)?;

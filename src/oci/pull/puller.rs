@@ -8,6 +8,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedMutexGuard, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::lookups::Lookups;
+use super::unpacked::Unpacked;
 use crate::error::Error;
 use crate::oci::digest::Digest;
 use crate::oci::options::{PullPolicy, RegistryOptions};
@@ -17,10 +19,6 @@ use crate::oci::store::{Scope, Store, StoreOptions};
 use crate::util::sync::lock;
 use crate::util::ttl_cache::TtlCache;
 
-/// Modules out of archives that are on disk at once: unlike blobs in the store, they occupy disk space until they are
-/// sent.
-#[doc(alias = "bound")]
-const MAX_EXTRACTED: usize = 64;
 /// How long an error is returned again without a request to the registry.
 #[doc(alias = "bound")]
 const ERROR_TTL: Duration = Duration::from_secs(10);
@@ -36,9 +34,9 @@ pub struct Puller {
     pub(crate) store: Arc<Store>,
     /// Layers that are extracted at once: as many as are fetched.
     pub(super) extracting: Semaphore,
-    /// Extracted modules that still exist.
-    pub(super) extracted: Arc<Semaphore>,
+    pub(super) unpacked: Unpacked,
     pub(super) single_flight: SingleFlight,
+    pub(super) lookups: Lookups,
     /// Permanent errors, by operation, reference, and digest of the repository's identity.
     pub(super) errors: TtlCache<(Operation, String, Digest), Error>,
 }
@@ -85,8 +83,9 @@ impl Puller {
             store: Store::open(store)?,
             options: options.clone(),
             extracting: Semaphore::new(options.max_fetches),
-            extracted: Arc::new(Semaphore::new(MAX_EXTRACTED)),
+            unpacked: Unpacked::default(),
             single_flight: SingleFlight::default(),
+            lookups: Lookups::default(),
             errors: TtlCache::new(MAX_ERRORS),
         })
     }

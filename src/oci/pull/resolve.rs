@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use tracing::warn;
 
+use super::lookups::Document;
 use super::puller::{Operation, Pull, Puller};
 use crate::error::Error;
+use crate::oci::blob::Descriptor;
 use crate::oci::digest::Digest;
 use crate::oci::manifest::{Manifest, Metadata};
 use crate::oci::options::PullPolicy;
@@ -24,12 +26,6 @@ pub struct Resolved {
     pub size: u64,
     /// The publisher's annotations, unchanged; 64 of them and 4 KiB at most, others are omitted.
     pub annotations: BTreeMap<String, String>,
-}
-
-/// The bytes of a manifest or index, and their digest.
-pub(super) struct Document {
-    pub(super) digest: Digest,
-    pub(super) bytes: Bytes,
 }
 
 impl Document {
@@ -66,7 +62,7 @@ impl Pull<'_> {
             Version::Tag(tag) => self.tagged(tag).await,
             Version::Digest(digest) => {
                 if self.policy == PullPolicy::Always {
-                    self.confirm(*digest).await?;
+                    return self.share(digest.to_string(), self.confirm(*digest)).await;
                 }
                 self.document(*digest).await
             }
@@ -81,16 +77,8 @@ impl Pull<'_> {
             return self.document(digest).await;
         }
         let cached = cached.map(|cached| cached.digest);
-        match (self.request_tag(tag, cached).await, cached) {
-            (Ok(document), cached) => {
-                // With a TTL of zero the time of the confirmation is not used, and writing it takes longer than the
-                // request.
-                let is_current = cached == Some(document.digest) && self.puller.options.tag_ttl.is_zero();
-                if !is_current {
-                    self.scope.cache_tag(&name, document.digest).await?;
-                }
-                Ok(document)
-            }
+        match (self.share(name.clone(), self.request_tag(tag, &name, cached)).await, cached) {
+            (Ok(document), _) => Ok(document),
             (Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryAnswer { .. })), Some(digest))
                 if self.policy == PullPolicy::IfNotPresent =>
             {
@@ -114,22 +102,44 @@ impl Pull<'_> {
         }
     }
 
-    /// Requests a tag; for its digest only, if one is `cached`.
-    async fn request_tag(&self, tag: &str, cached: Option<Digest>) -> Result<Document, Error> {
-        if let Some(cached) = cached
-            && let Some(digest) = self.repository.head(tag, cached).await?
-        {
-            return self.document(digest).await;
-        }
-        self.fetch_manifest(tag).await
+    /// The result of `lookup`, or of the one for the same `name` that is in progress.
+    pub(super) async fn share(
+        &self,
+        name: String,
+        lookup: impl Future<Output = Result<Document, Error>>,
+    ) -> Result<Document, Error> {
+        // With the reference, which errors name.
+        let key = (self.scope.folder.clone(), self.reference.to_string(), name);
+        self.puller.lookups.share(key, lookup).await
     }
 
-    /// Confirms that the registry still has this digest, and shows it to these credentials.
-    async fn confirm(&self, digest: Digest) -> Result<(), Error> {
+    /// Requests a tag, for its digest only if one is `cached`; and caches its digest under `name`.
+    async fn request_tag(&self, tag: &str, name: &str, cached: Option<Digest>) -> Result<Document, Error> {
+        let stated = match cached {
+            Some(cached) => self.repository.head(tag, cached).await?,
+            None => None,
+        };
+        let document = match stated {
+            Some(digest) => self.document(digest).await?,
+            None => self.fetch_manifest(tag).await?,
+        };
+        // With a TTL of zero the time of the confirmation is not used, and writing it takes longer than the request.
+        let is_current = cached == Some(document.digest) && self.puller.options.tag_ttl.is_zero();
+        if !is_current {
+            self.scope.cache_tag(name, document.digest).await?;
+        }
+        Ok(document)
+    }
+
+    /// The manifest with this digest, if the registry still has it, and shows it to these credentials.
+    async fn confirm(&self, digest: Digest) -> Result<Document, Error> {
         let name = digest.to_string();
         match self.repository.head(&name, digest).await? {
-            Some(stated) => digest.require(stated),
-            None => self.fetch_manifest(&name).await.map(drop),
+            Some(stated) => {
+                digest.require(stated)?;
+                self.document(digest).await
+            }
+            None => self.fetch_manifest(&name).await,
         }
     }
 
@@ -141,6 +151,13 @@ impl Pull<'_> {
         }
         self.permit_request(digest)?;
         self.fetch_manifest(&digest.to_string()).await
+    }
+
+    /// The manifest that an index names, if it has the size that the index says.
+    pub(super) async fn listed(&self, entry: &Descriptor) -> Result<Document, Error> {
+        let document = self.document(entry.digest).await?;
+        entry.require_size(document.bytes.len() as u64)?;
+        Ok(document)
     }
 
     /// Fetches the manifest of a tag or digest into the store.

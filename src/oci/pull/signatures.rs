@@ -2,8 +2,8 @@
 
 use tracing::debug;
 
+use super::lookups::Document;
 use super::puller::Pull;
-use super::resolve::Document;
 use crate::error::Error;
 use crate::oci::cosign::{self, MAX_SIGNATURE_SIZE, MAX_SIGNATURES};
 use crate::oci::digest::Digest;
@@ -101,12 +101,13 @@ impl Pull<'_> {
             let Some(list) = self.scope.cached_tag(&name).await? else { return Ok(None) };
             return if_known(self.document(list.digest).await);
         }
-        match self.repository.referrers(digest).await {
-            Ok(bytes) => {
-                let list = self.store_document(bytes).await?;
-                self.scope.cache_tag(&name, list.digest).await?;
-                Ok(Some(list))
-            }
+        let requested = async {
+            let list = self.store_document(self.repository.referrers(digest).await?).await?;
+            self.scope.cache_tag(&name, list.digest).await?;
+            Ok(list)
+        };
+        match self.share(name.clone(), requested).await {
+            Ok(list) => Ok(Some(list)),
             Err(Error::UnknownImage { .. } | Error::RegistryAnswer { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -117,8 +118,8 @@ impl Pull<'_> {
         let mut outcome = Signatures::Absent;
         let candidates = index.iter().filter(|entry| cosign::may_sign(entry.artifact_type.as_deref()));
         for candidate in candidates.take(MAX_SIGNATURES) {
-            let Ok(name) = candidate.digest.parse() else { continue };
-            let Some(document) = if_usable(self.document(name).await)? else { continue };
+            let Ok(manifest) = candidate.descriptor(self.reference, "signature") else { continue };
+            let Some(document) = if_usable(self.listed(&manifest).await)? else { continue };
             let Ok(Manifest::Image(image)) = document.manifest(self.reference) else { continue };
             match self.verify_manifest(&image, digest).await? {
                 Signatures::Valid => return Ok(Signatures::Valid),

@@ -1,11 +1,10 @@
 //! The client: what all requests to registries share.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_auth::ChallengeRef;
 use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::call::Call;
@@ -13,8 +12,9 @@ use super::challenge::{Access, Authorization, Challenge};
 use super::credentials::{CredentialStore, fingerprint};
 use super::endpoint::{Endpoint, root};
 use super::failure::Failure;
+use super::peer::{Kind, Peers, Place};
 use super::response::success;
-use super::transport::{Contact, Transport, outcome};
+use super::transport::{CONNECT_TIMEOUT, Contact, Transport, outcome};
 use crate::error::Error;
 use crate::oci::digest::Digest;
 use crate::oci::host::RegistryUrl;
@@ -31,6 +31,9 @@ const MAX_AUTHORIZATIONS: usize = 1024;
 /// How long a ping of the registry waits for a response.
 #[doc(alias = "bound")]
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a registry may take to accept credentials, or not to.
+#[doc(alias = "bound")]
+const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The client of all registries.
 #[derive(Debug)]
@@ -45,10 +48,7 @@ pub struct Registry {
     pub(super) skipped_mirrors: TtlCache<String, ()>,
     /// The registry that is shown the client certificate, and its digest.
     pub(super) certificate: Option<(String, Digest)>,
-    /// Requests for manifests at once.
-    pub(super) lookups: Semaphore,
-    /// Blobs that are down- or uploaded at once. Apart from the lookups: slow transfers must not delay what is stored.
-    pub(super) transfers: Semaphore,
+    pub(super) peers: Peers,
     /// The configured registry's API.
     root: Option<Url>,
 }
@@ -71,8 +71,7 @@ impl Registry {
                 let chain: Vec<u8> = identity.chain.iter().flat_map(AsRef::as_ref).copied().collect();
                 (options.url.host.clone(), Digest::of(&chain))
             }),
-            lookups: Semaphore::new(options.max_fetches),
-            transfers: Semaphore::new(options.max_fetches),
+            peers: Peers::new(options.max_fetches),
             root: root(&options.url).ok(),
         })
     }
@@ -89,7 +88,7 @@ impl Registry {
         let Self { transport, policy, authorizations, .. } = self;
         let credentials = fingerprint(&endpoint.credentials);
         let key = (endpoint.host.clone(), endpoint.repository.clone(), credentials, access);
-        let response = transport.send(call, authorizations.get(&key).as_ref()).await?;
+        let response = self.answer(endpoint, transport.send(call, authorizations.get(&key).as_ref())).await?;
         // A challenge from another origin, after a redirect, is not the registry's, and gets no credentials.
         if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != call.url.origin() {
             return Ok(response);
@@ -105,9 +104,38 @@ impl Registry {
         Ok(response)
     }
 
+    /// The response that `exchange` waits for, or the failure. The endpoint's host answered, or was silent.
+    async fn answer(
+        &self,
+        endpoint: &Endpoint,
+        exchange: impl Future<Output = Result<Response, Failure>>,
+    ) -> Result<Response, Failure> {
+        let begun = Instant::now();
+        let result = exchange.await;
+        match &result {
+            Ok(_) => self.peers.answered(&endpoint.host, &endpoint.peer),
+            Err(_) if begun.elapsed() >= CONNECT_TIMEOUT => endpoint.peer.silent(),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Waits for a place at the endpoint's host.
+    ///
+    /// # Errors
+    /// [`Error::RegistryUnreachable`] if the host rests.
+    pub(super) async fn place<'a>(&'a self, endpoint: &'a Endpoint, kind: Kind) -> Result<Place<'a>, Failure> {
+        self.peers.place(&endpoint.host, self.names(endpoint), &endpoint.peer, kind).await
+    }
+
     /// The endpoint's value of the label `registry` in metrics: its host, if the operator named it.
     pub(super) fn label<'a>(&self, endpoint: &'a Endpoint) -> &'a str {
-        if endpoint.is_mirror || self.policy.names(&endpoint.host) { &endpoint.host } else { metrics::OTHER_REGISTRY }
+        if self.names(endpoint) { &endpoint.host } else { metrics::OTHER_REGISTRY }
+    }
+
+    /// Whether the operator named the endpoint.
+    fn names(&self, endpoint: &Endpoint) -> bool {
+        endpoint.is_mirror || self.policy.names(&endpoint.host)
     }
 
     /// The last contact with the configured registry; `None` before the first exchange.
@@ -143,10 +171,15 @@ impl Registry {
         let api = root(url)?;
         let credentials = self.credentials.find(host, prefix).await?;
         let is_anonymous = matches!(credentials, Credentials::Anonymous);
-        let (host, scheme, repository) = (host.clone(), *scheme, prefix.clone());
-        let endpoint = Endpoint { host, scheme, repository, credentials, is_mirror: false };
+        let (peer, repository) = (self.peers.of(host), prefix.clone());
+        let endpoint =
+            Endpoint { host: host.clone(), peer, scheme: *scheme, repository, credentials, is_mirror: false };
 
-        let answered = self.check_endpoint(&endpoint, &Call::read(Method::GET, api.clone())).await;
+        let call = Call::read(Method::GET, api.clone());
+        let answered = timeout(CHECK_TIMEOUT, self.check_endpoint(&endpoint, &call)).await.unwrap_or_else(|_| {
+            let detail = format!("it took longer than {} s", CHECK_TIMEOUT.as_secs());
+            Err(Error::RegistryUnreachable { object: api.to_string(), detail }.into())
+        });
         let response = answered.map_err(|failure| match failure.into() {
             Error::Unauthorized { detail, .. } => Error::Unauthorized { reference: endpoint.host, detail },
             Error::UnknownImage { detail, .. } => {

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use tokio::sync::Semaphore;
 
 use super::docker::{CredentialSource, DockerConfig, login};
-use crate::error::Error;
+use crate::error::{Detail, Error, printable};
 use crate::oci::digest::Digest;
 use crate::oci::options::{Credentials, RegistryOptions};
 use crate::util::sync::lock;
@@ -110,7 +110,10 @@ impl CredentialStore {
         let answered = tokio::time::timeout(HELPER_TIMEOUT, run_helper(&key.0, &key.1)).await;
         let credentials = answered
             .unwrap_or_else(|_| Err(format!("gave no answer within {} s", HELPER_TIMEOUT.as_secs())))
-            .map_err(|detail| Error::Credentials { object: format!("docker-credential-{}", key.0), detail })?;
+            .map_err(|detail| {
+                let object = printable(&format!("docker-credential-{}", key.0), Detail::MAX_CHARS);
+                Error::Credentials { object, detail }
+            })?;
         self.answers.insert(key, credentials.clone(), Instant::now() + HELPER_TTL);
         Ok(credentials)
     }

@@ -1,14 +1,15 @@
 //! Docker's configuration file, as docker, podman and oras write it: credentials for any number of registries.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
+use crate::error::{Detail, printable};
 use crate::oci::host::{DOCKER_HUB, canonical_host};
 use crate::oci::options::Credentials;
+use crate::util::file::read_small;
 
 /// Largest docker configuration file that is read, bytes.
 #[doc(alias = "bound")]
@@ -54,16 +55,13 @@ pub(crate) enum CredentialSource {
 impl DockerConfig {
     /// Reads a file; the error is the rest of a sentence that begins with the file's name.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let metadata = fs::metadata(path).map_err(|error| format!("cannot be read ({error})"))?;
-        if metadata.len() > MAX_FILE_SIZE {
-            return Err(format!("has more than {MAX_FILE_SIZE} bytes"));
-        }
-        let text = fs::read(path).map_err(|error| format!("cannot be read ({error})"))?;
+        let text = read_small(path, MAX_FILE_SIZE).map_err(|error| format!("cannot be read ({error})"))?;
         // The parser's message may quote a secret.
         let config: Self = serde_json::from_slice(&text)
             .map_err(|error| format!("is not a docker configuration (line {})", error.line()))?;
         for (server, entry) in &config.auths {
-            entry.credentials().map_err(|()| format!("holds unreadable credentials for {server:?}"))?;
+            let shown = printable(server, Detail::MAX_CHARS);
+            entry.credentials().map_err(|()| format!("holds unreadable credentials for {shown:?}"))?;
         }
         Ok(config)
     }
@@ -138,6 +136,8 @@ fn registry_and_namespace(key: &str) -> (String, &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn found(config: &str, host: &str, repository: &str) -> String {

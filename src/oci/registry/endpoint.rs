@@ -1,7 +1,10 @@
 //! The places that serve a repository.
 
+use std::sync::Arc;
+
 use reqwest::Url;
 
+use super::peer::Peer;
 use super::retry::RetryBudget;
 use crate::error::Error;
 use crate::oci::host::{RegistryUrl, Scheme, api_host};
@@ -12,6 +15,7 @@ use crate::oci::options::Credentials;
 pub(super) struct Endpoint {
     /// `host[:port]` as references have it.
     pub(super) host: String,
+    pub(super) peer: Arc<Peer>,
     pub(super) scheme: Scheme,
     /// The repository's name there.
     pub(super) repository: String,

@@ -4,9 +4,10 @@
 //! |-------------------------------------------------------|-------------------|
 //! | URL, method, headers, range                           | `pull`, `push`    |
 //! | endpoint (mirrors, then the origin), retries, counting | `repository` (`first`) |
+//! | a place at the host, unless it rests                  | `peer`            |
 //! | authorization, and the answer to a challenge          | `client` (`send`), `challenge` |
 //! | redirects, egress rules, timeouts                     | `transport`, `resolver` |
-//! | status, body within size and rate                     | `response`        |
+//! | status, body within its size                     | `response`        |
 //!
 //! It knows HTTP, credentials and the egress policy. It must never know which layer of a manifest is the module.
 
@@ -17,6 +18,7 @@ mod credentials;
 mod docker;
 mod endpoint;
 mod failure;
+mod peer;
 mod pull;
 mod push;
 mod repository;

@@ -8,6 +8,7 @@ use reqwest::{Method, StatusCode};
 use super::call::Call;
 use super::endpoint::Endpoint;
 use super::failure::{Failure, redacted};
+use super::peer::Kind;
 use super::repository::Repository;
 use super::response::{Body, content_digest, continues};
 use crate::error::{Detail, Error};
@@ -40,7 +41,7 @@ impl Repository<'_> {
         self.first(|endpoint| async move {
             let url = endpoint.url(&format!("manifests/{version}"))?;
             let call = Call::read(Method::HEAD, url).accept(ACCEPT).if_none_match(known);
-            let _permit = self.registry.lookups.acquire().await;
+            let _place = self.registry.place(endpoint, Kind::Lookup).await?;
             let response = self.read(endpoint, &call).await?;
             let is_unchanged = response.status() == StatusCode::NOT_MODIFIED;
             Ok(if is_unchanged { Some(known) } else { content_digest(&response) })
@@ -83,7 +84,8 @@ impl Repository<'_> {
         .await
     }
 
-    /// Downloads a blob to `scope`, verified; `progress` shows how much of it has come.
+    /// Downloads a blob to `scope`, verified; `progress` shows how much of it has come. What came before a failure is kept
+    /// for the next try.
     pub(crate) async fn fetch(
         &self,
         blob: &Descriptor,
@@ -91,9 +93,11 @@ impl Repository<'_> {
         progress: Option<&Progress>,
     ) -> Result<Blob, Error> {
         self.first(|endpoint| async move {
-            let mut spool = scope.spool(blob.clone()).await?;
+            let mut spool = scope.resume(blob.clone(), &endpoint.host);
             match self.download(endpoint, blob, &mut spool, progress).await {
                 Ok(()) => Ok(spool.commit().await?),
+                // What came is kept, as it is if this is dropped.
+                Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryAnswer { .. })) => Err(error.into()),
                 Err(error) => {
                     spool.discard().await;
                     Err(error.into())
@@ -107,7 +111,7 @@ impl Repository<'_> {
     pub(crate) async fn preamble(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
         self.first(|endpoint| async move {
             let call = Call::read(Method::GET, endpoint.url(&format!("blobs/{}", blob.digest))?);
-            let _permit = self.registry.transfers.acquire().await;
+            let _place = self.registry.place(endpoint, Kind::Transfer).await?;
             let response = self.read(endpoint, &call.ending_at(PREAMBLE_SIZE)).await?;
             let (mut body, mut start) = (Body::new(response, u64::MAX), Vec::new());
             // A registry without ranges sends all of it.
@@ -125,7 +129,7 @@ impl Repository<'_> {
     /// Reads the document at `path` in the repository, and the digest that the registry states for it.
     async fn document(&self, endpoint: &Endpoint, path: &str) -> Result<(Option<Digest>, Bytes), Failure> {
         let call = Call::read(Method::GET, endpoint.url(path)?).accept(ACCEPT);
-        let _permit = self.registry.lookups.acquire().await;
+        let _place = self.registry.place(endpoint, Kind::Lookup).await?;
         let response = self.read(endpoint, &call).await?;
         let digest = content_digest(&response);
         let body = Body::new(response, MAX_MANIFEST_SIZE).whole().await?;
@@ -142,7 +146,7 @@ impl Repository<'_> {
         progress: Option<&Progress>,
     ) -> Result<(), Error> {
         let call = Call::read(Method::GET, endpoint.url(&format!("blobs/{}", blob.digest))?);
-        let (mut retries, mut furthest) = (endpoint.retries(), 0);
+        let (mut retries, mut furthest) = (endpoint.retries(), spool.received());
         while let Err(failure) = self.download_rest(endpoint, &call, blob, spool, progress).await {
             if spool.received() > furthest {
                 furthest = spool.received();
@@ -163,7 +167,7 @@ impl Repository<'_> {
         spool: &mut Spool,
         progress: Option<&Progress>,
     ) -> Result<(), Failure> {
-        let _permit = self.registry.transfers.acquire().await;
+        let _place = self.registry.place(endpoint, Kind::Transfer).await?;
         let offset = spool.received();
         if offset == blob.size && offset > 0 {
             return Ok(());

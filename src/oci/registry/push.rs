@@ -6,6 +6,7 @@ use reqwest::{Method, Response, StatusCode};
 use super::call::Call;
 use super::challenge::Access;
 use super::failure::{Failure, redacted};
+use super::peer::Kind;
 use super::repository::Repository;
 use super::response::{content_digest, location, success};
 use super::retry::RetryBudget;
@@ -46,7 +47,7 @@ impl Repository<'_> {
 
     /// Uploads a blob, in one request, unless it is there.
     async fn try_push_blob(&self, blob: &Packed) -> Result<(), Failure> {
-        let _permit = self.registry.transfers.acquire().await;
+        let _place = self.registry.place(&self.origin, Kind::Transfer).await?;
         if self.has(blob.digest).await? {
             return Ok(());
         }
@@ -73,7 +74,7 @@ impl Repository<'_> {
     }
 
     async fn try_push_manifest(&self, name: &str, manifest: &Packed) -> Result<(), Failure> {
-        let _permit = self.registry.lookups.acquire().await;
+        let _place = self.registry.place(&self.origin, Kind::Lookup).await?;
         let url = self.origin.url(&format!("manifests/{name}"))?;
         let call = Call::new(Method::PUT, url).with_body(manifest.media_type, manifest.bytes.clone());
         let response = self.send(&call).await?;

@@ -13,6 +13,7 @@ use super::client::Registry;
 use super::credentials::fingerprint;
 use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::peer::Mark;
 use super::response::success;
 use crate::error::Error;
 use crate::oci::options::Mirror;
@@ -48,11 +49,12 @@ impl Registry {
         for Mirror { url, .. } in self.mirrors.iter().filter(|mirror| mirror.registry == *registry) {
             let repository = [url.prefix.as_str(), repository].join("/").trim_start_matches('/').to_owned();
             let credentials = self.credentials.find(&url.host, &repository).await?;
-            let (host, scheme) = (url.host.clone(), url.scheme);
-            mirrors.push(Endpoint { host, scheme, repository, credentials, is_mirror: true });
+            let (host, peer, scheme) = (url.host.clone(), self.peers.of(&url.host), url.scheme);
+            mirrors.push(Endpoint { host, peer, scheme, repository, credentials, is_mirror: true });
         }
         let origin = Endpoint {
             host: registry.clone(),
+            peer: self.peers.of(registry),
             scheme: self.policy.scheme(registry),
             repository: repository.clone(),
             credentials: self.credentials.find(registry, repository).await?,
@@ -82,7 +84,7 @@ impl Repository<'_> {
         let mut mirrors = self.mirrors.iter().filter(|mirror| skipped.get(&mirror.host).is_none());
         loop {
             let endpoint = mirrors.next().unwrap_or(&self.origin);
-            let mut fetch = OpenFetch { repository: self, endpoint, outcome: None };
+            let mut fetch = OpenFetch { repository: self, endpoint, mark: endpoint.peer.mark(), outcome: None };
             let result = endpoint.retries().run(|| attempt(endpoint)).await;
             fetch.outcome = Some(result.as_ref().map_or_else(Error::code, |_| "ok"));
             drop(fetch);
@@ -115,6 +117,8 @@ impl Repository<'_> {
 struct OpenFetch<'a> {
     repository: &'a Repository<'a>,
     endpoint: &'a Endpoint,
+    /// What the endpoint had answered when it began.
+    mark: Mark,
     /// `ok` or an error code.
     outcome: Option<&'static str>,
 }
@@ -124,6 +128,9 @@ impl Drop for OpenFetch<'_> {
         let Repository { registry, deadline, .. } = self.repository;
         let is_late = deadline.is_some_and(|deadline| deadline <= Instant::now());
         let outcome = self.outcome.unwrap_or(if is_late { "registry-unreachable" } else { "withdrawn" });
+        if !matches!(outcome, "ok" | "withdrawn") {
+            registry.peers.given_up(&self.endpoint.host, &self.endpoint.peer, self.mark);
+        }
         metrics::fetches(registry.label(self.endpoint), outcome).increment(1);
     }
 }

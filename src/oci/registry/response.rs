@@ -6,7 +6,7 @@ use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::failure::{Failure, redacted};
 use crate::error::{Detail, Error, Refusal};
@@ -19,12 +19,6 @@ pub(super) const MAX_ANSWER_SIZE: u64 = 64 << 10;
 /// How long a registry may be silent before or within a response.
 #[doc(alias = "bound")]
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The least rate of a body in either direction, bytes a second.
-#[doc(alias = "bound")]
-pub(super) const MIN_RATE: u64 = 64 << 10;
-/// The time of waiting over which the rate of a body is measured.
-#[doc(alias = "bound")]
-pub(super) const RATE_WINDOW: Duration = Duration::from_secs(10);
 
 /// The response if its status is a success, else the failure that the status means.
 pub(super) async fn success(reference: &Reference, response: Response) -> Result<Response, Failure> {
@@ -111,42 +105,29 @@ pub(super) fn continues(response: &Response, offset: u64, size: u64) -> bool {
     range == format!("{offset}-{}", size.saturating_sub(1)) && (total == "*" || total == size.to_string())
 }
 
-/// The body of a response: within its size limit, and no slower than the least rate.
+/// The body of a response: within its size limit, and never silent for long. How long all of it may take is the caller's
+/// to say: many downloads share a link, and each is slow then.
 pub(super) struct Body {
     response: Response,
     limit: u64,
     read: u64,
-    waited: Duration,
-    in_window: u64,
 }
 
 impl Body {
     pub(super) fn new(response: Response, limit: u64) -> Self {
-        Self { response, limit, read: 0, waited: Duration::ZERO, in_window: 0 }
+        Self { response, limit, read: 0 }
     }
 
     /// The next piece; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        let start = Instant::now();
         let piece = timeout(IDLE_TIMEOUT, self.response.chunk()).await;
         let piece =
             piece.map_err(|_| Failure::silent(self.response.url(), IDLE_TIMEOUT))?.map_err(Failure::unreachable)?;
-        // Only the time of waiting for the registry counts, not that of the disk.
-        self.waited += start.elapsed();
         let Some(piece) = piece else { return Ok(None) };
         self.read += piece.len() as u64;
-        self.in_window += piece.len() as u64;
         if self.read > self.limit {
             let object = redacted(self.response.url());
             return Err(Failure::Permanent(Error::TooLarge { object, limit: self.limit }));
-        }
-        if self.waited >= RATE_WINDOW {
-            if self.in_window < MIN_RATE * RATE_WINDOW.as_secs() {
-                let detail = format!("{} bytes in {} s are too slow", self.in_window, self.waited.as_secs());
-                let object = redacted(self.response.url());
-                return Err(Failure::Permanent(Error::RegistryUnreachable { object, detail }));
-            }
-            (self.waited, self.in_window) = (Duration::ZERO, 0);
         }
         Ok(Some(piece))
     }

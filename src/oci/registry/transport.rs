@@ -23,7 +23,7 @@ use crate::util::sync::lock;
 
 /// How long a TCP and TLS connection to a registry may take to be made.
 #[doc(alias = "bound")]
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Redirects that are followed for one request.
 #[doc(alias = "bound")]
 const MAX_REDIRECTS: usize = 3;
@@ -31,7 +31,7 @@ const MAX_REDIRECTS: usize = 3;
 const DIRECT: &str = "localhost,127.0.0.0/8,::1";
 
 /// The HTTP clients: one for the configured registry, which alone is shown the client certificate; one for other hosts
-/// that the operator named; and one for all others, which dials public addresses only.
+/// that the operator named; and one for all others, which dials public addresses only, and has no HTTP/2.
 #[derive(Debug)]
 pub(super) struct Transport {
     policy: Policy,
@@ -61,8 +61,10 @@ impl Transport {
         let (proxy_hosts, proxies): (Vec<_>, Vec<_>) = proxies()?.into_iter().unzip();
         let roots = tls::roots(&options.ca_certificates)?;
         let client = |identity, resolver: Option<PublicOnly>| {
+            // Of HTTP/2, the library keeps interim responses in memory, however many come; of HTTP/1.1, it drops them.
+            let protocols: &[&[u8]] = if resolver.is_some() { &[b"http/1.1"] } else { &[b"h2", b"http/1.1"] };
             let mut builder = Client::builder()
-                .tls_backend_preconfigured(tls::client_config(Arc::clone(&roots), &[b"h2", b"http/1.1"], identity)?)
+                .tls_backend_preconfigured(tls::client_config(Arc::clone(&roots), protocols, identity)?)
                 .user_agent(concat!("propeller-proxy/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT)
                 .pool_max_idle_per_host(options.max_fetches)
@@ -72,7 +74,7 @@ impl Transport {
                 builder = builder.proxy(proxy.clone());
             }
             if let Some(resolver) = resolver {
-                builder = builder.dns_resolver(Arc::new(resolver));
+                builder = builder.dns_resolver(Arc::new(resolver)).http1_only();
             }
             builder.build().map_err(|error| Error::Setup { object: "HTTP client".into(), detail: causes(&error) })
         };
@@ -201,4 +203,42 @@ fn proxies() -> Result<Vec<(String, Proxy)>, Error> {
         proxies.push((host, proxy.no_proxy(NoProxy::from_string(&direct))));
     }
     Ok(proxies)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The protocols that `client` offers to a server (RFC 7301), as its first message has them.
+    async fn offered(client: &Client) -> Vec<&'static str> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let request = client.get(format!("https://{}/", listener.local_addr().unwrap())).send();
+        let hello = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut hello = vec![0; 5];
+            stream.read_exact(&mut hello).await.unwrap();
+            let length = usize::from(u16::from_be_bytes([hello[3], hello[4]]));
+            hello.resize(5 + length, 0);
+            stream.read_exact(&mut hello[5..]).await.unwrap();
+            hello
+        };
+        let (_, hello) = tokio::join!(request, hello);
+        let offers = |name: &&str| {
+            let entry = [&[u8::try_from(name.len()).unwrap()], name.as_bytes()].concat();
+            hello.windows(entry.len()).any(|part| part == entry)
+        };
+        ["h2", "http/1.1"].into_iter().filter(offers).collect()
+    }
+
+    #[tokio::test]
+    async fn hosts_that_nobody_named_get_no_http2() {
+        let options = RegistryOptions::for_tests("registry.example");
+        let transport = Transport::new(&options, Policy::new(&options)).unwrap();
+        assert_eq!(offered(&transport.public).await, ["http/1.1"]);
+        assert_eq!(offered(&transport.named).await, ["h2", "http/1.1"]);
+        assert_eq!(offered(&transport.configured).await, ["h2", "http/1.1"]);
+    }
 }

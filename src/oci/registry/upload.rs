@@ -1,4 +1,4 @@
-//! Sending a request with a body: without a copy, and no slower than the least rate.
+//! Sending a request with a body: without a copy, as slowly as the link is, and never silent for long.
 
 use std::time::Duration;
 
@@ -9,13 +9,12 @@ use reqwest::{Body, RequestBuilder, Response, Url};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::failure::{Failure, redacted};
-use super::response::{IDLE_TIMEOUT, MIN_RATE, RATE_WINDOW};
-use crate::error::Error;
+use super::failure::Failure;
+use super::response::IDLE_TIMEOUT;
 
 /// Bytes of an upload that are passed to the connection at once.
 #[doc(alias = "bound")]
-const PIECE_SIZE: usize = 64 << 10;
+const PIECE_SIZE: usize = 16 << 10;
 /// The least rate at which a registry may check and store a body before it answers, bytes a second.
 #[doc(alias = "bound")]
 const COMMIT_RATE: u64 = 4 << 20;
@@ -41,18 +40,14 @@ fn pieces(body: Bytes, sent: watch::Sender<u64>) -> impl Stream<Item = Result<By
     })
 }
 
-/// Waits until the connection sends too slowly, or no response comes after the whole body.
+/// Waits until the connection takes no further piece, or no response comes after the whole body.
 async fn stalled(url: &Url, size: u64, mut sent: watch::Receiver<u64>) -> Failure {
-    loop {
-        let before = *sent.borrow();
-        let all = timeout(RATE_WINDOW, sent.wait_for(|sent| *sent == size)).await.is_ok();
-        if all {
-            break;
-        }
-        let taken = *sent.borrow() - before;
-        if taken < MIN_RATE * RATE_WINDOW.as_secs() {
-            let detail = format!("it took {taken} bytes in {} s, which is too slow", RATE_WINDOW.as_secs());
-            return Failure::Permanent(Error::RegistryUnreachable { object: redacted(url), detail });
+    while *sent.borrow_and_update() < size {
+        match timeout(IDLE_TIMEOUT, sent.changed()).await {
+            Ok(Ok(())) => {}
+            // It takes no more.
+            Ok(Err(_)) => break,
+            Err(_) => return Failure::silent(url, IDLE_TIMEOUT),
         }
     }
     let time = IDLE_TIMEOUT + Duration::from_secs(size / COMMIT_RATE);

@@ -1,6 +1,6 @@
 //! The store's folder: opening it, and the files that all scopes share.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,10 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::hashed::HashedFiles;
+use super::own;
+use super::partial::Partials;
 use super::quota::Quota;
+use super::written::{Part, PartKey};
 use crate::error::Error;
 use crate::util::file;
 use crate::util::metrics::Meters;
@@ -18,10 +21,13 @@ use crate::util::metrics::Meters;
 /// Blobs that are hashed again at once.
 #[doc(alias = "bound")]
 const MAX_REHASHES: usize = 2;
+/// Of the store's limit, downloads that were broken off may occupy one part in so many, beside it.
+#[doc(alias = "bound")]
+const PARTIALS_SHARE: u64 = 4;
 /// The file with the salt, in the first of the [`folders`].
 const SALT: &str = "salt";
 /// Bytes of the salt.
-const SALT_SIZE: usize = 32;
+const SALT_SIZE: u64 = 32;
 
 /// Where blobs are kept.
 #[derive(Debug, Clone)]
@@ -42,6 +48,7 @@ pub(crate) struct Store {
     pub(super) quota: Quota,
     pub(super) hashed: HashedFiles,
     pub(super) rehashes: Semaphore,
+    pub(super) partials: Partials<PartKey, Part>,
     pub(super) meters: Meters,
     /// Removes the folder with the store, if it is a temporary one.
     _temporary: Option<TempDir>,
@@ -65,30 +72,37 @@ impl Store {
     fn open_in(folder: &Path, limit: u64, temporary: Option<TempDir>) -> Result<Arc<Self>, Error> {
         let [root, ingest] = folders(folder);
         let open = || {
-            file::make_folder(&ingest)?;
+            own::make(&root, &ingest)?;
             let salt = salt(&root)?;
+            file::try_writing(&ingest)?;
             let (hashed, rehashes, meters) = (HashedFiles::default(), Semaphore::new(MAX_REHASHES), Meters::default());
             let quota = Quota::new(&root, limit);
             quota.make_room(0, &hashed)?;
-            Ok(Arc::new(Self { root, salt, quota, hashed, rehashes, meters, _temporary: temporary }))
+            let partials = Partials::new(limit / PARTIALS_SHARE);
+            Ok(Arc::new(Self { root, salt, quota, hashed, rehashes, partials, meters, _temporary: temporary }))
         };
         open().map_err(|source| Error::disk(folder, source))
     }
 
     /// Its folder, if a file can be written there. Blocks on the disk.
     pub(crate) fn try_writing(&self) -> io::Result<&Path> {
-        file::try_writing(&self.ingest()).map(|()| &*self.root)
+        file::try_writing(&self.ingest()?).map(|()| &*self.root)
     }
 
     /// A file that will become a blob or a tag.
     pub(super) fn new_file(&self) -> io::Result<NamedTempFile> {
-        let file = tempfile::Builder::new().prefix("").tempfile_in(self.ingest())?;
+        let file = tempfile::Builder::new().prefix("").tempfile_in(self.ingest()?)?;
         hold(file.as_file());
         Ok(file)
     }
 
-    pub(super) fn ingest(&self) -> PathBuf {
-        self.root.join("ingest")
+    /// The folder of downloads. If it was removed, it is made again, and the salt beside it: the scopes keep their names.
+    pub(super) fn ingest(&self) -> io::Result<PathBuf> {
+        let ingest = self.root.join("ingest");
+        if own::make(&self.root, &ingest)? {
+            write_salt(&self.root, &self.salt)?;
+        }
+        Ok(ingest)
     }
 }
 
@@ -110,26 +124,42 @@ fn folders(folder: &Path) -> [PathBuf; 2] {
 /// [`Error::Disk`] with what the system says. Blocks on the disk.
 pub fn check(folder: &Path) -> Result<(), Error> {
     let [root, ingest] = folders(folder);
+    let usable = || {
+        for folder in [&root, &ingest].into_iter().filter(|folder| folder.symlink_metadata().is_ok()) {
+            own::require(folder)?;
+        }
+        read_salt(&root).map(drop)
+    };
+    usable().map_err(|source| Error::disk(folder, source))?;
     file::try_making_files(&root)?;
-    file::try_making_files(&ingest)?;
-    file::try_opening(&root.join(SALT), OpenOptions::new().read(true))
+    file::try_making_files(&ingest)
 }
 
 /// The folder's salt; the first process makes it.
 fn salt(root: &Path) -> io::Result<Vec<u8>> {
-    let path = root.join(SALT);
-    if !path.exists() {
-        let mut file = NamedTempFile::new_in(root)?;
-        let random = [uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat();
-        file.write_all(&random)?;
-        file.as_file().sync_all()?;
-        // Not replaced where another process was faster.
-        let _ = file.persist_noclobber(&path);
+    if let Some(salt) = read_salt(root)? {
+        return Ok(salt);
     }
-    let salt = fs::read(&path)?;
-    if salt.len() == SALT_SIZE {
+    write_salt(root, &[uuid::Uuid::new_v4().into_bytes(), uuid::Uuid::new_v4().into_bytes()].concat())?;
+    read_salt(root)?.ok_or_else(|| io::Error::other("the file salt is missing"))
+}
+
+/// The salt, if there is one.
+fn read_salt(root: &Path) -> io::Result<Option<Vec<u8>>> {
+    let path = root.join(SALT);
+    let salt = own::open(root, &path)?.map(|file| own::read(&file, SALT_SIZE + 1)).transpose()?;
+    if salt.as_ref().map_or(path.symlink_metadata().is_err(), |salt| salt.len() as u64 == SALT_SIZE) {
         Ok(salt)
     } else {
         Err(io::Error::other("the file salt is damaged; remove the folder"))
     }
+}
+
+fn write_salt(root: &Path, salt: &[u8]) -> io::Result<()> {
+    let mut file = NamedTempFile::new_in(root)?;
+    file.write_all(salt)?;
+    file.as_file().sync_all()?;
+    // Not replaced where another process was faster.
+    let _ = file.persist_noclobber(root.join(SALT));
+    Ok(())
 }

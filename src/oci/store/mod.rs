@@ -11,16 +11,20 @@
 //! and it is hashed again when this process first reads it, or when its file has changed. What was fetched under some
 //! credentials lies in a scope of its own, and is read under the same ones only. Any number of processes may share
 //! a folder: they share nothing but files, which they replace by renaming and hold by shared locks while they are open.
+//! Only regular files in folders count; links are not followed, and a folder that is removed meanwhile is made again.
 //!
 //! It knows files and digests. It must never know HTTP, or why a blob is needed.
 
 mod folder;
 mod hashed;
+mod own;
+mod partial;
 mod quota;
 mod scope;
 mod spool;
 #[cfg(test)]
 mod tests;
+mod written;
 
 pub(crate) use self::folder::Store;
 pub use self::folder::{StoreOptions, check};

@@ -1,6 +1,6 @@
 //! The disk space of the store: the least recently used files are evicted to stay within its limit.
 
-use std::fs::{self, File};
+use std::fs::{self, Metadata, TryLockError};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tracing::debug;
 
 use super::hashed::HashedFiles;
+use super::own;
 use crate::util::metrics::{self, Meters};
 use crate::util::sync::lock;
 
@@ -70,7 +71,7 @@ impl Quota {
         if is_recent && usage.bytes <= self.limit {
             return Ok(());
         }
-        clear_ingest(&self.root.join("ingest"))?;
+        self.clear_ingest()?;
         let kept = self.evict(needed, hashed)?;
         (usage.bytes, usage.scanned) = (kept.saturating_add(needed), Some(Instant::now()));
         metrics::set(&self.meters.store_bytes, usage.bytes);
@@ -90,7 +91,7 @@ impl Quota {
             if position >= minimum && total.saturating_add(needed) <= self.limit {
                 break;
             }
-            if remove(&entry.path)? {
+            if self.remove(&entry.path)? {
                 debug!(path = %entry.path.display(), bytes = entry.bytes, "evicted");
                 hashed.remove(&entry.path);
                 total -= entry.bytes;
@@ -102,14 +103,13 @@ impl Quota {
     /// Every blob and tag.
     fn entries(&self) -> io::Result<Vec<Entry>> {
         let mut entries = Vec::new();
-        for scope in fs::read_dir(&self.root)? {
-            let scope = scope?.path();
+        for scope in
+            own::list(&self.root)?.into_iter().filter(|scope| scope.file_type().is_ok_and(|kind| kind.is_dir()))
+        {
             for part in ["blobs", "tags"] {
-                let Ok(files) = fs::read_dir(scope.join(part)) else { continue };
-                for file in files {
-                    let file = file?;
+                for file in own::list(&scope.path().join(part))? {
                     // Another process may have removed it.
-                    let Ok(metadata) = file.metadata() else { continue };
+                    let Some(metadata) = file.metadata().ok().filter(Metadata::is_file) else { continue };
                     let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
                     let bytes = (metadata.blocks() * 512).max(MIN_FILE_SPACE);
                     entries.push(Entry { path: file.path(), used, bytes });
@@ -118,26 +118,28 @@ impl Quota {
         }
         Ok(entries)
     }
-}
 
-/// Removes a file unless a process has it open; returns whether it is removed.
-fn remove(path: &Path) -> io::Result<bool> {
-    let gone = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(true) } else { Err(error) };
-    match File::open(path) {
-        Ok(file) if matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)) => Ok(false),
-        Ok(_locked) => fs::remove_file(path).map(|()| true).or_else(gone),
-        Err(error) => gone(error),
-    }
-}
-
-/// Removes the files of processes that ended during a download.
-fn clear_ingest(folder: &Path) -> io::Result<()> {
-    for file in fs::read_dir(folder)? {
-        let file = file?;
-        let age = file.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
-        if age.is_some_and(|age| age > STALE) {
-            remove(&file.path())?;
+    /// Removes a file unless a process has it open; returns whether it is gone.
+    fn remove(&self, path: &Path) -> io::Result<bool> {
+        let Some(file) = own::open(&self.root, path)? else { return Ok(true) };
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Ok(false);
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(true),
         }
     }
-    Ok(())
+
+    /// Removes the files of processes that ended during a download.
+    fn clear_ingest(&self) -> io::Result<()> {
+        for file in own::list(&self.root.join("ingest"))? {
+            let metadata = file.metadata().ok().filter(Metadata::is_file);
+            let age = metadata.and_then(|metadata| metadata.modified().ok()).and_then(|time| time.elapsed().ok());
+            if age.is_some_and(|age| age > STALE) {
+                self.remove(&file.path())?;
+            }
+        }
+        Ok(())
+    }
 }

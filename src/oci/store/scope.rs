@@ -8,21 +8,24 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, PersistError};
 use tracing::warn;
 
 use super::folder::{Store, hold};
 use super::hashed::Stamp;
+use super::own;
 use super::quota::MIN_FILE_SPACE;
 use crate::error::Error;
 use crate::oci::blob::{Blob, BlobHasher, Checksums};
 use crate::oci::digest::Digest;
 use crate::oci::manifest::MAX_MANIFEST_SIZE;
-use crate::util::file::make_folder;
 
 /// Bytes that are read at once to hash a blob again.
 #[doc(alias = "bound")]
 const BUFFER_SIZE: usize = 128 << 10;
+/// Bytes of a tag's file that are read: a longer one is none.
+#[doc(alias = "bound")]
+const MAX_TAG_FILE: u64 = 4096;
 
 /// The size of a blob and its checksums, as this process hashed it.
 type Hashed = (u64, Checksums);
@@ -71,7 +74,7 @@ impl Scope {
         let opened = self.blocking(move |scope| scope.open(&path)).await?;
         let Some((file, hashed)) = opened else { return Ok(None) };
         if let Some((size, checksums)) = hashed {
-            return Ok(Some(Blob::verified(file, digest, size, checksums).stored_at(&self.path(digest))));
+            return Ok(Some(Blob::stored(file, digest, size, checksums, self.path(digest))));
         }
         let _permit = self.store.rehashes.acquire().await;
         self.blocking(move |scope| scope.rehash(file, digest)).await
@@ -91,12 +94,10 @@ impl Scope {
     /// The digest that `tag`, a full reference, had when the registry confirmed it last. An unreadable file is none.
     pub(crate) async fn cached_tag(&self, tag: &str) -> Result<Option<CachedTag>, Error> {
         let path = self.tag_path(tag);
-        let read = self.blocking(move |_| match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            read => {
-                let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-                read.map(Some)
-            }
+        let read = self.blocking(move |scope| {
+            let Some(file) = own::open(&scope.store.root, &path)? else { return Ok(None) };
+            let _ = file.set_modified(SystemTime::now());
+            own::read(&file, MAX_TAG_FILE).map(Some)
         });
         Ok(read.await?.and_then(|json| serde_json::from_slice(&json).ok()))
     }
@@ -113,16 +114,14 @@ impl Scope {
             store.quota.make_room(MIN_FILE_SPACE, &store.hashed)?;
             let mut file = store.new_file()?;
             serde_json::to_writer(&mut file, &cached)?;
-            make_folder(&scope.folder.join("tags"))?;
-            file.persist(path)?;
-            Ok(())
+            scope.place(file, &path).map(drop)
         })
         .await
     }
 
     /// A file without a name, for what is derived from blobs and not kept.
     pub(crate) fn scratch(&self) -> io::Result<File> {
-        tempfile::tempfile_in(self.store.ingest())
+        tempfile::tempfile_in(self.store.ingest()?)
     }
 
     fn tag_path(&self, tag: &str) -> PathBuf {
@@ -135,10 +134,7 @@ impl Scope {
 
     /// Opens a blob and sets the time of its use; with its size and checksums, if this process hashed it in its present state.
     fn open(&self, path: &Path) -> io::Result<Option<(File, Option<Hashed>)>> {
-        let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
+        let Some(file) = own::open(&self.store.root, path)? else { return Ok(None) };
         hold(&file);
         let hashed = self.store.hashed.touch(path, &file)?;
         Ok(Some((file, hashed)))
@@ -149,14 +145,14 @@ impl Scope {
         let path = self.path(digest);
         let stamp = Stamp::of(&file)?;
         if let Some(checksums) = self.store.hashed.get(&path, stamp) {
-            return Ok(Some(Blob::verified(file, digest, stamp.size, checksums).stored_at(&path)));
+            return Ok(Some(Blob::stored(file, digest, stamp.size, checksums, path)));
         }
         let mut hasher = BlobHasher::default();
         io::copy(&mut BufReader::with_capacity(BUFFER_SIZE, &file), &mut hasher)?;
         let (actual, size, checksums) = hasher.finish();
         if actual == digest {
             self.store.hashed.insert(&path, stamp, Arc::clone(&checksums));
-            return Ok(Some(Blob::verified(file, digest, size, checksums).stored_at(&path)));
+            return Ok(Some(Blob::stored(file, digest, size, checksums, path)));
         }
         warn!(event = "blob-damaged", %digest, %actual, path = %path.display(), "damaged: a stored blob is not what it was; it is fetched again");
         fs::remove_file(&path).or_else(|error| match error.kind() {
@@ -171,15 +167,29 @@ impl Scope {
         let Store { quota, hashed, .. } = &*self.store;
         let size = file.as_file().metadata()?.len();
         if !quota.allows(size) {
-            return Ok(Blob::verified(file.into_file(), digest, size, checksums));
+            return Ok(Blob::apart(file.into_file(), digest, size, checksums, None));
         }
         quota.make_room(size, hashed)?;
-        make_folder(&self.folder.join("blobs"))?;
         file.as_file().sync_all()?;
         let path = self.path(digest);
-        let file = file.persist(&path)?;
+        let (file, is_stored) = self.place(file, &path)?;
+        if !is_stored {
+            return Ok(Blob::apart(file, digest, size, checksums, None));
+        }
         hashed.insert(&path, Stamp::of(&file)?, Arc::clone(&checksums));
-        Ok(Blob::verified(file, digest, size, checksums).stored_at(&path))
+        Ok(Blob::stored(file, digest, size, checksums, path))
+    }
+
+    /// Gives a file its name in this scope; returns whether it has one: not if the store was removed meanwhile.
+    fn place(&self, file: NamedTempFile, path: &Path) -> io::Result<(File, bool)> {
+        own::make(&self.store.root, path.parent().unwrap_or(&self.folder))?;
+        match file.persist(path) {
+            Ok(file) => Ok((file, true)),
+            Err(PersistError { error, file }) if error.kind() == io::ErrorKind::NotFound => {
+                Ok((file.into_file(), false))
+            }
+            Err(PersistError { error, .. }) => Err(error),
+        }
     }
 
     /// Runs work that blocks on the disk or the processor on a thread for such work.

@@ -1,52 +1,47 @@
 //! A blob while it is written to the store.
 
-use std::io::{self, Seek, Write};
+use std::io;
 
 use bytes::Bytes;
-use tempfile::NamedTempFile;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::scope::Scope;
+use super::written::{Part, PartKey, Written};
 use crate::error::Error;
-use crate::oci::blob::{Blob, BlobHasher, Checksums, Descriptor};
+use crate::oci::blob::{Blob, Descriptor};
 use crate::oci::digest::Digest;
 
-/// Pieces of a body that are queued for the disk; each is one read from the network, some tens of KiB.
-#[doc(alias = "bound")]
-const SPOOL_QUEUE: usize = 2;
-
-/// A blob that is hashed as it is written to disk.
+/// A blob that is hashed as it is written to disk. It occupies a thread while a piece is written, and none while it waits
+/// for the next one; a file, once there is something to write.
 pub(crate) struct Spool {
     scope: Scope,
     expected: Descriptor,
     received: u64,
-    pieces: mpsc::Sender<Piece>,
-    /// `None` once its end was awaited.
-    writer: Option<JoinHandle<Written>>,
-}
-
-type Written = io::Result<(NamedTempFile, Digest, Checksums)>;
-
-enum Piece {
-    Bytes(Bytes),
-    /// Discard what was written.
-    Restart,
+    /// What is written, once the last piece is; `None` before the first one, and after a failure.
+    write: Option<JoinHandle<io::Result<Written>>>,
+    /// Under what the store keeps it, if it is dropped before its end.
+    key: Option<PartKey>,
 }
 
 impl Scope {
-    /// Opens a spool for a blob.
-    pub(crate) async fn spool(&self, expected: Descriptor) -> Result<Spool, Error> {
-        let file = self.blocking(|scope| scope.store.new_file()).await?;
-        let (pieces, queue) = mpsc::channel(SPOOL_QUEUE);
-        let writer = Some(tokio::task::spawn_blocking(|| write(file, queue)));
-        Ok(Spool { scope: self.clone(), expected, received: 0, pieces, writer })
+    /// A spool for a blob.
+    pub(crate) fn spool(&self, expected: Descriptor) -> Spool {
+        Spool { scope: self.clone(), expected, received: 0, write: None, key: None }
+    }
+
+    /// A spool for a blob that `host` sends, with what has come from there before. If it is dropped before its end, the
+    /// store keeps what is in it.
+    pub(crate) fn resume(&self, expected: Descriptor, host: &str) -> Spool {
+        let key = (self.folder.clone(), host.to_owned(), expected.digest, expected.size);
+        let part = self.store.partials.take(&key);
+        let (received, write) = part.map_or((0, None), |part| (part.received, Some(part.write)));
+        Spool { scope: self.clone(), expected, received, write, key: Some(key) }
     }
 
     /// Stores a small blob; returns its digest.
     pub(crate) async fn put(&self, bytes: Bytes) -> Result<Digest, Error> {
         let digest = Digest::of(&bytes);
-        let mut spool = self.spool(Descriptor { digest, size: bytes.len() as u64, media_type: String::new() }).await?;
+        let mut spool = self.spool(Descriptor { digest, size: bytes.len() as u64, media_type: String::new() });
         spool.write(bytes).await?;
         spool.commit().await.map(|_| digest)
     }
@@ -58,39 +53,51 @@ impl Spool {
         self.received
     }
 
-    /// Appends `piece`.
+    /// Appends `piece`. May be dropped: the piece is then appended as a whole, or not at all.
     ///
     /// # Errors
     /// [`Error::SizeMismatch`] as soon as there are more bytes than the descriptor says, [`Error::Disk`] if they cannot
     /// be written.
     pub(crate) async fn write(&mut self, piece: Bytes) -> Result<(), Error> {
-        self.received += piece.len() as u64;
-        if self.received > self.expected.size {
-            return Err(self.size_mismatch(self.received));
+        let received = self.received + piece.len() as u64;
+        if received > self.expected.size {
+            return Err(self.size_mismatch(received));
         }
-        self.send(Piece::Bytes(piece)).await
+        let written = self.written().await?;
+        self.received = received;
+        self.write = Some(spawn_blocking(move || written.append(&piece)));
+        Ok(())
     }
 
     /// Discards what was written.
     pub(crate) async fn restart(&mut self) -> Result<(), Error> {
+        let written = self.written().await?;
         self.received = 0;
-        self.send(Piece::Restart).await
+        self.write = Some(spawn_blocking(|| written.restart()));
+        Ok(())
     }
 
-    async fn send(&mut self, piece: Piece) -> Result<(), Error> {
-        if self.pieces.send(piece).await.is_ok() {
-            return Ok(());
-        }
-        // The writer ends early only after an error.
-        let closed = || io::Error::other("the spool is closed");
-        let source = ended(&mut self.writer).await.err().unwrap_or_else(closed);
-        Err(Error::disk(&self.scope.store.root, source))
+    /// Waits until all that was received is written.
+    async fn written(&mut self) -> Result<Written, Error> {
+        let scope = &self.scope;
+        let write = match &mut self.write {
+            Some(write) => write,
+            none if self.received == 0 => none.insert(spawn_blocking({
+                let scope = scope.clone();
+                move || scope.store.new_file().map(Written::new)
+            })),
+            None => return Err(Error::disk(&scope.store.root, io::Error::other("the spool has failed"))),
+        };
+        let written = write.await.map_err(io::Error::other).flatten();
+        self.write = None;
+        written.map_err(|source| Error::disk(&scope.store.root, source))
     }
 
-    /// Ends the spool, and removes its file. A spool that is dropped does the same in the background.
+    /// Ends the spool, and removes its file.
     pub(crate) async fn discard(mut self) {
-        drop(self.pieces);
-        let _ = ended(&mut self.writer).await;
+        if self.write.is_some() {
+            let _ = self.written().await;
+        }
     }
 
     /// Ends the spool; its bytes become a blob in the store if they match the descriptor. A blob that exceeds the limit
@@ -98,16 +105,15 @@ impl Spool {
     ///
     /// # Errors
     /// [`Error::Disk`], [`Error::SizeMismatch`] and [`Error::DigestMismatch`].
-    pub(crate) async fn commit(self) -> Result<Blob, Error> {
+    pub(crate) async fn commit(mut self) -> Result<Blob, Error> {
         if self.received != self.expected.size {
             return Err(self.size_mismatch(self.received));
         }
-        let Self { scope, expected: Descriptor { digest, .. }, pieces, mut writer, .. } = self;
-        drop(pieces);
-        let written = ended(&mut writer).await;
-        let (file, actual, checksums) = written.map_err(|source| Error::disk(&scope.store.root, source))?;
+        let Written { file, hasher } = self.written().await?;
+        let (actual, _, checksums) = hasher.finish();
+        let digest = self.expected.digest;
         digest.require(actual)?;
-        scope.blocking(move |scope| scope.persist(file, digest, checksums)).await
+        self.scope.blocking(move |scope| scope.persist(file, digest, checksums)).await
     }
 
     /// The error of another size than the descriptor's.
@@ -117,31 +123,12 @@ impl Spool {
     }
 }
 
-/// Awaits the end of the writer; an error, too, if it was awaited before.
-async fn ended(writer: &mut Option<JoinHandle<Written>>) -> Written {
-    match writer.take() {
-        Some(writer) => writer.await.map_err(io::Error::other).flatten(),
-        None => Err(io::Error::other("the spool has failed")),
-    }
-}
-
-fn write(mut file: NamedTempFile, mut queue: mpsc::Receiver<Piece>) -> Written {
-    let mut hasher = BlobHasher::default();
-    while let Some(piece) = queue.blocking_recv() {
-        match piece {
-            Piece::Bytes(piece) => {
-                hasher.write_all(&piece)?;
-                file.write_all(&piece)?;
-            }
-            Piece::Restart => {
-                hasher = BlobHasher::default();
-                file.as_file().set_len(0)?;
-                file.rewind()?;
-            }
+impl Drop for Spool {
+    fn drop(&mut self) {
+        if let (Some(write), Some(key), 1..) = (self.write.take(), self.key.take(), self.received) {
+            self.scope.store.partials.keep(key, Part { received: self.received, write }, self.received);
         }
     }
-    let (digest, _, checksums) = hasher.finish();
-    Ok((file, digest, checksums))
 }
 
 #[cfg(test)]
@@ -157,7 +144,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&StoreOptions { folder: folder.path().into(), is_named: true, limit: 1 << 20 })?;
         let scope = store.scope(b"");
-        let mut spool = scope.spool(expected.clone()).await?;
+        let mut spool = scope.spool(expected.clone());
         spool.write(Bytes::from_static(b"hel")).await?;
         spool.restart().await?;
         for piece in pieces {
@@ -186,5 +173,28 @@ mod tests {
         ] {
             assert_eq!(spool(descriptor(b"hello world"), pieces).await.unwrap_err().code(), code);
         }
+    }
+
+    #[tokio::test]
+    async fn what_came_is_kept_for_the_next_try() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions { folder: folder.path().into(), is_named: true, limit: 1 << 20 };
+        let scope = Store::open(&options).unwrap().scope(b"");
+        let expected = descriptor(b"hello world");
+        let mut first = scope.resume(expected.clone(), "host");
+        first.write(Bytes::from_static(b"hello")).await.unwrap();
+        drop(first);
+        assert_eq!(scope.resume(expected.clone(), "mirror").received(), 0, "another host may send other bytes");
+        let mut second = scope.resume(expected.clone(), "host");
+        assert_eq!(second.received(), 5);
+        assert_eq!(scope.resume(expected.clone(), "host").received(), 0, "one writes it at a time");
+        second.write(Bytes::from_static(b" world")).await.unwrap();
+        assert_eq!(second.commit().await.unwrap().read().unwrap(), b"hello world");
+        assert_eq!(scope.resume(expected.clone(), "host").received(), 0, "it is a blob now");
+
+        let mut wrong = scope.resume(expected.clone(), "host");
+        wrong.write(Bytes::from_static(b"hello_world")).await.unwrap();
+        assert_eq!(wrong.commit().await.unwrap_err().code(), "digest-mismatch");
+        assert_eq!(scope.resume(expected, "host").received(), 0, "wrong bytes are not kept");
     }
 }

@@ -88,9 +88,9 @@ impl Task {
 
     async fn serve(self, stop: CancellationToken) -> Result<(), Error> {
         let Self { config, shared, mut calls, puller, state, restored } = self;
-        let Restored { instance_id: _, requests, saved, clock } = restored;
         let telemetry = Arc::clone(&shared.telemetry);
-        let (mut connections, mut messages) = Connections::open(&config, &telemetry)?;
+        let (mut connections, mut messages) = Connections::open(&config, &telemetry, &restored)?;
+        let Restored { requests, saved, clock, .. } = restored;
         telemetry.connect(connections.publisher());
         let readiness = Readinesses {
             broker: config.mqtt.address.clone(),
@@ -119,7 +119,7 @@ impl Task {
                         telemetry.connection_changed(health.is_up);
                         connected = tick;
                         if health.is_up {
-                            connections.announce(true);
+                            connections.announce();
                             pipeline.requests_connected();
                         } else {
                             pipeline.requests_disconnected();
@@ -128,7 +128,7 @@ impl Task {
                     Change::Chunks(health) if health.is_up => {
                         // The will of this connection said otherwise.
                         if connections.is_up() {
-                            connections.announce(true);
+                            connections.announce();
                         }
                         pipeline.chunks_connected(health);
                     }
@@ -142,6 +142,10 @@ impl Task {
                 next = pipeline.next() => pipeline.take(next),
                 _ = ticks.tick() => {
                     tick += 1;
+                    connections.correct();
+                    if connections.has_missed() {
+                        pipeline.missed();
+                    }
                     // Not before retained messages had time to arrive, which say whether anything was lost.
                     if connections.is_up() && (tick - connected).is_multiple_of(PRESENT_TICKS) {
                         pipeline.write_present();
@@ -159,8 +163,7 @@ impl Task {
         if connections.is_up() {
             pipeline.write_present();
         }
-        connections.announce(false);
-        connections.close().await;
+        connections.leave().await;
         // A disk that hangs is abandoned.
         readiness.abort();
         let _ = timeout(CHECK_TIMEOUT, readiness).await;

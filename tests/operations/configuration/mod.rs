@@ -40,6 +40,7 @@ fn defaults() {
     let (config, log_level) = load_with_level(&[]).unwrap();
     assert_eq!(log_level, LogLevel::INFO);
     assert_eq!(config.instance_id, None, "one is made up and kept in the state folder");
+    assert!(!config.has_exact_client_id);
     assert_eq!(config.mqtt.address.to_string(), "mqtt://localhost:1883");
     assert_eq!(config.mqtt.timeout, Duration::from_secs(30));
     assert_eq!(config.mqtt.qos, 2);
@@ -60,6 +61,7 @@ fn every_variable_and_alias_is_read() {
     type Check = fn(&ServiceOptions) -> bool;
     let rows: &[(&[(&str, &str)], Check)] = &[
         (&[("PROXY_INSTANCE_ID", "proxy-1")], |config| config.instance_id.as_deref() == Some("proxy-1")),
+        (&[("PROXY_EXACT_CLIENT_ID", "true")], |config| config.has_exact_client_id),
         (&[("PROXY_MQTT_ADDRESS", "ssl://[::1]:8884")], |config| {
             (config.mqtt.address.host.as_str(), config.mqtt.address.port, config.mqtt.address.tls)
                 == ("::1", 8884, true)

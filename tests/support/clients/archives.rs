@@ -14,6 +14,8 @@ pub enum Entry<'a> {
     File(&'a str, &'a [u8]),
     /// A file whose name is in an extended header (POSIX.1-2001 pax).
     Pax(&'a str, &'a [u8]),
+    /// A file that has another size in an extended header.
+    Resized(&'a str, &'a [u8], &'a str),
     /// A name and what it points to.
     Symlink(&'a str, &'a str),
     /// A name and the entry that it repeats.
@@ -35,6 +37,10 @@ pub fn tar(entries: &[Entry]) -> Bytes {
             Entry::Pax(name, bytes) => {
                 archive.append_pax_extensions([("path", name.as_bytes())]).expect("an extended header");
                 append(&mut archive, EntryType::Regular, "elsewhere", "", bytes);
+            }
+            Entry::Resized(name, bytes, size) => {
+                archive.append_pax_extensions([("size", size.as_bytes())]).expect("an extended header");
+                append(&mut archive, EntryType::Regular, name, "", bytes);
             }
             Entry::Symlink(name, target) => append(&mut archive, EntryType::Symlink, name, target, b""),
             Entry::Hardlink(name, target) => append(&mut archive, EntryType::Link, name, target, b""),

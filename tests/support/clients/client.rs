@@ -146,6 +146,13 @@ impl Client {
         }
     }
 
+    /// Publishes a retained message at QoS 1 and returns when the broker has it.
+    pub async fn retain(&self, topic: &str, payload: impl Into<Bytes>) {
+        let options = PublishOptions::new(QoS::AtLeastOnce).retain(true);
+        let notice = self.publisher.publish_tracked(topic, payload.into(), options).await.expect("an open client");
+        notice.wait_async().await.expect("the broker's acknowledgement");
+    }
+
     /// Requests modules on `channel`, in the plain layout.
     pub async fn request(&self, channel: &str, app_names: impl IntoIterator<Item = &str>) {
         self.publish_all(&request_topic(channel), app_names.into_iter().map(request)).await;

@@ -27,7 +27,7 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_propeller-proxy");
 /// Longest wait for a line of the log.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Within what a daemon ends, whatever it is doing.
-const STOP_DEADLINE: Duration = Duration::from_secs(5);
+pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Name the folder of the store, and that of the state.
 const FOLDERS: [&str; 2] = ["PROXY_CACHE_DIR", "PROXY_STATE_DIR"];
@@ -203,6 +203,23 @@ impl Daemon {
         let limits = [format!("--pid={id}"), format!("--fsize={size}:unlimited")];
         let status = Command::new("prlimit").args(limits).status().await.expect("run prlimit");
         assert!(status.success(), "prlimit --fsize={size}");
+    }
+
+    /// Sets how many files it may have open: the soft limit.
+    pub async fn limit_open_files(&self, count: u64) {
+        let id = self.process.id().expect("a running daemon");
+        let limits = [format!("--pid={id}"), format!("--nofile={count}:")];
+        let status = Command::new("prlimit").args(limits).status().await.expect("run prlimit");
+        assert!(status.success(), "prlimit --nofile={count}:");
+    }
+
+    /// How many files it may have open: the soft and the hard limit; the greatest number for none.
+    pub fn open_files_limits(&self) -> [u64; 2] {
+        let path = format!("/proc/{}/limits", self.process.id().expect("a running daemon"));
+        let limits = std::fs::read_to_string(path).expect("its limits");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("that of open files");
+        let mut numbers = line.split_whitespace().map(|number| number.parse().unwrap_or(u64::MAX));
+        [(); 2].map(|()| numbers.next().expect("a number"))
     }
 
     /// Waits for its end, which after a signal comes within [`STOP_DEADLINE`], and for the last line of its log.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::*;
 use crate::delivery::plan::ChunkPlan;
 use crate::delivery::rules::group::ReplicaStatus;
-use crate::delivery::rules::versions::Version;
+use crate::delivery::rules::versions::{CHUNK_LIFETIME, MAX_NOTED, Version};
 use crate::error::Error;
 use crate::mqtt::status::{DeliveryState, Failure, Status};
 use crate::mqtt::topic::{Channel, Layout};
@@ -73,6 +73,27 @@ fn sent(rules: &mut Coordinator<()>) -> Option<ChunkPlan> {
         Action::Send { version, .. } => Some(version.plan),
         _ => None,
     })
+}
+
+#[test]
+fn more_versions_than_a_replica_remembers_leave_it_uncertain() {
+    let mut rules = coordinator(Some("one"));
+    let later = NOW + 2 * CHUNK_LIFETIME;
+    let plan = ChunkPlan::new(1000, CHUNK_SIZE);
+    let mut claims = |range: std::ops::Range<usize>| {
+        for number in range {
+            let version = Version { root: None, digest: Digest::of(&number.to_le_bytes()), plan };
+            rules.replica_status("two", &app(), ReplicaStatus::Claims(version), later);
+        }
+        let is_uncertain = rules.versions.is_uncertain(later);
+        let written = actions(&mut rules).into_iter().filter_map(|action| match action {
+            Action::PersistVersions { versions, .. } => Some(versions.len()),
+            _ => None,
+        });
+        (written.max(), is_uncertain)
+    };
+    assert_eq!(claims(0..MAX_NOTED), (Some(MAX_NOTED), false));
+    assert_eq!(claims(MAX_NOTED..20_000), (Some(MAX_NOTED), true));
 }
 
 /// A replica that has fetched `module`, and what it claims.

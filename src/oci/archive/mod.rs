@@ -3,26 +3,23 @@
 //! It knows archives and which of their files is the module. It must never use a path of an archive as one of the file
 //! system: paths are compared only, and the module is written to a file without a name.
 
+mod entries;
+
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::ops::{ControlFlow, Range};
 
 use flate2::read::MultiGzDecoder;
-use tar::{Archive, EntryType, PaxExtensions};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use self::entries::{Entry, visit};
 use crate::error::Error;
 use crate::oci::blob::{Blob, BlobHasher, Damage};
 use crate::oci::reference::Reference;
 use crate::oci::refusal::{ambiguous, listed, unsupported};
 use crate::oci::wasm::{has_wasm_extension, is_wasm};
 
-/// Entries of an archive that are read.
-#[doc(alias = "bound")]
-const MAX_ENTRIES: usize = 1 << 16;
-/// Largest header of an archive that holds a long name, bytes.
-#[doc(alias = "bound")]
-const MAX_NAME_HEADER: u64 = 64 << 10;
 /// Candidates in an archive that are kept; more than one is an error unless a path is given.
 #[doc(alias = "bound")]
 const MAX_CANDIDATES: usize = 64;
@@ -55,40 +52,43 @@ pub(crate) struct ArchivedLayer {
 }
 
 /// An entry that may be the module.
-#[derive(Debug)]
-struct Candidate {
+#[derive(Debug, Clone)]
+pub(crate) struct Candidate {
     path: String,
     position: usize,
+    /// Bytes of its content.
+    pub(crate) size: u64,
     is_file: bool,
 }
 
 impl ArchivedLayer {
-    /// Writes the module to `file`. Blocks on the disk.
+    /// Finds the module. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Unsupported`], [`Error::Ambiguous`], [`Error::TooLarge`], and [`Error::Disk`] if `file` cannot be
-    /// written.
-    pub(crate) fn extract(&self, reference: &Reference, path: &ModulePath, file: File) -> Result<Blob, Error> {
+    /// [`Error::Unsupported`], [`Error::Ambiguous`] and [`Error::TooLarge`].
+    pub(crate) fn find(&self, reference: &Reference, path: &ModulePath) -> Result<Candidate, Error> {
         let candidates = self.list_candidates(path).map_err(|error| self.unreadable(reference, &error))?;
         let candidate = select(reference, path, &candidates)?;
         refuse_link(reference, candidate)?;
-        self.copy(reference, candidate, Output::to(file))
+        Ok(candidate.clone())
     }
 
     /// The entries that may be the module, each path once: of two with one path the later one counts.
     fn list_candidates(&self, path: &ModulePath) -> io::Result<Vec<Candidate>> {
         let named: Vec<_> = path.required.iter().chain(&path.preferred).filter_map(|path| normalized(path)).collect();
         let mut candidates: Vec<Candidate> = Vec::new();
-        self.visit(|Entry { position, path, kind, .. }| {
+        visit(self.reader()?, |Entry { position, path, kind, size, .. }| {
             let Some(path) = normalized(path) else { return Ok(ControlFlow::Continue(())) };
             let is_named = named.contains(&path);
             // Whiteouts and the companions of macOS files are no modules.
             let is_hidden = path.rsplit('/').next().is_some_and(|name| name.starts_with('.'));
-            let is_file_or_link = kind.is_file() || kind.is_hard_link() || kind.is_symlink();
-            if is_file_or_link && (is_named || has_wasm_extension(&path) && !is_hidden) {
+            let is_file = kind.is_file() || kind.is_contiguous();
+            if (is_file || kind.is_hard_link() || kind.is_symlink())
+                && (is_named || has_wasm_extension(&path) && !is_hidden)
+            {
                 candidates.retain(|earlier| earlier.path != path);
                 if candidates.len() < MAX_CANDIDATES || is_named {
-                    candidates.push(Candidate { path, position, is_file: kind.is_file() });
+                    candidates.push(Candidate { path, position, size, is_file });
                 }
             }
             Ok(ControlFlow::Continue(()))
@@ -96,51 +96,32 @@ impl ArchivedLayer {
         Ok(candidates)
     }
 
-    /// Writes the content of a candidate to `output`.
-    fn copy(&self, reference: &Reference, candidate: &Candidate, mut output: Output) -> Result<Blob, Error> {
-        let copied = self.visit(|Entry { position, content, .. }| {
+    /// Writes the module to `file`; the blob holds `permit`. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`ArchivedLayer::find`], and [`Error::Disk`] if `file` cannot be written.
+    pub(crate) fn extract(
+        &self,
+        reference: &Reference,
+        candidate: &Candidate,
+        file: File,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Blob, Error> {
+        let mut output = Output::to(file);
+        let mut copy = |Entry { position, content, .. }: Entry<'_>| -> io::Result<ControlFlow<()>> {
             if position != candidate.position {
                 return Ok(ControlFlow::Continue(()));
             }
             io::copy(&mut BufReader::with_capacity(BUFFER_SIZE, content), &mut output)?;
             Ok(ControlFlow::Break(()))
-        });
+        };
+        let copied = self.reader().and_then(|reader| visit(reader, &mut copy));
         if let Some(failure) = output.failure {
             return Err(self.blob.unreadable(failure));
         }
         copied.map_err(|error| self.unreadable(reference, &error))?;
         let (digest, size, checksums) = output.hasher.finish();
-        Ok(Blob::verified(output.file, digest, size, checksums))
-    }
-
-    /// Passes each entry to `visit` until that breaks. Long names are read within a limit, which the library's own
-    /// reading of them has not.
-    fn visit(&self, mut visit: impl FnMut(Entry<'_>) -> io::Result<ControlFlow<()>>) -> io::Result<()> {
-        let mut long_name = None;
-        let mut archive = Archive::new(self.reader()?);
-        for (position, entry) in archive.entries()?.raw(true).enumerate() {
-            if position == MAX_ENTRIES {
-                return Err(io::Error::other(format!("it has more than {MAX_ENTRIES} entries")));
-            }
-            let mut entry = entry?;
-            let kind = entry.header().entry_type();
-            if kind.is_gnu_longname() {
-                let name = read_name_header(&mut entry)?;
-                long_name = Some(name.split(|byte| *byte == 0).next().unwrap_or_default().to_owned());
-            } else if kind.is_pax_local_extensions() {
-                let header = read_name_header(&mut entry)?;
-                let extensions = PaxExtensions::new(&header).flatten();
-                let path = extensions.filter(|extension| extension.key_bytes() == b"path").last();
-                long_name = path.map(|path| path.value_bytes().to_owned()).or(long_name);
-            } else if !kind.is_gnu_longlink() && !kind.is_pax_global_extensions() {
-                let path = long_name.take().unwrap_or_else(|| entry.path_bytes().into_owned());
-                let path = String::from_utf8_lossy(&path);
-                if visit(Entry { position, path: &path, kind, content: &mut entry })?.is_break() {
-                    return Ok(());
-                }
-            }
-        }
-        Ok(())
+        Ok(Blob::apart(output.file, digest, size, checksums, permit))
     }
 
     /// The tar, decompressed: up to the limit, and until it is cancelled.
@@ -230,25 +211,6 @@ impl Write for Output {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// An entry: its path as the archive has it, and its content.
-struct Entry<'a> {
-    /// Counted from 0.
-    position: usize,
-    path: &'a str,
-    kind: EntryType,
-    content: &'a mut dyn Read,
-}
-
-/// The content of a header that holds a name.
-fn read_name_header(entry: &mut impl Read) -> io::Result<Vec<u8>> {
-    let mut header = Vec::new();
-    entry.take(MAX_NAME_HEADER + 1).read_to_end(&mut header)?;
-    if header.len() as u64 > MAX_NAME_HEADER {
-        return Err(io::Error::other(format!("a name in it has more than {MAX_NAME_HEADER} bytes")));
-    }
-    Ok(header)
 }
 
 /// The format of a layer, by its first bytes: media types are often wrong about it.

@@ -1,0 +1,180 @@
+//! The inbox: reads messages of the broker, and queues them for the service.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
+
+use serde::de::DeserializeOwned;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::presences::Presences;
+use super::shares::Shares;
+use crate::error::Error;
+use crate::mqtt::request::Request;
+use crate::mqtt::status::{Presence, Status};
+use crate::mqtt::topic::{App, Channel, Channels, Layout, Role};
+use crate::mqtt::{Ack, Message};
+use crate::service::options::ServiceOptions;
+use crate::telemetry::Telemetry;
+
+/// Messages that wait between the connections and the service.
+#[doc(alias = "bound")]
+const MAX_INBOUND: usize = 4096;
+/// Largest status or presence message that is parsed, bytes. A proxy publishes about half as much at most: a name, and an
+/// error that repeats it.
+#[doc(alias = "bound")]
+const MAX_STATUS_SIZE: usize = 4 << 10;
+
+/// A message from the broker.
+pub(super) enum Inbound {
+    /// A request; `is_queued` if the broker may have queued it while the proxy was away.
+    Request { app: App, is_queued: bool, ack: Ack },
+    /// A status message, for a replica.
+    Status(App, Box<Status>),
+    /// A presence message.
+    Presence { instance: String, presence: Presence, is_retained: bool },
+}
+
+/// Reads messages, and queues them for the service.
+pub(super) struct Inbox {
+    channels: Channels,
+    telemetry: Arc<Telemetry>,
+    presences: Arc<Presences>,
+    group: Option<String>,
+    shares: Shares,
+    has_missed: Arc<AtomicBool>,
+    inbound: mpsc::Sender<Inbound>,
+}
+
+impl Inbox {
+    /// An inbox, and what is queued in it.
+    pub(super) fn new(
+        config: &ServiceOptions,
+        telemetry: &Arc<Telemetry>,
+        presences: &Arc<Presences>,
+    ) -> (Self, mpsc::Receiver<Inbound>) {
+        let (inbound, messages) = mpsc::channel(MAX_INBOUND);
+        let inbox = Self {
+            channels: config.channels.clone(),
+            telemetry: Arc::clone(telemetry),
+            presences: Arc::clone(presences),
+            group: config.share_group.clone(),
+            shares: Shares::new(telemetry.instance(), Instant::now()),
+            has_missed: Arc::default(),
+            inbound,
+        };
+        (inbox, messages)
+    }
+
+    /// Whether messages of other replicas were not read. Whoever asks clears it.
+    pub(super) fn has_missed(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.has_missed)
+    }
+
+    /// Takes a message.
+    pub(super) fn receive(&mut self, message: Message<'_>) {
+        let Message { topic, payload, is_retained, is_queued, ack } = message;
+        let Some((channel, layout, role)) = Channel::of_topic(topic) else { return ack.acknowledge() };
+        if !matches!(role, Role::Presence(_)) && !self.channels.contains(&channel) {
+            return ack.acknowledge();
+        }
+        match role {
+            // A retained message is what somebody requested at some time, not a request now.
+            Role::Request if !is_retained => self.request(channel, layout, &payload, is_queued, ack),
+            Role::Status if !is_retained && self.group.is_some() => {
+                ack.acknowledge();
+                let Some(status) = self.parse::<Box<Status>>(&payload) else { return };
+                if self.shares.permit(&status.instance, Instant::now()) {
+                    let app = App { channel: channel.into(), layout, name: status.app_name.as_str().into() };
+                    self.queue(Inbound::Status(app, status));
+                } else {
+                    self.has_missed.store(true, Relaxed);
+                }
+            }
+            Role::Presence(instance) => {
+                ack.acknowledge();
+                let presence = self.parse::<Presence>(&payload);
+                self.presences.receive(topic, presence.as_ref());
+                if let Some(presence) = presence {
+                    if presence.online && presence.group == self.group {
+                        self.shares.enter(instance, Instant::now());
+                    }
+                    self.queue(Inbound::Presence { instance: instance.to_owned(), presence, is_retained });
+                }
+            }
+            _ => ack.acknowledge(),
+        }
+    }
+
+    fn request(&self, channel: Channel, layout: Layout, payload: &[u8], is_queued: bool, ack: Ack) {
+        match Request::parse(payload) {
+            Ok(Request { app_name }) => {
+                let app = App { channel: channel.into(), layout, name: app_name.as_str().into() };
+                let request = Inbound::Request { app, is_queued, ack };
+                if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = self.inbound.try_send(request)
+                    && let Inbound::Request { app, ack, .. } = request
+                {
+                    // The broker stops sending when too many are not acknowledged.
+                    ack.acknowledge();
+                    self.telemetry.rejected(
+                        &app,
+                        false,
+                        &Error::Overloaded { app_name, limit: MAX_INBOUND, what: "messages wait" },
+                    );
+                }
+            }
+            Err(error) => {
+                ack.acknowledge();
+                self.telemetry.unreadable(&channel, layout, &error);
+            }
+        }
+    }
+
+    /// Parses a message of a proxy, unless it is larger than one can be, or there are too many.
+    fn parse<T: DeserializeOwned>(&mut self, payload: &[u8]) -> Option<T> {
+        if payload.len() > MAX_STATUS_SIZE {
+            return None;
+        }
+        if !self.shares.permit_parsing(Instant::now()) {
+            self.has_missed.store(true, Relaxed);
+            return None;
+        }
+        serde_json::from_slice(payload).ok()
+    }
+
+    /// Queues what others say. What does not fit is missed.
+    fn queue(&self, message: Inbound) {
+        if self.inbound.try_send(message).is_err() {
+            self.has_missed.store(true, Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mqtt::status::{DeliveryState, Failure};
+    use crate::oci::digest::Digest;
+    use crate::oci::reference::MAX_REFERENCE_SIZE;
+    use crate::util::clock::Time;
+    use crate::util::json;
+
+    #[test]
+    fn the_largest_status_message_of_a_proxy_is_parsed() {
+        let app_name = "a".repeat(MAX_REFERENCE_SIZE);
+        let status = Status {
+            state: DeliveryState::Objected,
+            digest: Some(Digest::of(b"")),
+            size: Some(u64::MAX),
+            chunk_size: Some(u32::MAX),
+            total_chunks: Some(u64::MAX),
+            sent_chunks: u64::MAX,
+            error: Some(Failure { code: "registry-unreachable".into(), message: app_name.repeat(2) }),
+            instance: "i".repeat(256),
+            time: Time::of_system().to_string(),
+            app_name,
+        };
+        assert!((MAX_STATUS_SIZE / 2..MAX_STATUS_SIZE).contains(&json(&status).len()), "{}", json(&status).len());
+    }
+}

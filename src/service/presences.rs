@@ -1,0 +1,76 @@
+//! That the proxy is online: a retained message on every named channel, and a will.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use tracing::info;
+
+use crate::mqtt::status::Presence;
+use crate::mqtt::topic::{Channels, Layout, Role};
+use crate::mqtt::{Publisher, Will};
+use crate::util::clock::Time;
+use crate::util::sync::lock;
+
+/// The presence messages of this proxy.
+#[derive(Debug)]
+pub(super) struct Presences {
+    /// The topics, those of the first channel in front.
+    topics: Vec<String>,
+    since: Time,
+    group: Option<String>,
+    /// Of the topics, those on which a message of another client contradicts.
+    contradicted: Mutex<BTreeSet<String>>,
+}
+
+impl Presences {
+    pub(super) fn new(channels: &Channels, instance: &str, group: Option<String>) -> Self {
+        let topics = channels
+            .named()
+            .flat_map(|channel| Layout::ALL.map(|layout| channel.topic(layout, Role::Presence(instance))));
+        Self { topics: topics.collect(), since: Time::of_system(), group, contradicted: Mutex::default() }
+    }
+
+    /// A connection has one will (MQTT 3.1.1, section 3.1.2.5), so each connection has that of one layout of the first
+    /// channel.
+    pub(super) fn will(&self, layout: Layout) -> Option<Will> {
+        let index = Layout::ALL.iter().position(|one| *one == layout)?;
+        let topic = self.topics.get(index)?.clone();
+        Some(Will { topic, payload: self.message(false) })
+    }
+
+    /// Publishes whether the proxy is online. If there is no room, so much waits for the broker that it does not matter.
+    pub(super) fn announce(&self, publisher: &Publisher, is_online: bool) {
+        for topic in &self.topics {
+            publisher.try_publish(topic, self.message(is_online), true);
+        }
+    }
+
+    /// Takes a message on a presence topic; `None` if it is unreadable. One that says of this proxy that it is offline, or of
+    /// another group, is somebody else's, or the will of a connection that was made anew.
+    pub(super) fn receive(&self, topic: &str, presence: Option<&Presence>) {
+        let is_right = presence.is_some_and(|presence| presence.online && presence.group == self.group);
+        if !is_right && self.topics.iter().any(|own| own == topic) {
+            lock(&self.contradicted).insert(topic.to_owned());
+        }
+    }
+
+    /// Publishes again that the proxy is online, where a message contradicted.
+    pub(super) fn correct(&self, publisher: &Publisher) {
+        for topic in std::mem::take(&mut *lock(&self.contradicted)) {
+            info!(event = "presence-corrected", topic, "a message on the presence topic of this proxy contradicted");
+            publisher.try_publish(&topic, self.message(true), true);
+        }
+    }
+
+    /// Deletes what is retained: an empty message does (MQTT 3.1.1, section 3.3.1.3).
+    pub(super) fn delete(&self, publisher: &Publisher) {
+        for topic in &self.topics {
+            publisher.try_publish(topic, Bytes::new(), true);
+        }
+    }
+
+    fn message(&self, is_online: bool) -> Bytes {
+        Presence::message(is_online, self.since, self.group.clone()).into()
+    }
+}
