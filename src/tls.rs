@@ -4,6 +4,7 @@
 //! It knows certificates and keys. It must never know what is sent over a connection.
 
 use std::sync::Arc;
+use std::{env, io};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -11,6 +12,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::error::Error;
+use crate::util::file::read_small;
+
+/// Bytes of the file that `SSL_CERT_FILE` names.
+#[doc(alias = "bound")]
+const MAX_ROOTS: u64 = 16 << 20;
 
 /// A client certificate with its chain, and its private key.
 #[derive(Debug, Clone)]
@@ -26,8 +32,13 @@ pub struct ClientIdentity {
 /// Missing roots are no error: plain connections need none, and a TLS handshake without them fails with that reason.
 ///
 /// # Errors
-/// [`Error::Setup`] if one of `more` is no certificate.
+/// [`Error::Setup`] if one of `more` is no certificate, or `SSL_CERT_FILE` is too large.
 pub fn roots(more: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, Error> {
+    if let Some(Err(error)) = env::var_os("SSL_CERT_FILE").map(|file| read_small(file.as_ref(), MAX_ROOTS))
+        && error.kind() == io::ErrorKind::FileTooLarge
+    {
+        return Err(Error::Setup { object: "SSL_CERT_FILE".into(), detail: error.to_string() });
+    }
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+use rustix::fs::{OFlags, fcntl_setfl};
 use tempfile::TempDir;
 
 use crate::error::Error;
@@ -51,21 +52,19 @@ pub(crate) fn try_opening(file: &Path, options: &OpenOptions) -> Result<(), Erro
     }
 }
 
-/// Reads a file of at most `limit` bytes. What may have no end, or no writer, is refused: devices, pipes, sockets.
+/// Reads a file of at most `limit` bytes: a device without an end is too large, and a pipe without a writer is empty.
 ///
 /// # Errors
-/// What the system says, or why the file is refused.
+/// What the system says; [`io::ErrorKind::FileTooLarge`] if there is more.
 pub fn read_small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    // A pipe without a writer would block.
-    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+    // Opening a pipe without a writer would block otherwise.
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
     let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    let about = file.metadata()?;
-    if about.is_dir() {
+    if file.metadata()?.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    if !about.is_file() {
-        return Err(io::Error::other("not a regular file, so it may have no end"));
-    }
+    // Whoever has a pipe open may still be writing.
+    fcntl_setfl(&file, OFlags::empty())?;
     let mut bytes = Vec::new();
     // Files of /proc have more than their size says.
     file.take(limit + 1).read_to_end(&mut bytes)?;
@@ -78,12 +77,14 @@ pub fn read_small(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixListener;
+    use std::process::{Command, Stdio};
 
     use super::*;
 
     #[test]
-    fn small_files_are_read_and_what_may_have_no_end_is_refused() {
+    fn small_files_are_read_and_what_has_no_end_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         fs::write(path("file"), b"1234").unwrap();
@@ -97,9 +98,14 @@ mod tests {
         assert_eq!(read("file", 3).unwrap_err().to_string(), "larger than 3 bytes");
         assert_eq!(read("none", 4).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert_eq!(read(".", 4).unwrap_err().kind(), io::ErrorKind::IsADirectory);
-        for endless in ["pipe", "/dev/zero", "/dev/null"] {
-            assert_eq!(read(endless, 4).unwrap_err().to_string(), "not a regular file, so it may have no end");
-        }
+        assert_eq!(read("/dev/zero", 4).unwrap_err().to_string(), "larger than 4 bytes");
+        assert_eq!(read("/dev/null", 4).unwrap(), b"");
+        assert_eq!(read("pipe", 4).unwrap(), b"", "nobody writes");
+        let mut writer =
+            Command::new("sh").arg("-c").arg("sleep 0.1; printf 1234").stdout(Stdio::piped()).spawn().unwrap();
+        let written = format!("/dev/fd/{}", writer.stdout.as_ref().unwrap().as_raw_fd());
+        assert_eq!(read(&written, 4).unwrap(), b"1234");
+        writer.wait().unwrap();
         read("socket", 4).unwrap_err();
     }
 }

@@ -1,21 +1,16 @@
 //! The messages to systemd (`sd_notify`), which stop while the daemon hangs.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::UnixDatagram;
-use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::support::clients::daemon::{BINARY, Daemon, environment};
-use crate::support::clients::log;
-use crate::support::clients::proplet::connect;
+use crate::support::clients::daemon::{Daemon, environment};
 use crate::support::clients::push::client;
+use crate::support::faults::frozen::Frozen;
 use crate::support::servers::mosquitto::Mosquitto;
 
 /// Longest wait for a message.
@@ -116,26 +111,11 @@ async fn an_unreachable_notify_socket_logs_a_warning() {
 /// A log that nobody reads fills its pipe, and then the service stands still in the middle of a line.
 #[tokio::test]
 async fn watchdog_messages_stop_while_the_service_hangs() {
-    /// Their lines are more than a pipe holds.
-    const REQUESTS: usize = 1500;
     let (manager, mosquitto) = (Manager::start(), Mosquitto::start().await);
-    let folder = tempfile::tempdir().expect("a folder for the daemon");
-    let mut command = Command::new(BINARY);
-    command.env_clear().envs(environment(&mosquitto.address(), "127.0.0.1:1")).envs(manager.variables());
-    for (name, folder) in ["PROXY_CACHE_DIR", "PROXY_STATE_DIR"].map(|name| (name, folder.path().join(name))) {
-        fs::create_dir(&folder).expect("a folder");
-        command.env(name, folder);
-    }
-    command.env("PROXY_HTTP_PORT", "0").stderr(Stdio::piped()).kill_on_drop(true);
-    let mut process = command.spawn().expect("run the daemon");
-    let mut log = BufReader::new(process.stderr.take().expect("its standard error"));
-    let http = loop {
-        let mut line = String::new();
-        assert_ne!(log.read_line(&mut line).await.expect("a line of its log"), 0, "it ended");
-        if let Some(entry) = log::events(&line, "listening").pop() {
-            break format!("http://{}", entry["http"].as_str().expect("an address"));
-        }
-    };
+    let mut variables = environment(&mosquitto.address(), "127.0.0.1:1");
+    variables.extend(manager.variables());
+    let daemon = Daemon::spawn(&variables);
+    let http = daemon.http().await;
     let asks = async |path: &str| {
         let answer = client(None).get(format!("{http}{path}")).send();
         timeout(ANSWER, answer).await.expect("an answer in time").expect("an answer").status()
@@ -143,10 +123,7 @@ async fn watchdog_messages_stop_while_the_service_hangs() {
     manager.ping().await;
     manager.ping().await;
 
-    let proplet = connect(&mosquitto).await;
-    for index in 0..REQUESTS {
-        proplet.publish_request(&format!("app-{index}")).await;
-    }
+    let frozen = Frozen::new(daemon.pid()).await;
     manager.silence().await;
     let begin = Instant::now();
     while asks("/livez").await == StatusCode::OK {
@@ -157,14 +134,8 @@ async fn watchdog_messages_stop_while_the_service_hangs() {
     asks("/readyz").await;
     asks("/metrics").await;
 
-    // Somebody reads: it goes on.
-    let reading = tokio::spawn(async move {
-        let mut read = Vec::new();
-        log.read_to_end(&mut read).await
-    });
+    frozen.thaw().await;
     manager.ping().await;
     manager.ping().await;
     assert_eq!(asks("/livez").await, StatusCode::OK);
-    process.kill().await.expect("kill the daemon");
-    reading.await.expect("the reader").expect("its log");
 }

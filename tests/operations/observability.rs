@@ -145,10 +145,13 @@ async fn readiness_names_the_folder_that_cannot_be_written() {
     fails(&http, &[], DEADLINE).await;
     let (ingest, aside) = (site.in_store("v1/ingest"), site.in_store("aside"));
     fs::rename(&ingest, &aside).expect("move a folder of the store");
+    // It is made again if it is missing; not in the place of a file.
+    fs::write(&ingest, "").expect("put a file in its place");
     fails(&http, &["store"], DEADLINE).await;
     let state = tempfile::tempdir().expect("another place");
     fs::rename(site.state(), state.path().join("aside")).expect("move the folder of the state");
     fails(&http, &["state", "store"], DEADLINE).await;
+    fs::remove_file(&ingest).expect("remove the file");
     fs::rename(&aside, &ingest).expect("move it back");
     fs::rename(state.path().join("aside"), site.state()).expect("move it back");
     fails(&http, &[], DEADLINE).await;

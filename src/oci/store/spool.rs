@@ -106,6 +106,8 @@ impl Spool {
     /// # Errors
     /// [`Error::Disk`], [`Error::SizeMismatch`] and [`Error::DigestMismatch`].
     pub(crate) async fn commit(mut self) -> Result<Blob, Error> {
+        // From here on nothing is kept for another try: it is the blob, or wrong.
+        self.key = None;
         if self.received != self.expected.size {
             return Err(self.size_mismatch(self.received));
         }
@@ -195,6 +197,11 @@ mod tests {
         let mut wrong = scope.resume(expected.clone(), "host");
         wrong.write(Bytes::from_static(b"hello_world")).await.unwrap();
         assert_eq!(wrong.commit().await.unwrap_err().code(), "digest-mismatch");
-        assert_eq!(scope.resume(expected, "host").received(), 0, "wrong bytes are not kept");
+        assert_eq!(scope.resume(expected.clone(), "host").received(), 0, "wrong bytes are not kept");
+
+        let mut short = scope.resume(expected.clone(), "host");
+        short.write(Bytes::from_static(b"hello")).await.unwrap();
+        assert_eq!(short.commit().await.unwrap_err().code(), "size-mismatch");
+        assert_eq!(scope.resume(expected, "host").received(), 0, "nor is what ended too early");
     }
 }
