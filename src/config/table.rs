@@ -208,9 +208,9 @@ settings! {
                   module, in another number of chunks. `pinned`: the old one, until nobody has asked for 7 min, or \
                   for 15 min.";
 
-        MAX_REQUESTS: usize = "PROXY_MAX_REQUESTS", parse count::<1_000_000>, default Some("1024"),
+        MAX_REQUESTS: usize = "PROXY_MAX_REQUESTS", parse count::<1_000_000>, default Some("4096"),
             accepts "1 to 1000000",
-            help "Requests that may be open at once; more are refused.";
+            help "Requests that may be open at once, of one channel eight ninths at most; more are refused.";
 
         MAX_IN_FLIGHT: usize = "PROXY_MAX_IN_FLIGHT", parse memory_size, default Some("8MiB"),
             accepts "a size over zero such as 64KiB or 8MiB",

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 use tracing::{Span, debug_span, field};
 
@@ -14,6 +13,7 @@ use crate::mqtt::topic::App;
 use crate::oci::blob::Blob;
 use crate::telemetry::events::Report;
 use crate::util::clock::Time;
+use crate::util::fair::Permit;
 
 /// The shortest interval of two progress messages of a transfer.
 #[doc(alias = "bound")]
@@ -42,7 +42,7 @@ pub(super) struct Fetched {
     pub(super) blob: Blob,
     pub(super) candidate: Candidate,
     /// Held until the delivery ends.
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) _place: Permit,
 }
 
 /// A module that is being sent.

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::warn;
 
 use super::pipeline::{Completion, Pipeline};
@@ -22,6 +21,7 @@ use crate::service::options::ServiceOptions;
 use crate::state::State;
 use crate::telemetry::{Telemetry, Waiting};
 use crate::util::clock::Clock;
+use crate::util::fair::FairSemaphore;
 
 impl Pipeline {
     /// A pipeline with what an earlier process wrote to disk, which publishes chunks by `publisher`.
@@ -44,7 +44,7 @@ impl Pipeline {
             work: JoinSet::new(),
             sender: Sender::new(publisher, config.delivery.max_in_flight),
             withdrawals: FuturesUnordered::new(),
-            places: Arc::new(Semaphore::new(MAX_OPEN_MODULES)),
+            places: FairSemaphore::new(MAX_OPEN_MODULES),
             next_request: first_request,
             registry: config.registry.url.clone(),
             group: config.share_group.clone(),
@@ -70,14 +70,17 @@ impl Pipeline {
         tokio::select! {
             biased;
             sent = self.sender.next() => Completion::Sent(sent),
-            Some(work) = self.work.join_next() => work.unwrap_or_else(|error| Completion::Panicked(error.id(), error.to_string())),
+            Some(work) = self.work.join_next() => completion(work),
             Some(request) = self.withdrawals.next() => Completion::Withdrawn(request),
             () = due => Completion::Due,
         }
     }
 
-    /// Takes the withdrawals that have come, so that they do not count against the next call.
-    pub(super) fn take_withdrawals(&mut self) {
+    /// Takes what has completed: before each further message, so that it does not pile up behind them, nor count against them.
+    pub(super) fn take_completed(&mut self) {
+        while let Some(work) = self.work.try_join_next() {
+            self.take(completion(work));
+        }
         while let Some(Some(request)) = self.withdrawals.next().now_or_never() {
             self.take(Completion::Withdrawn(request));
         }
@@ -119,7 +122,7 @@ impl Pipeline {
         self.coordinator.wake(self.clock.now());
         self.advance();
         let waiting = self.deliveries.values().filter(|delivery| delivery.module.is_none()).count();
-        let free = self.places.available_permits();
+        let free = self.places.free();
         self.telemetry.measured(Waiting {
             messages,
             modules: if free == 0 { waiting } else { 0 },
@@ -165,4 +168,9 @@ impl Pipeline {
         self.telemetry.tell_repeats();
         self.work.shutdown().await;
     }
+}
+
+/// What a task of the pipeline has completed.
+fn completion(work: Result<Completion, JoinError>) -> Completion {
+    work.unwrap_or_else(|error| Completion::Panicked(error.id(), error.to_string()))
 }

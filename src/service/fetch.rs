@@ -1,11 +1,11 @@
 //! Resolving and fetching one module: from the reference of a request to the verified bytes on disk.
 //!
 //! A module takes a place among those that are open when it is on disk, and not before: what is in the store never waits
-//! behind what a registry has yet to send. A registry's own places bound how much is fetched from it at once.
+//! behind what a registry has yet to send. A registry's own places bound how much is fetched from it at once. Where places are
+//! scarce, the channels take turns.
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tracing::debug_span;
 
 use super::delivery::Fetched;
@@ -19,6 +19,7 @@ use crate::oci::pull::{Pulled, Puller};
 use crate::oci::reference::{Reference, Version};
 use crate::oci::wasm;
 use crate::telemetry::Telemetry;
+use crate::util::fair::{FairSemaphore, Party};
 
 /// Resolves the reference, fetches and verifies the module: the manifest `root`, or what the reference means now.
 pub(super) async fn fetch(
@@ -26,35 +27,35 @@ pub(super) async fn fetch(
     purpose: Purpose,
     root: Option<Digest>,
     registry: &RegistryUrl,
-    places: Arc<Semaphore>,
+    places: &Arc<FairSemaphore>,
     puller: &Puller,
     telemetry: &Telemetry,
 ) -> Result<Fetched, Error> {
     telemetry.fetching(app, purpose);
+    let party: Party = format!("{}/{}", app.channel.domain, app.channel.id).into();
+    let pull = async |reference: &Reference| puller.pull_for(Arc::clone(&party), reference).await;
     let reference = Reference::parse(&app.name, registry)?;
     let module = match root {
-        None => puller.pull(&reference).await?,
+        None => pull(&reference).await?,
         Some(root) => {
             let version = Reference { version: Version::Digest(root), ..reference.clone() };
-            match puller.pull(&version).await {
+            match pull(&version).await {
                 // The interrupted version is gone.
                 Err(error) if purpose == Purpose::Resume => {
                     telemetry.version_gone(app, root, &error);
-                    puller.pull(&reference).await?
+                    pull(&reference).await?
                 }
                 fetched => fetched?,
             }
         }
     };
-    let (place, module) = if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+    let (place, module) = if let Some(place) = places.try_acquire() {
         (place, module)
     } else {
         // It is not open while it waits.
         let version = Reference { version: Version::Digest(module.root), ..reference.clone() };
         drop(module);
-        let place = places.acquire_owned().await;
-        let place = place.map_err(|_| Error::Stopping { app_name: app.name.to_string() })?;
-        (place, puller.pull(&version).await?)
+        (places.acquire(&party).await, pull(&version).await?)
     };
     let Pulled { root, module: blob, .. } = module;
     let (digest, size) = (blob.digest(), blob.size());

@@ -1,12 +1,11 @@
 //! The inbox: reads messages of the broker, and queues them for the service.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use super::presences::Presences;
 use super::shares::Shares;
@@ -17,10 +16,15 @@ use crate::mqtt::topic::{App, Channel, Channels, Layout, Role};
 use crate::mqtt::{Ack, Message};
 use crate::service::options::ServiceOptions;
 use crate::telemetry::Telemetry;
+use crate::util::fair::Portions;
+use crate::util::sync::lock;
 
-/// Messages that wait between the connections and the service.
+/// Requests that wait between the connections and the service.
 #[doc(alias = "bound")]
-const MAX_INBOUND: usize = 4096;
+const MAX_REQUESTS: usize = 4096;
+/// Messages of other proxies that do.
+#[doc(alias = "bound")]
+const MAX_OTHERS: usize = 4096;
 /// Largest status or presence message that is parsed, bytes. A proxy publishes about half as much at most: a name, and an
 /// error that repeats it.
 #[doc(alias = "bound")]
@@ -29,11 +33,20 @@ const MAX_STATUS_SIZE: usize = 4 << 10;
 /// A message from the broker.
 pub(super) enum Inbound {
     /// A request; `is_queued` if the broker may have queued it while the proxy was away.
-    Request { app: App, is_queued: bool, ack: Ack },
+    Request { app: App, is_queued: bool, ack: Ack, _room: Room },
     /// A status message, for a replica.
     Status(App, Box<Status>),
     /// A presence message.
     Presence { instance: String, presence: Presence, is_retained: bool },
+}
+
+/// What a request takes of the queue, until it is dropped.
+pub(super) struct Room(Arc<Mutex<Portions<Arc<Channel>>>>, Arc<Channel>);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        lock(&self.0).give_back(&self.1, 1);
+    }
 }
 
 /// Reads messages, and queues them for the service.
@@ -43,6 +56,8 @@ pub(super) struct Inbox {
     presences: Arc<Presences>,
     group: Option<String>,
     shares: Shares,
+    /// The requests in the queue, by channel.
+    requests: Arc<Mutex<Portions<Arc<Channel>>>>,
     has_missed: Arc<AtomicBool>,
     inbound: mpsc::Sender<Inbound>,
 }
@@ -54,13 +69,14 @@ impl Inbox {
         telemetry: &Arc<Telemetry>,
         presences: &Arc<Presences>,
     ) -> (Self, mpsc::Receiver<Inbound>) {
-        let (inbound, messages) = mpsc::channel(MAX_INBOUND);
+        let (inbound, messages) = mpsc::channel(MAX_REQUESTS + MAX_OTHERS);
         let inbox = Self {
             channels: config.channels.clone(),
             telemetry: Arc::clone(telemetry),
             presences: Arc::clone(presences),
             group: config.share_group.clone(),
             shares: Shares::new(telemetry.instance(), Instant::now()),
+            requests: Arc::new(Mutex::new(Portions::new(MAX_REQUESTS))),
             has_missed: Arc::default(),
             inbound,
         };
@@ -108,26 +124,24 @@ impl Inbox {
     }
 
     fn request(&self, channel: Channel, layout: Layout, payload: &[u8], is_queued: bool, ack: Ack) {
-        match Request::parse(payload) {
-            Ok(Request { app_name }) => {
-                let app = App { channel: channel.into(), layout, name: app_name.as_str().into() };
-                let request = Inbound::Request { app, is_queued, ack };
-                if let Err(TrySendError::Full(request) | TrySendError::Closed(request)) = self.inbound.try_send(request)
-                    && let Inbound::Request { app, ack, .. } = request
-                {
-                    // The broker stops sending when too many are not acknowledged.
-                    ack.acknowledge();
-                    self.telemetry.rejected(
-                        &app,
-                        false,
-                        &Error::Overloaded { app_name, limit: MAX_INBOUND, what: "messages wait" },
-                    );
-                }
-            }
+        let app_name = match Request::parse(payload) {
+            Ok(Request { app_name }) => app_name,
             Err(error) => {
                 ack.acknowledge();
-                self.telemetry.unreadable(&channel, layout, &error);
+                return self.telemetry.unreadable(&channel, layout, &error);
             }
+        };
+        let channel = Arc::new(channel);
+        let app = App { channel: Arc::clone(&channel), layout, name: app_name.as_str().into() };
+        if lock(&self.requests).take(&channel) {
+            let room = Room(Arc::clone(&self.requests), channel);
+            // There is room for it; unless the service ends, and then the broker sends it to the next process.
+            let _ = self.inbound.try_send(Inbound::Request { app, is_queued, ack, _room: room });
+        } else {
+            // The broker stops sending when too many are not acknowledged.
+            ack.acknowledge();
+            let error = Error::Overloaded { app_name, limit: MAX_REQUESTS, what: "requests wait to be read" };
+            self.telemetry.rejected(&app, false, &error);
         }
     }
 
@@ -143,9 +157,9 @@ impl Inbox {
         serde_json::from_slice(payload).ok()
     }
 
-    /// Queues what others say. What does not fit is missed.
+    /// Queues what others say, beside the requests. What does not fit is missed.
     fn queue(&self, message: Inbound) {
-        if self.inbound.try_send(message).is_err() {
+        if self.inbound.capacity() <= MAX_REQUESTS || self.inbound.try_send(message).is_err() {
             self.has_missed.store(true, Relaxed);
         }
     }

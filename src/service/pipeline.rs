@@ -1,7 +1,7 @@
 //! The path of a module, in reading order: from the message of a device to the broker's last acknowledgement.
 //!
 //! ```text
-//!  broker ──▶ requests connection ──▶ inbox ─┐ 4,096 messages
+//!  broker ──▶ requests connection ──▶ inbox ─┐ 8,192 messages
 //!  callers ──▶ Service::deliver ─────────────┤ 256 calls
 //!                                            ▼
 //!                 ┌────────────── the task of the service ───────────┐
@@ -30,7 +30,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tracing::{Instrument, Span, debug_span};
 
@@ -55,10 +54,12 @@ use crate::mqtt::topic::App;
 use crate::oci::digest::Digest;
 use crate::oci::host::RegistryUrl;
 use crate::oci::pull::Puller;
+use crate::oci::reference::Reference;
 use crate::state::{OpenRequest, State};
 use crate::telemetry::Telemetry;
 use crate::telemetry::events::Report;
 use crate::util::clock::{Clock, Time};
+use crate::util::fair::FairSemaphore;
 
 /// The caller to answer; `None` for a device, which waits for chunks.
 pub(super) type Waiter = Option<Caller>;
@@ -73,7 +74,7 @@ pub(super) struct Pipeline {
     /// Futures that resolve when the caller of a request was answered, or has stopped waiting.
     pub(super) withdrawals: FuturesUnordered<Pin<Box<dyn Future<Output = RequestId> + Send>>>,
     /// Permits: how many modules may be open at once, to be sent.
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Arc<FairSemaphore>,
     pub(super) next_request: RequestId,
     pub(super) registry: RegistryUrl,
     pub(super) group: Option<String>,
@@ -106,7 +107,7 @@ impl Pipeline {
     pub(super) fn receive(&mut self, message: Inbound) {
         let now = self.clock.now();
         match message {
-            Inbound::Request { app, is_queued, ack } => {
+            Inbound::Request { app, is_queued, ack, .. } => {
                 let origin = if is_queued { Origin::Queue } else { Origin::Device };
                 self.request(&app, origin, ack, now);
             }
@@ -145,12 +146,28 @@ impl Pipeline {
         self.advance();
     }
 
-    /// Queues a request for the disk, and serves it meanwhile. The state acknowledges it to the broker once it is written; if
-    /// the disk fails or is too slow, all the same, as a message without PUBACK would hold back those behind it.
+    /// Queues a request for the disk, and serves it meanwhile. The state acknowledges it to the broker once it is written, or
+    /// cannot be. One that is rejected costs nothing but the message that says so.
     fn request(&mut self, app: &App, origin: Origin, ack: Ack, now: Time) {
+        if let Err(error) = self.permit(app) {
+            ack.acknowledge();
+            // Of several replicas, one says so.
+            if self.coordinator.is_first(app) {
+                self.telemetry.rejected(app, false, &error);
+            }
+            return;
+        }
         let id = self.new_request();
-        self.state.open_request(id, OpenRequest { app: app.clone(), arrived: now }, ack);
-        self.coordinator.request(app, Request::new(id, now, origin, None), now);
+        if self.coordinator.request(app, Request::new(id, now, origin, None), now) {
+            self.state.open_request(id, OpenRequest { app: app.clone(), arrived: now }, ack);
+        } else {
+            ack.acknowledge();
+        }
+    }
+
+    /// Refuses a name that is no reference, or one that requests may not have.
+    fn permit(&self, app: &App) -> Result<(), Error> {
+        self.puller.permit(&Reference::parse(&app.name, &self.registry)?)
     }
 
     /// Takes what has completed.
@@ -240,7 +257,7 @@ impl Pipeline {
         let (registry, places) = (self.registry.clone(), Arc::clone(&self.places));
         let (puller, telemetry) = (Arc::clone(&self.puller), Arc::clone(&self.telemetry));
         let fetched = async move {
-            let fetched = fetch(&app, purpose, root, &registry, places, &puller, &telemetry).await;
+            let fetched = fetch(&app, purpose, root, &registry, &places, &puller, &telemetry).await;
             Completion::Fetched(transfer, fetched)
         };
         delivery.work = Some(self.work.spawn(fetched.instrument(delivery.span.clone())));

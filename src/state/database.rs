@@ -2,22 +2,19 @@
 
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
 use redb::{Builder, Database, DatabaseError, ReadableTable, StorageError, Table, TableDefinition};
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
 use tracing::warn;
 use uuid::Uuid;
 
+use super::waiting::{OpenRequest, Waiting};
 use crate::delivery::rules::action::Saved;
 use crate::delivery::rules::request::RequestId;
-use crate::delivery::rules::versions::{CHUNK_LIFETIME, SentVersion};
-use crate::error::Error;
-use crate::mqtt::Ack;
-use crate::mqtt::topic::App;
+use crate::delivery::rules::versions::CHUNK_LIFETIME;
 use crate::util::clock::{Clock, Elapsed, Stamp, Time};
 use crate::util::json;
 
@@ -30,36 +27,18 @@ const CACHE_SIZE: usize = 1 << 20;
 const REQUESTS: TableDefinition<RequestId, &[u8]> = TableDefinition::new("requests");
 const VERSIONS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("versions");
 const INSTANCE: TableDefinition<&str, &str> = TableDefinition::new("instance");
+/// Times, and the size of chunks.
 const TIMES: TableDefinition<&str, u64> = TableDefinition::new("times");
 const ID: &str = "id";
 const CLIENT_SECRET: &str = "client secret";
 const PRESENT: &str = "present";
 const UNCERTAIN: &str = "unsure until";
+const RECUT: &str = "recut until";
+const CHUNK_SIZE: &str = "chunk size";
 /// The stamp of the last transaction.
 const BOOT_ID: &str = "boot id";
 const NOW: &str = "now";
 const UPTIME: &str = "uptime";
-
-/// An open request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenRequest {
-    /// The app.
-    pub app: App,
-    /// When it arrived.
-    pub arrived: Time,
-}
-
-/// A change to be written.
-#[derive(Debug)]
-pub(super) enum Change {
-    Open(RequestId, OpenRequest, Ack),
-    Close(Vec<RequestId>),
-    Versions(App, Vec<SentVersion>, Option<oneshot::Sender<Result<(), Error>>>),
-    Present(Time),
-    Uncertain(Time),
-    /// Nothing new: what could not be written is tried again.
-    Again,
-}
 
 /// What an earlier process wrote to disk.
 #[derive(Debug)]
@@ -109,8 +88,14 @@ fn means_damage(kind: io::ErrorKind) -> bool {
 
 /// Reads what an earlier process wrote, and removes rows that cannot be read. If `is_lost`, or where such a row has
 /// versions, devices may hold chunks of unknown versions from now on for [`CHUNK_LIFETIME`]; that is written too, and so it is
-/// if nobody knows how long ago the last transaction was.
-pub(super) fn read(database: &Database, is_lost: bool, present: &Stamp) -> Result<Restored, redb::Error> {
+/// if nobody knows how long ago the last transaction was. The same for chunks of another size than `chunk_size`, if the last
+/// process had another one.
+pub(super) fn read(
+    database: &Database,
+    is_lost: bool,
+    present: &Stamp,
+    chunk_size: NonZeroU32,
+) -> Result<Restored, redb::Error> {
     let transaction = database.begin_write()?;
     let mut restored;
     {
@@ -163,6 +148,12 @@ pub(super) fn read(database: &Database, is_lost: bool, present: &Stamp) -> Resul
             times.insert(UNCERTAIN, uncertain_until.0)?;
         }
         restored.saved.uncertain_until = uncertain_until;
+        let chunk_size = u64::from(chunk_size.get());
+        let before = times.insert(CHUNK_SIZE, chunk_size)?.map(|size| size.value());
+        if before.is_some_and(|size| size != chunk_size) {
+            times.insert(RECUT, (now + CHUNK_LIFETIME).0)?;
+        }
+        restored.saved.recut_until = times.get(RECUT)?.map_or(Time::default(), |time| Time(time.value()));
         write_stamp(&mut instance, &mut times, &Stamp { time: now, ..present.clone() })?;
     }
     transaction.commit()?;
@@ -206,28 +197,29 @@ fn write_stamp(
 }
 
 /// Writes changes in one transaction, with its stamp.
-pub(super) fn write(database: &Database, batch: &[Change], now: &Stamp) -> Result<(), redb::Error> {
+pub(super) fn write(database: &Database, changes: &Waiting, now: &Stamp) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut instance = transaction.open_table(INSTANCE)?;
         let mut requests = transaction.open_table(REQUESTS)?;
         let mut versions_table = transaction.open_table(VERSIONS)?;
         let mut times = transaction.open_table(TIMES)?;
-        for change in batch {
-            match change {
-                Change::Open(id, request, _) => drop(requests.insert(id, &*json(request))?),
-                Change::Close(ids) => {
-                    for id in ids {
-                        requests.remove(id)?;
-                    }
-                }
-                Change::Versions(app, versions, _) if versions.is_empty() => {
-                    drop(versions_table.remove(&*json(app))?);
-                }
-                Change::Versions(app, versions, _) => drop(versions_table.insert(&*json(app), &*json(versions))?),
-                Change::Present(time) => drop(times.insert(PRESENT, time.0)?),
-                Change::Uncertain(until) => drop(times.insert(UNCERTAIN, until.0)?),
-                Change::Again => {}
+        for (id, (request, _)) in &changes.opened {
+            requests.insert(id, &*json(request))?;
+        }
+        for id in &changes.closed {
+            requests.remove(id)?;
+        }
+        for (app, (versions, _)) in &changes.versions {
+            if versions.is_empty() {
+                versions_table.remove(&*json(app))?;
+            } else {
+                versions_table.insert(&*json(app), &*json(versions))?;
+            }
+        }
+        for (key, time) in [(PRESENT, changes.present), (UNCERTAIN, changes.uncertain)] {
+            if let Some(time) = time {
+                times.insert(key, time.0)?;
             }
         }
         write_stamp(&mut instance, &mut times, now)?;
@@ -241,10 +233,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::mqtt::topic::{Channel, Layout};
+    use crate::mqtt::topic::{App, Channel, Layout};
     use crate::oci::digest::Digest;
 
     const NOW: Time = Time(1_000_000);
+    const SIZE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
     fn app(name: &str) -> App {
         let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
@@ -279,7 +272,7 @@ mod tests {
     fn versions_of_the_previous_release_are_read() {
         let [idle, open] = ["idle", "open"].map(|name| json(&app(name)));
         let database = database(&[(&*idle, old_row(0).as_bytes()), (&*open, old_row(2).as_bytes())]);
-        let saved = read(&database, false, &stamp_of(NOW)).unwrap().saved;
+        let saved = read(&database, false, &stamp_of(NOW), SIZE).unwrap().saved;
         let read: Vec<_> =
             saved.versions.iter().map(|(app, sent)| (&*app.name, sent[0].last, sent[0].is_open)).collect();
         assert_eq!(read, [("idle", Time(8), false), ("open", Time(8), true)]);
@@ -296,7 +289,7 @@ mod tests {
         for (key, value) in [(&b"garbage"[..], row.as_bytes()), (&json(&app("bad"))[..], b"garbage")] {
             let database = database(&[(&*good, row.as_bytes()), (key, value)]);
             for now in [NOW, NOW + CHUNK_LIFETIME] {
-                let saved = read(&database, false, &stamp_of(now)).unwrap().saved;
+                let saved = read(&database, false, &stamp_of(now), SIZE).unwrap().saved;
                 assert_eq!(saved.versions.len(), 1, "{saved:?}");
                 assert_eq!(saved.uncertain_until, NOW + CHUNK_LIFETIME, "once, and also for the next process");
             }
@@ -309,9 +302,19 @@ mod tests {
         let transaction = database.begin_write().unwrap();
         transaction.open_table(REQUESTS).unwrap().insert(7, &b"garbage"[..]).unwrap();
         transaction.commit().unwrap();
-        let restored = read(&database, false, &stamp_of(NOW)).unwrap();
+        let restored = read(&database, false, &stamp_of(NOW), SIZE).unwrap();
         assert!(restored.requests.is_empty());
         assert_eq!(restored.saved.uncertain_until, Time::default());
+    }
+
+    #[test]
+    fn another_chunk_size_is_known_until_devices_hold_no_chunks_of_the_old_one() {
+        let (database, larger) = (database(&[]), NonZeroU32::new(20).unwrap());
+        for (size, until) in [(SIZE, Time::default()), (SIZE, Time::default()), (larger, NOW + CHUNK_LIFETIME)] {
+            assert_eq!(read(&database, false, &stamp_of(NOW), size).unwrap().saved.recut_until, until);
+        }
+        let later = stamp_of(NOW + Duration::from_secs(1));
+        assert_eq!(read(&database, false, &later, larger).unwrap().saved.recut_until, NOW + CHUNK_LIFETIME, "again");
     }
 
     #[test]
@@ -333,15 +336,16 @@ mod tests {
                 let present = Stamp { time, ..present.clone() };
                 let row = old_row(0);
                 let database = database(&[(&*json(&app("a")), row.as_bytes())]);
-                write(&database, &[Change::Present(Time(8))], &stamp_of(NOW)).unwrap();
-                let restored = read(&database, false, &present).unwrap();
+                let changes = Waiting { present: Some(Time(8)), ..Waiting::default() };
+                write(&database, &changes, &stamp_of(NOW)).unwrap();
+                let restored = read(&database, false, &present, SIZE).unwrap();
                 let now = NOW + Duration::from_secs(elapsed);
                 let behind = restored.clock.now().since(now);
                 assert!(restored.clock.now() >= now && behind < Duration::from_secs(60), "{present:?}: {behind:?}");
                 let until = if is_uncertain { now + CHUNK_LIFETIME } else { Time::default() };
                 assert_eq!(restored.saved.uncertain_until, until, "{present:?}");
                 // Its own stamp is that of the present.
-                let again = read(&database, false, &present).unwrap();
+                let again = read(&database, false, &present, SIZE).unwrap();
                 assert!(again.clock.now().since(now) < Duration::from_secs(60), "{present:?}");
                 assert_eq!(again.saved.versions.len(), 1);
             }

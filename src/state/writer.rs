@@ -1,27 +1,46 @@
 //! The thread that writes, and goes on when the disk does.
 
 use std::io;
+use std::mem;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use redb::Database;
-use tokio::sync::mpsc;
 use tracing::{error, info};
 
-use super::database::{Change, FILE, builder, write};
+use super::database::{FILE, builder, write};
+use super::waiting::Waiting;
 use crate::error::Error;
 use crate::util::clock::{Clock, Stamp};
 use crate::util::sync::lock;
 
-/// Changes that wait to be written.
-#[doc(alias = "bound")]
-pub(super) const QUEUE: usize = 4096;
-/// Changes that are written in one transaction, beside those of a failed transaction.
-#[doc(alias = "bound")]
-const MAX_BATCH: usize = 512;
+/// The changes that wait, and what wakes their writer.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    pub(super) waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
 
-/// Writes changes in their order. What could not be written is kept, as much as may wait, and goes before what comes
-/// next.
+impl Queue {
+    /// Changes what waits, and wakes the writer.
+    pub(super) fn change(&self, change: impl FnOnce(&mut Waiting)) {
+        let mut waiting = lock(&self.waiting);
+        change(&mut waiting);
+        waiting.is_due = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for a change, and takes all that wait; and whether they are the last ones.
+    fn take(&self) -> (Waiting, bool) {
+        let is_idle = |waiting: &mut Waiting| !waiting.is_due && !waiting.is_closed;
+        let waiting = self.changed.wait_while(lock(&self.waiting), is_idle);
+        let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+        let is_closed = waiting.is_closed;
+        (mem::replace(&mut *waiting, Waiting { is_closed, ..Waiting::default() }), is_closed)
+    }
+}
+
+/// Writes all changes that wait in one transaction. What could not be written waits on, for the next change.
 pub(super) struct Writer {
     pub(super) folder: PathBuf,
     pub(super) clock: Clock,
@@ -32,60 +51,51 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn run(mut self, mut waiting: mpsc::Receiver<Change>) {
-        let mut batch = Vec::new();
-        while waiting.blocking_recv_many(&mut batch, MAX_BATCH) > 0 {
-            self.write(&mut batch);
-        }
-        if !batch.is_empty() {
-            self.write(&mut batch);
+    /// Writes until the queue is closed.
+    pub(super) fn run(mut self, queue: &Queue) {
+        loop {
+            let (mut changes, is_last) = queue.take();
+            if !is_last || changes.len() > 0 {
+                let is_written = self.write(&mut changes);
+                if !is_written {
+                    lock(&queue.waiting).put_back(changes);
+                }
+            }
+            if is_last {
+                return;
+            }
         }
     }
 
-    /// Writes changes and answers who waits for them; those that were not written stay in `batch`.
-    fn write(&mut self, batch: &mut Vec<Change>) {
-        let written = self.try_writing(batch);
+    /// Writes changes, and answers who waits for them. Whether they are on disk.
+    fn write(&mut self, changes: &mut Waiting) -> bool {
+        let written = self.try_writing(changes);
         let failure = written.as_ref().err().map(ToString::to_string);
         let written = written.map_err(|error| Error::disk(&self.folder, io::Error::other(error)));
-        for change in batch.iter_mut() {
-            match change {
-                // Not acknowledging would stop the flow of requests; they are served all the same.
-                Change::Open(_, _, ack) => std::mem::take(ack).acknowledge(),
-                // Whoever waited for it may be gone already.
-                Change::Versions(_, _, done) => drop(done.take().map(|done| done.send(written.clone()))),
-                _ => {}
+        changes.answer(&written);
+        let failed_before = mem::replace(&mut *lock(&self.failure), failure).is_some();
+        match &written {
+            Ok(()) if failed_before => {
+                info!(event = "state-written", folder = %self.folder.display(), "the state is written again");
             }
+            Err(error) if !failed_before => error!(
+                event = "state-not-written",
+                code = error.code(),
+                hint = error.hint(),
+                "the state was not written: {error}"
+            ),
+            _ => {}
         }
-        let failed_before = std::mem::replace(&mut *lock(&self.failure), failure).is_some();
-        match written {
-            Ok(()) => {
-                batch.clear();
-                if failed_before {
-                    info!(event = "state-written", folder = %self.folder.display(), "the state is written again");
-                }
-            }
-            Err(error) => {
-                batch.retain(|change| !matches!(change, Change::Again));
-                batch.drain(..batch.len().saturating_sub(QUEUE));
-                if !failed_before {
-                    error!(
-                        event = "state-not-written",
-                        code = error.code(),
-                        hint = error.hint(),
-                        "the state was not written: {error}"
-                    );
-                }
-            }
-        }
+        written.is_ok()
     }
 
-    fn try_writing(&mut self, batch: &[Change]) -> Result<(), redb::Error> {
+    fn try_writing(&mut self, changes: &Waiting) -> Result<(), redb::Error> {
         let database = match self.database.take() {
             Some(database) => database,
             // One that is damaged is set aside by the next process: this one has in its memory what the file should have.
             None => builder().create(self.folder.join(FILE))?,
         };
-        write(&database, batch, &Stamp::of(self.clock.now()))?;
+        write(&database, changes, &Stamp::of(self.clock.now()))?;
         self.database = Some(database);
         Ok(())
     }
@@ -94,6 +104,7 @@ impl Writer {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::num::NonZeroU32;
 
     use super::super::database::read;
     use super::*;
@@ -109,16 +120,16 @@ mod tests {
             database: None,
             failure: Arc::default(),
         };
-        let mut batch = vec![Change::Present(Time(7))];
+        let mut changes = Waiting { present: Some(Time(7)), ..Waiting::default() };
         for _ in 0..2 {
-            batch.push(Change::Again);
-            writer.write(&mut batch);
-            assert!(matches!(batch[..], [Change::Present(Time(7))]), "{batch:?}");
+            assert!(!writer.write(&mut changes));
             assert!(lock(&writer.failure).is_some());
         }
         fs::create_dir(&missing).unwrap();
-        writer.write(&mut batch);
-        assert!(batch.is_empty() && lock(&writer.failure).is_none());
-        assert_eq!(read(&writer.database.unwrap(), false, &Stamp::of(Time(7))).unwrap().saved.present, Some(Time(7)));
+        assert!(writer.write(&mut changes) && lock(&writer.failure).is_none());
+        assert_eq!(
+            read(&writer.database.unwrap(), false, &Stamp::of(Time(7)), NonZeroU32::MIN).unwrap().saved.present,
+            Some(Time(7))
+        );
     }
 }

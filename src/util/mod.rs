@@ -1,10 +1,11 @@
-//! What several folders need: time, locks, a cache, files, JSON, the table of metrics.
+//! What several folders need: time, locks, shares, a cache, files, JSON, the table of metrics.
 //!
 //! It knows the operating system and the standard library. It must never know modules, brokers or registries, and
 //! imports nothing of this crate but [`crate::error`].
 
 pub mod authority;
 pub mod clock;
+pub mod fair;
 pub mod file;
 pub mod metrics;
 pub mod sync;
@@ -20,6 +21,11 @@ pub(crate) fn int(count: impl TryInto<i64>) -> i64 {
 /// Serializes a value whose type JSON can always hold.
 pub(crate) fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// What a flag is that an earlier release did not write.
+pub(crate) fn yes() -> bool {
+    true
 }
 
 /// Deserializes a flag, or the count that an earlier release wrote in its place.

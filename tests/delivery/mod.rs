@@ -3,6 +3,7 @@
 mod bounds;
 mod bursts;
 mod doubts;
+mod fairness;
 mod joining;
 mod replicas;
 mod restarts;

@@ -28,6 +28,8 @@ pub struct Saved {
     pub versions: Vec<(App, Vec<SentVersion>)>,
     /// Until when devices may hold chunks of unknown versions.
     pub uncertain_until: Time,
+    /// Until when devices may hold chunks that were cut to another size.
+    pub recut_until: Time,
     /// When the proxy last had its subscription; nothing if it never had, or all this was lost.
     pub present: Option<Time>,
 }

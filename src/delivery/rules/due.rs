@@ -79,7 +79,7 @@ impl<W> Coordinator<W> {
         let (late, expired, due) = (replicas.late(now), replicas.expire(now), replicas.due(now));
         self.forget(&expired);
         for (app, request) in late {
-            if self.replicas.as_ref().is_some_and(|replicas| replicas.is_first(&app)) {
+            if self.is_first(&app) {
                 self.reject(&app, Refusal::TooLate(request.origin), request);
             } else {
                 self.forget(&[request]);

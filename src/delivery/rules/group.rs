@@ -179,6 +179,7 @@ impl<W> Coordinator<W> {
     }
 
     fn note_version(&mut self, app: &App, version: Version, now: Time) {
+        self.make_room(app, now);
         if !self.versions.note(app, version, now) {
             self.set_uncertain(now);
         }

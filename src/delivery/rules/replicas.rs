@@ -15,14 +15,16 @@
 //! what the others published meanwhile; a claim of another member among that is valid, and it yields.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::request::{Origin, Request};
 use super::rule::{Rule, holds};
 use crate::mqtt::request::TASK_TIMEOUT;
-use crate::mqtt::topic::App;
+use crate::mqtt::topic::{App, Channel};
 use crate::oci::digest::Digest;
 use crate::util::clock::Time;
+use crate::util::fair::Portions;
 
 /// How long a replica stays owner without a message. A replica that serves something sends one every
 /// [`HEARTBEAT_INTERVAL`].
@@ -73,7 +75,7 @@ pub(super) struct Replicas<W> {
     held: HashMap<App, Time>,
     /// Requests that wait for an owner or for its end.
     watched: HashMap<App, Vec<Watched<W>>>,
-    watched_count: usize,
+    watched_on: Portions<Arc<Channel>>,
 }
 
 /// A request that waits.
@@ -117,7 +119,7 @@ impl<W> Replicas<W> {
             owners: HashMap::new(),
             held: HashMap::new(),
             watched: HashMap::new(),
-            watched_count: 0,
+            watched_on: Portions::new(MAX_WATCHED),
         }
     }
 
@@ -164,20 +166,19 @@ impl<W> Replicas<W> {
     /// A request arrived; too old to be served if `is_late`.
     ///
     /// # Errors
-    /// The request if more than [`MAX_WATCHED`] wait.
+    /// The request if its channel has as many that wait as it may.
     pub(super) fn watch(&mut self, app: &App, request: Request<W>, is_late: bool, now: Time) -> Result<(), Request<W>> {
-        if self.watched_count >= MAX_WATCHED {
+        if !self.watched_on.take(&app.channel) {
             return Err(request);
         }
         let from = if request.origin == Origin::Device { now } else { now + QUEUE_MARGIN };
-        self.watched_count += 1;
         self.watched.entry(app.clone()).or_default().push(Watched { request, from, is_late });
         Ok(())
     }
 
     /// This replica yields: its requests for `app` wait for the owner, which received them before it claimed the app.
     pub(super) fn give_back(&mut self, app: &App, requests: Vec<Request<W>>, now: Time) {
-        self.watched_count += requests.len();
+        self.watched_on.add(&app.channel, requests.len());
         self.watched.entry(app.clone()).or_default().extend(requests.into_iter().map(|request| Watched {
             request,
             from: now,
@@ -360,7 +361,7 @@ impl<W> Replicas<W> {
     fn drain(&mut self, app: &App, is_taken: impl Fn(&Watched<W>) -> bool) -> Vec<Request<W>> {
         let Some(requests) = self.watched.get_mut(app) else { return Vec::new() };
         let taken: Vec<_> = requests.extract_if(.., |watched| is_taken(watched)).collect();
-        self.watched_count -= taken.len();
+        self.watched_on.give_back(&app.channel, taken.len());
         if requests.is_empty() {
             self.watched.remove(app);
         }

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::request::Refusal;
 use super::rule::{Rule, holds};
 use crate::delivery::plan::ChunkPlan;
-use crate::mqtt::topic::App;
+use crate::mqtt::topic::{App, Channel};
 use crate::oci::digest::Digest;
 use crate::util::clock::Time;
+use crate::util::fair::Portions;
 
 /// How long a version is remembered after its last chunk: devices keep chunks for 360 s, and a minute is for what is
 /// under way.
@@ -33,6 +35,8 @@ pub(super) const MAX_NOTED: usize = 64;
 /// Moves of a tag within [`CHUNK_LIFETIME`] that are assumed while versions are unknown.
 #[doc(alias = "bound")]
 const USUAL_MOVES: u64 = 16;
+/// How often all apps may be looked at to make room for another one.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Totals that are tried beside the plain one while versions are unknown.
 #[doc(alias = "bound")]
 const GUESSES: u64 = 64;
@@ -81,14 +85,35 @@ pub struct SentVersion {
     /// Whether a transfer is sending it.
     #[serde(alias = "open", deserialize_with = "crate::util::flag")]
     pub is_open: bool,
+    /// Whether the app is a tag, which may have meant something else before, as far as is known.
+    #[serde(default = "crate::util::yes")]
+    pub may_move: bool,
 }
 
 /// The versions of all apps that were sent within [`CHUNK_LIFETIME`]; the latest one of each is at the end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Versions {
     apps: HashMap<App, Vec<SentVersion>>,
+    /// The apps, by channel.
+    channels: Portions<Arc<Channel>>,
+    /// When room was made last.
+    swept_at: Option<Time>,
     /// Until when devices may hold chunks of versions that are not in here: another proxy or an earlier process sent them.
     uncertain_until: Time,
+    /// Until when devices may hold chunks that were cut to another size.
+    recut_until: Time,
+}
+
+impl Default for Versions {
+    fn default() -> Self {
+        Self {
+            apps: HashMap::new(),
+            channels: Portions::new(MAX_APPS),
+            swept_at: None,
+            uncertain_until: Time::default(),
+            recut_until: Time::default(),
+        }
+    }
 }
 
 impl Versions {
@@ -100,8 +125,15 @@ impl Versions {
             (sent.is_open, was_open) = (false, true);
             sent.last = if holds(Rule::Restore) { now } else { Time::default() };
         }
+        self.channels.add(&app.channel, 1);
         self.apps.insert(app, versions);
         was_open
+    }
+
+    /// Until then devices may hold chunks that an earlier process cut to another size; also of modules that never change and
+    /// were forgotten.
+    pub(super) fn set_recut_until(&mut self, until: Time) {
+        self.recut_until = until;
     }
 
     /// From now on for [`CHUNK_LIFETIME`], devices may hold chunks of unknown versions; returns the end of that.
@@ -147,13 +179,9 @@ impl Versions {
         chunk_size: NonZeroU32,
         now: Time,
     ) -> Result<ChunkPlan, Refusal> {
-        if self.is_full_for(app) {
-            return Err(Refusal::TooManyApps);
-        }
         let Candidate { root, digest, may_move, .. } = module;
-        let is_uncertain = may_move && self.is_uncertain(now);
-        let versions = self.apps.entry(app.clone()).or_default();
-        versions.retain(|sent| sent.is_remembered(now));
+        let is_uncertain = may_move && self.is_uncertain(now) || now < self.recut_until;
+        let versions = self.entry(app, now).ok_or(Refusal::TooManyApps)?;
         let is_same = |SentVersion { version, .. }: &SentVersion| {
             let Version { digest: sent, plan, .. } = version;
             *sent == digest && plan.size() == module.size && plan.chunk_size() <= chunk_size
@@ -166,7 +194,7 @@ impl Versions {
             None => (cut(versions, &module, chunk_size, is_uncertain).ok_or(Refusal::NoTotal)?, now),
         };
         let version = Version { root: Some(root), digest, plan };
-        versions.push(SentVersion { version, since, last: now, is_open: true });
+        versions.push(SentVersion { version, since, last: now, is_open: true, may_move });
         Ok(plan)
     }
 
@@ -194,11 +222,7 @@ impl Versions {
 
     /// Another proxy sends this version. Whether it can be remembered.
     pub(super) fn note(&mut self, app: &App, version: Version, now: Time) -> bool {
-        if self.is_full_for(app) {
-            return false;
-        }
-        let versions = self.apps.entry(app.clone()).or_default();
-        versions.retain(|sent| sent.is_remembered(now));
+        let Some(versions) = self.entry(app, now) else { return false };
         let is_it =
             |sent: &&mut SentVersion| sent.version.digest == version.digest && sent.version.plan == version.plan;
         if let Some(sent) = versions.iter_mut().find(is_it) {
@@ -206,13 +230,30 @@ impl Versions {
         } else if versions.len() >= MAX_NOTED {
             return false;
         } else {
-            versions.insert(0, SentVersion { version, since: now, last: now, is_open: false });
+            versions.insert(0, SentVersion { version, since: now, last: now, is_open: false, may_move: true });
         }
         true
     }
 
-    fn is_full_for(&self, app: &App) -> bool {
-        self.apps.len() >= MAX_APPS && !self.apps.contains_key(app)
+    /// The versions of `app` that are remembered, if it is one of the apps or there is room for it.
+    fn entry(&mut self, app: &App, now: Time) -> Option<&mut Vec<SentVersion>> {
+        if !self.apps.contains_key(app) && !self.channels.take(&app.channel) {
+            return None;
+        }
+        let versions = self.apps.entry(app.clone()).or_default();
+        versions.retain(|sent| sent.is_remembered(now));
+        Some(versions)
+    }
+
+    /// Makes room for `app` where its channel has none, at the cost of that channel: forgets apps that devices cannot mix.
+    /// Returns them. Once a second, as it looks at all apps.
+    pub(super) fn make_room(&mut self, app: &App, now: Time) -> Vec<App> {
+        let is_due = self.swept_at.is_none_or(|at| now.since(at) >= SWEEP_INTERVAL);
+        if !is_due || self.apps.contains_key(app) || self.channels.has_room(&app.channel) {
+            return Vec::new();
+        }
+        self.swept_at = Some(now);
+        self.remove(|known, versions| known.channel == app.channel && versions.iter().all(SentVersion::is_harmless))
     }
 
     /// Forgets versions of which no device holds chunks any more; returns the apps of which none is remembered.
@@ -220,11 +261,26 @@ impl Versions {
         for versions in self.apps.values_mut() {
             versions.retain(|sent| sent.is_remembered(now));
         }
-        self.apps.extract_if(|_, versions| versions.is_empty()).map(|(app, _)| app).collect()
+        self.remove(|_, versions| versions.is_empty())
+    }
+
+    fn remove(&mut self, is_removed: impl Fn(&App, &[SentVersion]) -> bool) -> Vec<App> {
+        let removed: Vec<_> =
+            self.apps.extract_if(|app, versions| is_removed(app, versions)).map(|(app, _)| app).collect();
+        for app in &removed {
+            self.channels.give_back(&app.channel, 1);
+        }
+        removed
     }
 }
 
 impl SentVersion {
+    /// Whether devices can mix it with no other version of its app: it is a single chunk, or will always be the same module,
+    /// cut the same way.
+    fn is_harmless(&self) -> bool {
+        !self.is_open && (self.version.plan.total_chunks() == 1 || !self.may_move)
+    }
+
     fn is_remembered(&self, now: Time) -> bool {
         self.is_open || now.since(self.last) < CHUNK_LIFETIME
     }
@@ -260,8 +316,33 @@ mod tests {
     const CHUNK_SIZE: NonZeroU32 = NonZeroU32::new(10).unwrap();
 
     fn app() -> App {
-        let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
-        App { channel, layout: Layout::Plain, name: "a".into() }
+        app_on("c", "a")
+    }
+
+    fn app_on(channel: &str, name: &str) -> App {
+        let channel = Arc::new(Channel { domain: "d".into(), id: channel.into() });
+        App { channel, layout: Layout::Plain, name: name.into() }
+    }
+
+    /// Sends so many apps of a channel, of `size` bytes each; returns how many were accepted, and forgotten for that.
+    fn flood(
+        versions: &mut Versions,
+        channel: &str,
+        first: usize,
+        apps: usize,
+        size: u64,
+        may_move: bool,
+    ) -> (usize, usize) {
+        let digest = Digest::of(b"a");
+        let (mut accepted, mut forgotten) = (0, 0);
+        for number in first..first + apps {
+            let app = app_on(channel, &number.to_string());
+            forgotten += versions.make_room(&app, Time(0)).len();
+            let module = Candidate { root: digest, digest, size, may_move };
+            accepted += usize::from(versions.begin(&app, module, CHUNK_SIZE, Time(0)).is_ok());
+            versions.end(&app, Time(0));
+        }
+        (accepted, forgotten)
     }
 
     fn begin(versions: &mut Versions, name: &str, size: u64, now: u64) -> Option<u64> {
@@ -288,6 +369,32 @@ mod tests {
         assert_eq!(begin(&mut versions, "four", 26, 520), Some(5));
         assert_eq!(begin(&mut versions, "small", 10, 520), Some(1));
         assert_eq!(begin(&mut versions, "small too", 10, 520), Some(1), "one chunk is never mixed");
+    }
+
+    #[test]
+    fn a_channel_forgets_its_own_and_what_cannot_be_mixed() {
+        let share = MAX_APPS * 8 / 9;
+        // Each row: the size of the modules, whether they are tags, and whether they can be mixed.
+        for (size, may_move, is_mixable) in [(25, true, true), (10, true, false), (25, false, false)] {
+            let mut versions = Versions::default();
+            let (accepted, forgotten) = flood(&mut versions, "flood", 0, MAX_APPS, size, may_move);
+            let expected = if is_mixable { (share, 0) } else { (MAX_APPS, share) };
+            assert!(
+                accepted.abs_diff(expected.0) <= 1 && forgotten.abs_diff(expected.1) <= 1,
+                "{accepted} {forgotten}"
+            );
+            assert_eq!(flood(&mut versions, "other", 0, 1000, 25, true), (1000, 0), "another channel has its own");
+        }
+    }
+
+    #[test]
+    fn what_was_cut_to_another_size_is_not_cut_to_as_many_chunks() {
+        let mut versions = Versions::default();
+        versions.set_recut_until(Time(1000));
+        let digest = Digest::of(b"a");
+        let module = Candidate { root: digest, digest, size: 25, may_move: false };
+        assert_ne!(versions.begin(&app_on("c", "a"), module, CHUNK_SIZE, Time(999)).unwrap().total_chunks(), 3);
+        assert_eq!(versions.begin(&app_on("c", "b"), module, CHUNK_SIZE, Time(1000)).unwrap().total_chunks(), 3);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::oci::reference::Reference;
 use crate::oci::refusal::unsupported;
 use crate::oci::registry::Progress;
 use crate::oci::wasm::{self, Kind};
+use crate::util::fair::Party;
 
 /// A module on disk.
 #[derive(Debug, Clone)]
@@ -104,7 +105,16 @@ impl Puller {
     /// # Errors
     /// Those of the stages resolve and fetch; [`Error::Denied`] if the policy does not permit the reference.
     pub async fn pull(&self, reference: &Reference) -> Result<Pulled, Error> {
-        self.pull_watched(reference, &Progress::default()).await
+        self.pull_for(Party::default(), reference).await
+    }
+
+    /// As [`Puller::pull`], for one of those that share the places at registries.
+    ///
+    /// # Errors
+    /// As [`Puller::pull`].
+    pub async fn pull_for(&self, party: Party, reference: &Reference) -> Result<Pulled, Error> {
+        let pull = self.start(reference, party, None).await?;
+        pull.run(Operation::Pull, Box::pin(pull.module())).await
     }
 
     /// As [`Puller::pull`]; `progress` shows the download.
@@ -112,7 +122,7 @@ impl Puller {
     /// # Errors
     /// As [`Puller::pull`].
     pub async fn pull_watched(&self, reference: &Reference, progress: &Progress) -> Result<Pulled, Error> {
-        let pull = self.start(reference, Some(progress)).await?;
+        let pull = self.start(reference, Party::default(), Some(progress)).await?;
         pull.run(Operation::Pull, Box::pin(pull.module())).await
     }
 
@@ -122,7 +132,7 @@ impl Puller {
     /// # Errors
     /// As [`Puller::pull`], and [`Error::NotWasm`]; but the outcome for signatures is part of the result.
     pub async fn inspect(&self, reference: &Reference) -> Result<Inspected, Error> {
-        let pull = self.start(reference, None).await?;
+        let pull = self.start(reference, Party::default(), None).await?;
         pull.run(Operation::Inspect, Box::pin(pull.inspection())).await
     }
 }

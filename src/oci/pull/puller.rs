@@ -16,6 +16,7 @@ use crate::oci::options::{PullPolicy, RegistryOptions};
 use crate::oci::reference::Reference;
 use crate::oci::registry::{Progress, Registry, Repository};
 use crate::oci::store::{Scope, Store, StoreOptions};
+use crate::util::fair::Party;
 use crate::util::sync::lock;
 use crate::util::ttl_cache::TtlCache;
 
@@ -90,13 +91,22 @@ impl Puller {
         })
     }
 
-    /// Starts a pull: its deadline counts from when its credentials are known.
+    /// Refuses a reference that the policy does not permit.
+    ///
+    /// # Errors
+    /// [`Error::Denied`].
+    pub fn permit(&self, reference: &Reference) -> Result<(), Error> {
+        self.registry.permit(reference)
+    }
+
+    /// Starts a pull for `party`: its deadline counts from when its credentials are known.
     pub(super) async fn start<'a>(
         &'a self,
         reference: &'a Reference,
+        party: Party,
         progress: Option<&'a Progress>,
     ) -> Result<Pull<'a>, Error> {
-        let mut repository = self.registry.repository(reference).await?;
+        let mut repository = self.registry.repository(reference, party).await?;
         let deadline = Instant::now() + self.options.fetch_timeout;
         repository.deadline = Some(deadline);
         let scope = self.store.scope(&repository.identity());

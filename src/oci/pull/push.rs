@@ -9,6 +9,7 @@ use crate::oci::artifact::Artifact;
 use crate::oci::blob::Descriptor;
 use crate::oci::digest::Digest;
 use crate::oci::reference::{Reference, Version};
+use crate::util::fair::Party;
 
 impl Puller {
     /// Uploads `artifact` to the registry of `reference`, under its tag or digest; returns the manifest's descriptor.
@@ -22,7 +23,7 @@ impl Puller {
         if artifact.layer.bytes.len() as u64 > limit {
             return Err(Error::TooLarge { object: format!("layer {}, for pushing,", artifact.layer.digest), limit });
         }
-        let repository = self.registry.repository(reference).await?;
+        let repository = self.registry.repository(reference, Party::default()).await?;
         let deadline = Instant::now() + self.options.fetch_timeout;
         let push = Box::pin(repository.push(artifact, &reference.version));
         let pushed = self.within(deadline, reference, "pushing", push).await?;

@@ -14,6 +14,7 @@ use crate::oci::manifest::{Manifest, Metadata};
 use crate::oci::options::PullPolicy;
 use crate::oci::reference::{Reference, Version};
 use crate::oci::store::CachedTag;
+use crate::util::fair::Party;
 
 /// The manifest or index of a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +49,7 @@ impl Puller {
     /// # Errors
     /// As [`Puller::pull`].
     pub async fn resolve(&self, reference: &Reference) -> Result<Resolved, Error> {
-        let pull = self.start(reference, None).await?;
+        let pull = self.start(reference, Party::default(), None).await?;
         let (resolved, _) =
             pull.run(Operation::Resolve, Box::pin(async { pull.resolve().await?.describe(reference) })).await?;
         Ok(resolved)

@@ -21,6 +21,7 @@ use crate::oci::host::RegistryUrl;
 use crate::oci::options::{Credentials, Mirror, RegistryOptions};
 use crate::oci::policy::Policy;
 use crate::oci::reference::{Reference, Version};
+use crate::util::fair::Party;
 use crate::util::metrics;
 use crate::util::sync::lock;
 use crate::util::ttl_cache::TtlCache;
@@ -120,12 +121,20 @@ impl Registry {
         result
     }
 
-    /// Waits for a place at the endpoint's host.
+    /// Refuses a reference that the policy does not permit.
+    ///
+    /// # Errors
+    /// [`Error::Denied`].
+    pub(crate) fn permit(&self, reference: &Reference) -> Result<(), Error> {
+        self.policy.permit(reference)
+    }
+
+    /// Waits for a place at the endpoint's host, in turn with other parties.
     ///
     /// # Errors
     /// [`Error::RegistryUnreachable`] if the host rests.
-    pub(super) async fn place<'a>(&'a self, endpoint: &'a Endpoint, kind: Kind) -> Result<Place<'a>, Failure> {
-        self.peers.place(&endpoint.host, self.names(endpoint), &endpoint.peer, kind).await
+    pub(super) async fn place(&self, endpoint: &Endpoint, kind: Kind, party: &Party) -> Result<Place, Failure> {
+        self.peers.place(&endpoint.host, self.names(endpoint), &endpoint.peer, kind, party).await
     }
 
     /// The endpoint's value of the label `registry` in metrics: its host, if the operator named it.

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use super::failure::Failure;
 use crate::error::Error;
+use crate::util::fair::{FairSemaphore, Party, Permit};
 use crate::util::sync::lock;
 use crate::util::ttl_cache::TtlCache;
 
@@ -46,8 +45,8 @@ pub(super) struct Peer {
 /// Places for requests.
 #[derive(Debug)]
 struct Places {
-    lookups: Semaphore,
-    transfers: Semaphore,
+    lookups: Arc<FairSemaphore>,
+    transfers: Arc<FairSemaphore>,
 }
 
 /// What a request is for. Slow transfers must not delay what is stored, which may need a lookup.
@@ -60,9 +59,9 @@ pub(super) enum Kind {
 }
 
 /// A place at a host.
-pub(super) struct Place<'a> {
-    _own: SemaphorePermit<'a>,
-    _shared: Option<SemaphorePermit<'a>>,
+pub(super) struct Place {
+    _own: Permit,
+    _shared: Option<Permit>,
 }
 
 /// What a host had answered at some time.
@@ -90,19 +89,20 @@ impl Peers {
         Arc::clone(in_use.entry(host.to_owned()).or_insert_with(|| Arc::new(Peer::new(self.places))))
     }
 
-    /// Waits for a place at `peer`, which has the name `host`.
+    /// Waits for a place at `peer`, which has the name `host`. The parties that wait take turns.
     ///
     /// # Errors
     /// [`Error::RegistryUnreachable`] if it rests.
-    pub(super) async fn place<'a>(
-        &'a self,
+    pub(super) async fn place(
+        &self,
         host: &str,
         is_named: bool,
-        peer: &'a Peer,
+        peer: &Peer,
         kind: Kind,
-    ) -> Result<Place<'a>, Failure> {
-        let own = peer.places.take(kind).await?;
-        let shared = if is_named { None } else { Some(self.unnamed.take(kind).await?) };
+        party: &Party,
+    ) -> Result<Place, Failure> {
+        let own = peer.places.of(kind).acquire(party).await;
+        let shared = if is_named { None } else { Some(self.unnamed.of(kind).acquire(party).await) };
         match self.resting.get(&host.to_owned()) {
             None => Ok(Place { _own: own, _shared: shared }),
             Some(until) => {
@@ -148,16 +148,14 @@ impl Peer {
 
 impl Places {
     fn new(count: usize) -> Self {
-        Self { lookups: Semaphore::new(count), transfers: Semaphore::new(count) }
+        Self { lookups: FairSemaphore::new(count), transfers: FairSemaphore::new(count) }
     }
 
-    async fn take(&self, kind: Kind) -> Result<SemaphorePermit<'_>, Error> {
-        let places = match kind {
+    fn of(&self, kind: Kind) -> &Arc<FairSemaphore> {
+        match kind {
             Kind::Lookup => &self.lookups,
             Kind::Transfer => &self.transfers,
-        };
-        // They are never closed.
-        places.acquire().await.map_err(|error| Error::Setup { object: "places".into(), detail: error.to_string() })
+        }
     }
 }
 
@@ -171,7 +169,8 @@ mod tests {
     fn each_host_has_places_of_its_own() {
         let peers = Peers::new(2);
         let (one, same, other) = (peers.of("one"), peers.of("one"), peers.of("other"));
-        let place = |host, peer, kind| peers.place(host, true, peer, kind).now_or_never();
+        let party = Party::default();
+        let place = |host, peer, kind| peers.place(host, true, peer, kind, &party).now_or_never();
         let mut held: Vec<_> = (0..2).map(|_| place("one", &one, Kind::Lookup).unwrap().ok().unwrap()).collect();
         assert!(place("one", &same, Kind::Lookup).is_none(), "all who use a host share its places");
         assert!(place("one", &one, Kind::Transfer).is_some_and(|place| place.is_ok()));
@@ -182,23 +181,26 @@ mod tests {
 
     #[test]
     fn hosts_that_nobody_named_take_no_more_than_their_share() {
-        let peers = Peers::new(8);
+        let (peers, party) = (Peers::new(8), Party::default());
         let hosts: Vec<_> = (0..=MAX_UNNAMED / 8).map(|number| format!("host{number}")).collect();
         let used: Vec<_> = hosts.iter().map(|host| (host, peers.of(host))).collect();
         let places = used.iter().flat_map(|(host, peer)| (0..8).map(move |_| (host, peer)));
         let taken: Vec<_> = places
-            .filter_map(|(host, peer)| peers.place(host, false, peer, Kind::Lookup).now_or_never()?.ok())
+            .filter_map(|(host, peer)| peers.place(host, false, peer, Kind::Lookup, &party).now_or_never()?.ok())
             .collect();
         assert_eq!(taken.len(), MAX_UNNAMED);
         let named = peers.of("named");
-        assert!(peers.place("named", true, &named, Kind::Lookup).now_or_never().is_some_and(|place| place.is_ok()));
+        assert!(
+            peers.place("named", true, &named, Kind::Lookup, &party).now_or_never().is_some_and(|place| place.is_ok())
+        );
     }
 
     #[test]
     fn a_host_rests_that_answered_nobody() {
-        let peers = Peers::new(1);
+        let (peers, party) = (Peers::new(1), Party::default());
         let peer = peers.of("host");
-        let rests = || peers.place("host", true, &peer, Kind::Lookup).now_or_never().is_some_and(|it| it.is_err());
+        let rests =
+            || peers.place("host", true, &peer, Kind::Lookup, &party).now_or_never().is_some_and(|it| it.is_err());
         let mark = peer.mark();
         peers.given_up("host", &peer, mark);
         assert!(!rests(), "it refused, and was not silent");

@@ -41,7 +41,7 @@ impl Repository<'_> {
         self.first(|endpoint| async move {
             let url = endpoint.url(&format!("manifests/{version}"))?;
             let call = Call::read(Method::HEAD, url).accept(ACCEPT).if_none_match(known);
-            let _place = self.registry.place(endpoint, Kind::Lookup).await?;
+            let _place = self.registry.place(endpoint, Kind::Lookup, &self.party).await?;
             let response = self.read(endpoint, &call).await?;
             let is_unchanged = response.status() == StatusCode::NOT_MODIFIED;
             Ok(if is_unchanged { Some(known) } else { content_digest(&response) })
@@ -111,7 +111,7 @@ impl Repository<'_> {
     pub(crate) async fn preamble(&self, blob: &Descriptor) -> Result<Vec<u8>, Error> {
         self.first(|endpoint| async move {
             let call = Call::read(Method::GET, endpoint.url(&format!("blobs/{}", blob.digest))?);
-            let _place = self.registry.place(endpoint, Kind::Transfer).await?;
+            let _place = self.registry.place(endpoint, Kind::Transfer, &self.party).await?;
             let response = self.read(endpoint, &call.ending_at(PREAMBLE_SIZE)).await?;
             let (mut body, mut start) = (Body::new(response, u64::MAX), Vec::new());
             // A registry without ranges sends all of it.
@@ -129,7 +129,7 @@ impl Repository<'_> {
     /// Reads the document at `path` in the repository, and the digest that the registry states for it.
     async fn document(&self, endpoint: &Endpoint, path: &str) -> Result<(Option<Digest>, Bytes), Failure> {
         let call = Call::read(Method::GET, endpoint.url(path)?).accept(ACCEPT);
-        let _place = self.registry.place(endpoint, Kind::Lookup).await?;
+        let _place = self.registry.place(endpoint, Kind::Lookup, &self.party).await?;
         let response = self.read(endpoint, &call).await?;
         let digest = content_digest(&response);
         let body = Body::new(response, MAX_MANIFEST_SIZE).whole().await?;
@@ -167,7 +167,7 @@ impl Repository<'_> {
         spool: &mut Spool,
         progress: Option<&Progress>,
     ) -> Result<(), Failure> {
-        let _place = self.registry.place(endpoint, Kind::Transfer).await?;
+        let _place = self.registry.place(endpoint, Kind::Transfer, &self.party).await?;
         let offset = spool.received();
         if offset == blob.size && offset > 0 {
             return Ok(());

@@ -47,7 +47,7 @@ impl Repository<'_> {
 
     /// Uploads a blob, in one request, unless it is there.
     async fn try_push_blob(&self, blob: &Packed) -> Result<(), Failure> {
-        let _place = self.registry.place(&self.origin, Kind::Transfer).await?;
+        let _place = self.registry.place(&self.origin, Kind::Transfer, &self.party).await?;
         if self.has(blob.digest).await? {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl Repository<'_> {
     }
 
     async fn try_push_manifest(&self, name: &str, manifest: &Packed) -> Result<(), Failure> {
-        let _place = self.registry.place(&self.origin, Kind::Lookup).await?;
+        let _place = self.registry.place(&self.origin, Kind::Lookup, &self.party).await?;
         let url = self.origin.url(&format!("manifests/{name}"))?;
         let call = Call::new(Method::PUT, url).with_body(manifest.media_type, manifest.bytes.clone());
         let response = self.send(&call).await?;

@@ -18,6 +18,7 @@ use super::response::success;
 use crate::error::Error;
 use crate::oci::options::Mirror;
 use crate::oci::reference::Reference;
+use crate::util::fair::Party;
 use crate::util::metrics;
 
 /// How long a mirror is skipped after it did not answer.
@@ -32,17 +33,23 @@ pub(crate) struct Repository<'a> {
     /// In the order in which they are tried, before the origin.
     mirrors: Vec<Endpoint>,
     pub(super) origin: Endpoint,
+    /// For whom it is used.
+    pub(super) party: Party,
     /// Requests that are dropped after it are counted as unanswered, earlier ones as withdrawn.
     pub(crate) deadline: Option<Instant>,
 }
 
 impl Registry {
-    /// The repository of `reference`. Connects to nothing.
+    /// The repository of `reference`, for `party`. Connects to nothing.
     ///
     /// # Errors
     /// [`Error::Denied`] if the policy does not permit it, [`Error::Credentials`] if the docker configuration file or a
     /// helper fails.
-    pub(crate) async fn repository<'a>(&'a self, reference: &'a Reference) -> Result<Repository<'a>, Error> {
+    pub(crate) async fn repository<'a>(
+        &'a self,
+        reference: &'a Reference,
+        party: Party,
+    ) -> Result<Repository<'a>, Error> {
         self.policy.permit(reference)?;
         let Reference { registry, repository, .. } = reference;
         let mut mirrors = Vec::new();
@@ -60,7 +67,7 @@ impl Registry {
             credentials: self.credentials.find(registry, repository).await?,
             is_mirror: false,
         };
-        Ok(Repository { registry: self, reference, mirrors, origin, deadline: None })
+        Ok(Repository { registry: self, reference, mirrors, origin, party, deadline: None })
     }
 }
 

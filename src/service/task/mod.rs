@@ -49,7 +49,7 @@ impl Service {
     /// # Errors
     /// [`Error::Setup`] if the HTTP client cannot be made, [`Error::Disk`] if the store or the state cannot be opened.
     pub async fn open(config: ServiceOptions) -> Result<(Self, Task), Error> {
-        let (state, restored) = State::open(config.state.clone()).await?;
+        let (state, restored) = State::open(config.state.clone(), config.delivery.chunk_size).await?;
         let (registry, store) = (config.registry.clone(), config.store.clone());
         let puller = tokio::task::spawn_blocking(move || Puller::new(&registry, &store)).await;
         let setup = |panic: tokio::task::JoinError| Error::Setup { object: "store".into(), detail: panic.to_string() };
@@ -134,9 +134,12 @@ impl Task {
                     }
                     Change::Chunks(_) => {}
                 },
-                Some(message) = messages.recv() => pipeline.receive(message),
+                Some(message) = messages.recv() => {
+                    pipeline.take_completed();
+                    pipeline.receive(message);
+                }
                 Some(call) = calls.recv() => {
-                    pipeline.take_withdrawals();
+                    pipeline.take_completed();
                     pipeline.call(call);
                 }
                 next = pipeline.next() => pipeline.take(next),

@@ -103,7 +103,7 @@ fn bounds_have_their_defaults() {
     for (name, default) in [
         ("PROXY_SHARE_GROUP", None),
         ("PROXY_TAG_MOVES", Some("fresh")),
-        ("PROXY_MAX_REQUESTS", Some("1024")),
+        ("PROXY_MAX_REQUESTS", Some("4096")),
         ("PROXY_MAX_FETCHES", Some("8")),
         ("PROXY_MAX_IN_FLIGHT", Some("8MiB")),
         ("PROXY_PUBLISH_RATE", None),

@@ -43,6 +43,8 @@ pub struct Coordinator<W> {
     away: Away,
     /// Since when the connection for requests is up, with its subscriptions.
     connected_at: Option<Time>,
+    /// The request that arrives now, unless it is rejected; its owner has not written it to disk yet.
+    arriving: Option<RequestId>,
     /// Whether the process ends: no work begins any more.
     pub(in crate::delivery::rules) is_draining: bool,
     pub(in crate::delivery::rules) actions: VecDeque<Action<W>>,
@@ -67,11 +69,13 @@ impl<W> Coordinator<W> {
             interrupted: HashSet::new(),
             away: Away::Since(saved.present),
             connected_at: None,
+            arriving: None,
             is_draining: false,
             actions: VecDeque::new(),
             options,
         };
         coordinator.versions.set_uncertain_until(saved.uncertain_until);
+        coordinator.versions.set_recut_until(saved.recut_until);
         if coordinator.replicas.is_some() {
             // Messages of other replicas may have been missed meanwhile.
             coordinator.set_uncertain(now);
@@ -90,8 +94,16 @@ impl<W> Coordinator<W> {
         self.actions.pop_front()
     }
 
-    /// A request, which is on disk or on its way there unless it is a caller's.
-    pub fn request(&mut self, app: &App, request: Request<W>, now: Time) {
+    /// A request, which is on disk if it comes from there. Returns whether it is kept: it must be written then, unless it is a
+    /// caller's, before what else is to be done.
+    pub fn request(&mut self, app: &App, request: Request<W>, now: Time) -> bool {
+        self.arriving = (request.origin != Origin::Disk).then_some(request.id);
+        self.assign(app, request, now);
+        self.arriving.take().is_some()
+    }
+
+    /// Has a request wait for its owner, or serves it.
+    fn assign(&mut self, app: &App, request: Request<W>, now: Time) {
         let is_late = self.age(&request, now) >= MAX_REQUEST_AGE;
         match &mut self.replicas {
             // One that is too late may have been served by another replica: messages behind it say so.
@@ -141,11 +153,12 @@ impl<W> Coordinator<W> {
 
     /// The module of a transfer is on disk and verified.
     pub fn fetched(&mut self, id: TransferId, candidate: Candidate, now: Time) {
+        let Some(app) = self.schedule.get(id).map(|transfer| transfer.app.clone()) else { return };
+        self.make_room(&app, now);
         let Some(transfer) = self.schedule.get_mut(id) else { return };
-        match self.versions.begin(&transfer.app, candidate, self.options.chunk_size, now) {
+        match self.versions.begin(&app, candidate, self.options.chunk_size, now) {
             Ok(plan) => {
                 transfer.stage = Stage::Persisting(Prepared { candidate, plan });
-                let app = transfer.app.clone();
                 self.persist_versions(app, Some(id));
                 if !holds(Rule::PersistFirst) {
                     self.persisted(id, now);
@@ -259,9 +272,20 @@ impl<W> Coordinator<W> {
 
     /// Forgets versions of which no device holds chunks any more. To be called each minute.
     pub fn forget_versions(&mut self, now: Time) {
-        for app in self.versions.forget(now) {
-            self.actions.push_back(Action::PersistVersions { app, versions: Vec::new(), transfer: None });
-        }
+        let forgotten = self.versions.forget(now);
+        self.persist_forgotten(forgotten);
+    }
+
+    /// Makes room for the versions of `app`.
+    pub(in crate::delivery::rules) fn make_room(&mut self, app: &App, now: Time) {
+        let forgotten = self.versions.make_room(app, now);
+        self.persist_forgotten(forgotten);
+    }
+
+    fn persist_forgotten(&mut self, apps: Vec<App>) {
+        let forgotten =
+            apps.into_iter().map(|app| Action::PersistVersions { app, versions: Vec::new(), transfer: None });
+        self.actions.extend(forgotten);
     }
 
     /// Devices may hold chunks of versions that this proxy does not know.
@@ -270,6 +294,11 @@ impl<W> Coordinator<W> {
             let until = self.versions.set_uncertain(now);
             self.actions.push_back(Action::PersistUncertainty(until));
         }
+    }
+
+    /// Whether no other replica has a higher rank for `app`.
+    pub fn is_first(&self, app: &App) -> bool {
+        self.replicas.as_ref().is_none_or(|replicas| replicas.is_first(app))
     }
 
     /// How many transfers have open requests.
@@ -311,7 +340,9 @@ impl<W> Coordinator<W> {
     }
 
     pub(in crate::delivery::rules) fn reject(&mut self, app: &App, refusal: Refusal, request: Request<W>) {
-        self.actions.push_back(Action::CloseRequests(vec![request.id]));
+        if self.arriving.take_if(|id| *id == request.id).is_none() {
+            self.actions.push_back(Action::CloseRequests(vec![request.id]));
+        }
         self.actions.push_back(Action::Reject { app: app.clone(), request, refusal });
     }
 

@@ -19,11 +19,10 @@ const MAX_RETURN: Duration = Duration::from_secs(33);
 impl<W> Schedule<W> {
     /// The chunk of `turn` will not be acknowledged; it is published again.
     pub(in crate::delivery::rules) fn lost(&mut self, turn: &Turn) {
-        if let Some(Transfer { stage: Stage::Sending { pass, .. }, .. }) = self.transfers.get_mut(&turn.transfer)
+        if let Some(Transfer { app, stage: Stage::Sending { pass, .. }, .. }) = self.transfers.get_mut(&turn.transfer)
             && pass.lose(turn.position)
-            && !self.turns.contains(&turn.transfer)
         {
-            self.turns.push_back(turn.transfer);
+            self.turns.push(&app.channel, turn.transfer);
         }
     }
 
@@ -68,7 +67,7 @@ impl<W> Schedule<W> {
         transfer.stage = Stage::Fetching;
         let (id, alarm) = (TransferId(self.opened), transfer.next_alarm());
         self.opened += 1;
-        self.open_requests += transfer.requests.len();
+        self.count(&transfer);
         self.by_app.insert(transfer.app.clone(), id);
         self.transfers.insert(id, transfer);
         self.set_alarm(id, alarm);

@@ -10,11 +10,14 @@
 //! had acknowledged.
 
 mod again;
+mod turns;
 mod types;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use self::turns::Turns;
 pub use self::types::{Admission, Covered, Limits, TransferId, Turn};
 use super::budget::Budgets;
 use super::pass::Pass;
@@ -23,8 +26,9 @@ use super::rule::{Rule, holds};
 use super::transfer::{Purpose, Stage, Transfer};
 use super::versions::Version;
 use crate::mqtt::request::TASK_TIMEOUT;
-use crate::mqtt::topic::App;
+use crate::mqtt::topic::{App, Channel};
 use crate::util::clock::Time;
+use crate::util::fair::Portions;
 
 /// The wait before a repeat for a second task of one device: tasks look for their module every 5 s.
 #[doc(alias = "bound")]
@@ -38,9 +42,9 @@ const MAX_ECHOED_PASSES: u64 = 4;
 /// Size of a module from which its passes are spaced, bytes.
 #[doc(alias = "bound")]
 const SPACED_SIZE: u64 = 1 << 20;
-/// Transfers that are remembered after every request was covered.
+/// Transfers that are kept after every request was covered, to be repeated.
 #[doc(alias = "bound")]
-const MAX_RESTING: usize = 4096;
+const MAX_KEPT: usize = 4096;
 
 /// All open transfers, and which one has the next turn.
 #[derive(Debug)]
@@ -49,12 +53,13 @@ pub(super) struct Schedule<W> {
     budgets: Budgets,
     transfers: HashMap<TransferId, Transfer<W>>,
     by_app: HashMap<App, TransferId>,
-    /// The transfers that have a chunk to publish, each once, next one first.
-    turns: VecDeque<TransferId>,
+    turns: Turns,
     /// When a transfer needs attention.
     alarms: BTreeSet<(Time, TransferId)>,
     opened: u64,
-    open_requests: usize,
+    /// Requests that are not covered, and transfers that are kept without any, by channel.
+    open_requests: Portions<Arc<Channel>>,
+    kept: Portions<Arc<Channel>>,
     /// When the devices lost the broker last, and until when some may be without it.
     lost_at: Time,
     back_by: Time,
@@ -68,10 +73,11 @@ impl<W> Schedule<W> {
             limits,
             transfers: HashMap::new(),
             by_app: HashMap::new(),
-            turns: VecDeque::new(),
+            turns: Turns::default(),
             alarms: BTreeSet::new(),
             opened: 0,
-            open_requests: 0,
+            open_requests: Portions::new(limits.open_requests),
+            kept: Portions::new(MAX_KEPT),
             lost_at: Time::default(),
             back_by: Time::default(),
         }
@@ -88,7 +94,7 @@ impl<W> Schedule<W> {
         purpose: Purpose,
         now: Time,
     ) -> Result<Admission, (Refusal, Request<W>)> {
-        if self.open_requests >= self.limits.open_requests {
+        if !self.open_requests.has_room(&app.channel) {
             return Err((Refusal::OpenRequests, request));
         }
         let known = self.by_app.get(app).copied();
@@ -101,8 +107,8 @@ impl<W> Schedule<W> {
                 if !self.budgets.repeat(&app.channel, extra, now) {
                     return Err((Refusal::Repeats, request));
                 }
-                if !pass.has_turn() && extra > 0 {
-                    self.turns.push_back(id);
+                if extra > 0 {
+                    self.turns.push(&app.channel, id);
                 }
                 pass.extend();
                 request.from = if holds(Rule::Coverage) { pass.next } else { 0 };
@@ -111,7 +117,7 @@ impl<W> Schedule<W> {
             transfer.requests.push_back(request);
             transfer.echoes = MAX_ECHOES.min(transfer.echoes + 1);
             transfer.is_echoed = false;
-            self.open_requests += 1;
+            self.open_requests.add(&app.channel, 1);
             return Ok(Admission::Joined { transfer: id, requests: transfer.requests.len() });
         }
         // What rests or is repeated is the module as it was; a new request gets it as it is.
@@ -119,7 +125,7 @@ impl<W> Schedule<W> {
         let is_repeat = before.as_ref().is_some_and(|before| !matches!(before.stage, Stage::Resting));
         let id = TransferId(self.opened);
         self.opened += 1;
-        self.open_requests += 1;
+        self.open_requests.add(&app.channel, 1);
         self.by_app.insert(app.clone(), id);
         let mut transfer = Transfer::new(app.clone(), purpose, request);
         if let Some(before) = before {
@@ -151,19 +157,15 @@ impl<W> Schedule<W> {
         }
         let (pass, is_spaced) = (Pass::new(plan.total_chunks()), plan.size() >= SPACED_SIZE);
         transfer.stage = Stage::Sending { pass, message_size, is_spaced };
-        self.turns.push_back(id);
+        self.turns.push(&transfer.app.channel, id);
         Ok(())
     }
 
-    /// Takes the next chunk to publish; the transfers take turns chunk by chunk.
+    /// Takes the next chunk to publish; the channels take turns chunk by chunk, and the transfers of each do.
     pub(super) fn next_turn(&mut self, now: Time) -> Option<Turn> {
-        for _ in 0..self.turns.len() {
-            let id = self.turns.pop_front()?;
+        loop {
+            let id = self.turns.next(|channel| self.budgets.free_at(channel) <= now)?;
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
-            if self.budgets.free_at(&transfer.app.channel) > now {
-                self.turns.push_back(id);
-                continue;
-            }
             if let Some(until) = transfer.held_until(now, self.limits.passes_per_minute) {
                 let alarm = transfer.again_at.map_or(until, |again_at| again_at.min(until));
                 self.set_alarm(id, Some(alarm));
@@ -173,12 +175,11 @@ impl<W> Schedule<W> {
             let Some(position) = pass.take() else { continue };
             let turn = Turn { transfer: id, position, index: position % pass.total_chunks };
             if pass.has_turn() {
-                self.turns.push_back(id);
+                self.turns.push(&transfer.app.channel, id);
             }
             self.budgets.publish(&transfer.app.channel, *message_size, now);
             return Some(turn);
         }
-        None
     }
 
     /// The broker acknowledged the chunk of `turn`.
@@ -198,7 +199,7 @@ impl<W> Schedule<W> {
         let count = transfer.requests.iter().take_while(is_covered).count();
         let requests: Vec<_> = transfer.requests.drain(..count).collect();
         transfer.served += requests.len() as u64;
-        self.open_requests -= requests.len();
+        self.open_requests.give_back(&transfer.app.channel, requests.len());
         let served = transfer.served;
         if is_complete {
             self.rest(turn.transfer, now);
@@ -214,7 +215,7 @@ impl<W> Schedule<W> {
             Some((id, transfer, index))
         })?;
         let request = transfer.requests.remove(index)?;
-        self.open_requests -= 1;
+        self.open_requests.give_back(&transfer.app.channel, 1);
         if !transfer.requests.is_empty() {
             transfer.echoes = transfer.echoes.saturating_sub(1);
         }
@@ -230,8 +231,7 @@ impl<W> Schedule<W> {
 
     /// When the publish rate of a channel permits a chunk that waits for it.
     pub(super) fn next_turn_at(&self) -> Option<Time> {
-        let waiting = self.turns.iter().filter_map(|id| self.transfers.get(id));
-        waiting.map(|transfer| self.budgets.free_at(&transfer.app.channel)).min()
+        self.turns.channels().map(|channel| self.budgets.free_at(channel)).min()
     }
 
     /// Does what is due; returns the transfers that are repeated: their module is fetched again.
@@ -251,8 +251,8 @@ impl<W> Schedule<W> {
                         pass.extend();
                         transfer.requests.iter_mut().for_each(|request| request.from = pass.next);
                     }
-                    if pass.has_turn() && !self.turns.contains(&id) {
-                        self.turns.push_back(id);
+                    if pass.has_turn() {
+                        self.turns.push(&transfer.app.channel, id);
                     }
                 }
                 Stage::Resting => {
@@ -301,13 +301,17 @@ impl<W> Schedule<W> {
 
     /// How many requests are not covered.
     pub(super) fn open_requests(&self) -> usize {
-        self.open_requests
+        self.open_requests.total()
     }
 
     /// Every request of a transfer is covered.
     fn rest(&mut self, id: TransferId, now: Time) {
-        let is_full = self.transfers.len() > MAX_RESTING + self.open_requests;
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        // A repeat is kept since it first rested.
+        if transfer.is_open() && !self.kept.take(&transfer.app.channel) {
+            self.remove(id);
+            return;
+        }
         if let Stage::Sending { pass, .. } = &transfer.stage {
             transfer.passes += pass.end.div_ceil(pass.total_chunks);
         }
@@ -323,11 +327,7 @@ impl<W> Schedule<W> {
             && holds(Rule::Echo);
         transfer.echo_at = is_due.then_some(echo_at);
         let alarm = transfer.next_alarm();
-        if is_full {
-            self.remove(id);
-        } else {
-            self.set_alarm(id, alarm);
-        }
+        self.set_alarm(id, alarm);
     }
 
     fn set_alarm(&mut self, id: TransferId, time: Option<Time>) {
@@ -337,13 +337,24 @@ impl<W> Schedule<W> {
         time.map(|time| self.alarms.insert((time, id)));
     }
 
+    /// Counts a transfer that comes back.
+    fn count(&mut self, transfer: &Transfer<W>) {
+        self.open_requests.add(&transfer.app.channel, transfer.requests.len());
+        if !transfer.is_open() {
+            self.kept.add(&transfer.app.channel, 1);
+        }
+    }
+
     /// Removes a transfer, with its open requests.
     pub(super) fn remove(&mut self, id: TransferId) -> Option<Transfer<W>> {
         self.set_alarm(id, None);
         let transfer = self.transfers.remove(&id)?;
-        self.open_requests -= transfer.requests.len();
+        self.open_requests.give_back(&transfer.app.channel, transfer.requests.len());
+        if !transfer.is_open() {
+            self.kept.give_back(&transfer.app.channel, 1);
+        }
         self.by_app.remove(&transfer.app);
-        self.turns.retain(|turn| *turn != id);
+        self.turns.remove(&transfer.app.channel, id);
         Some(transfer)
     }
 }

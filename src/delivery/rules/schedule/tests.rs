@@ -14,7 +14,11 @@ fn after(seconds: f64) -> Time {
 }
 
 fn app(name: &str) -> App {
-    let channel = Channel { domain: "d".into(), id: "c".into() };
+    app_on("c", name)
+}
+
+fn app_on(channel: &str, name: &str) -> App {
+    let channel = Channel { domain: "d".into(), id: channel.into() };
     App { channel: Arc::new(channel), layout: Layout::Plain, name: name.into() }
 }
 
@@ -182,6 +186,39 @@ fn transfers_take_turns_chunk_by_chunk() {
 }
 
 #[test]
+fn channels_take_turns_before_their_transfers_do() {
+    let mut schedule = Schedule::new(Limits { open_requests: 100, ..limits() });
+    let mut open = |channel, name: &str| {
+        let admission =
+            schedule.admit(&app_on(channel, name), Request::new(0, NOW, Origin::Device, ()), Purpose::Request, NOW);
+        let Ok(Admission::Opened { transfer, .. }) = admission else { panic!("{admission:?}") };
+        start(&mut schedule, transfer, 3, 1, NOW);
+    };
+    for number in 0..50 {
+        open("many", &number.to_string());
+    }
+    open("few", "a");
+    let order: Vec<_> = (0..6).map(|_| step(&mut schedule, NOW).unwrap().0.0).collect();
+    assert_eq!(order, ["0", "a", "1", "a", "2", "a"]);
+}
+
+#[test]
+fn a_channel_leaves_room_to_the_others() {
+    let mut schedule = Schedule::new(Limits { open_requests: 1000, ..limits() });
+    let mut admitted = |channel, requests: u64| {
+        let admit = |id| {
+            let request = Request::new(id, NOW, Origin::Device, ());
+            schedule.admit(&app_on(channel, &id.to_string()), request, Purpose::Request, NOW).is_ok()
+        };
+        (0..requests).map(admit).filter(|is_admitted| *is_admitted).count()
+    };
+    assert_eq!(admitted("flood", 10_000), 889);
+    assert_eq!(admitted("other", 25), 25);
+    assert_eq!(admitted("flood", 10_000), 0);
+    assert_eq!(admitted("other", 25), 25, "as many again");
+}
+
+#[test]
 fn a_lost_chunk_is_sent_again_and_awaited() {
     let mut schedule = schedule();
     started(&mut schedule, "a", 2);
@@ -245,7 +282,7 @@ fn a_request_takes_over_from_an_echo() {
 /// 500 requests at once get four passes in all.
 #[test]
 fn a_crowd_gets_four_passes() {
-    let mut schedule = Schedule::new(Limits { open_requests: 500, ..limits() });
+    let mut schedule = Schedule::new(Limits { open_requests: 600, ..limits() });
     let id = opened(&mut schedule, "a", NOW);
     start(&mut schedule, id, 10, 1 << 20, NOW);
     let mut sent = 0;

@@ -104,7 +104,8 @@ impl Proxy {
         let limits = Limits { open_requests: 100, passes_per_minute, publish_rate: None, repeats: None };
         let options = Options { limits, chunk_size: CHUNK_SIZE, tag_moves: TagMoves::Fresh, replica };
         let versions = disk.versions.iter().map(|(app, versions)| (apps[*app].clone(), versions.clone())).collect();
-        let saved = Saved { versions, uncertain_until: disk.uncertain_until, present: disk.present };
+        let saved =
+            Saved { versions, uncertain_until: disk.uncertain_until, present: disk.present, ..Saved::default() };
         Self {
             name: name.into(),
             is_replica,
@@ -180,8 +181,9 @@ impl Proxy {
     pub(super) fn request(&mut self, app: usize, apps: &[App], origin: Origin, now: Time) {
         let id = self.next_request;
         self.next_request += 1;
-        self.disk.requests.push((id, app, now));
-        self.coordinator.request(&apps[app], Request::new(id, now, origin, ()), now);
+        if self.coordinator.request(&apps[app], Request::new(id, now, origin, ()), now) {
+            self.disk.requests.push((id, app, now));
+        }
     }
 
     /// The connections break: the broker may or may not have what is in flight.

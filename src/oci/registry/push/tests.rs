@@ -15,6 +15,7 @@ use crate::oci::digest::Digest;
 use crate::oci::options::{Credentials, RegistryOptions};
 use crate::oci::reference::Reference;
 use crate::oci::registry::Registry;
+use crate::util::fair::Party;
 use crate::util::sync::lock;
 
 const HERE: &str = "/v2/acme/add/uploads/1?state=a%2Fb";
@@ -80,7 +81,7 @@ impl Peer {
 
     async fn push(&self, artifact: &Artifact) -> Result<Descriptor, Error> {
         let (registry, reference) = self.client("");
-        registry.repository(&reference).await?.push(artifact, &reference.version).await
+        registry.repository(&reference, Party::default()).await?.push(artifact, &reference.version).await
     }
 }
 
@@ -159,7 +160,7 @@ async fn what_is_missing_is_uploaded_before_the_manifest() {
 async fn a_token_for_pulling_is_not_one_for_pushing() {
     let peer = Peer::start(HERE, true).await;
     let (registry, reference) = peer.client("");
-    let repository = registry.repository(&reference).await.unwrap();
+    let repository = registry.repository(&reference, Party::default()).await.unwrap();
     repository.manifest("1.0").await.unwrap_err();
     repository.push(&artifact(), &reference.version).await.unwrap();
     repository.push(&artifact(), &reference.version).await.unwrap();
@@ -181,7 +182,7 @@ async fn uploads_elsewhere_go_without_credentials_and_where_the_operator_permits
     assert!(elsewhere.take_requests().is_empty());
 
     let (registry, reference) = peer.client(&format!("127.0.0.1:1,{}/other", elsewhere.host));
-    let repository = registry.repository(&reference).await.unwrap();
+    let repository = registry.repository(&reference, Party::default()).await.unwrap();
     repository.push(&artifact(), &reference.version).await.unwrap();
     let requests = elsewhere.take_requests();
     assert_eq!(requests.len(), 2);
@@ -221,7 +222,7 @@ async fn what_may_pass_is_tried_again() {
 async fn another_digest_is_refused_before_anything_is_asked() {
     let peer = Peer::start(HERE, false).await;
     let (registry, reference) = peer.client("");
-    let repository = registry.repository(&reference).await.unwrap();
+    let repository = registry.repository(&reference, Party::default()).await.unwrap();
     let other = Version::Digest(Digest::of(b"other"));
     assert_eq!(repository.push(&artifact(), &other).await.unwrap_err().code(), "digest-mismatch");
     assert!(peer.take_requests().is_empty());

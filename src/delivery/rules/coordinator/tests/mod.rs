@@ -40,8 +40,8 @@ fn coordinator(replica: Option<&str>) -> Coordinator<()> {
     rules
 }
 
-fn request(rules: &mut Coordinator<()>, id: RequestId, origin: Origin, now: Time) {
-    rules.request(&app(), Request::new(id, now, origin, ()), now);
+fn request(rules: &mut Coordinator<()>, id: RequestId, origin: Origin, now: Time) -> bool {
+    rules.request(&app(), Request::new(id, now, origin, ()), now)
 }
 
 fn candidate(name: &str) -> Candidate {
@@ -210,10 +210,15 @@ fn queued_requests_are_served_by_one_member() {
 #[test]
 fn an_old_request_is_rejected_and_forgotten() {
     let mut rules = Coordinator::new(options(None), Saved { present: Some(NOW), ..Saved::default() }, after(50_000));
-    request(&mut rules, 3, Origin::Queue, after(50_000));
-    let rejected = actions(&mut rules);
+    // What the broker had is not on disk, and is not written.
+    assert!(!request(&mut rules, 3, Origin::Queue, after(50_000)));
     let is_rejected = |action: &Action<()>| matches!(action, Action::Reject { refusal: Refusal::TooLate(_), .. });
-    assert!(rejected.contains(&Action::CloseRequests(vec![3])) && rejected.iter().any(is_rejected), "{rejected:?}");
+    let rejected = actions(&mut rules);
+    assert!(rejected.len() == 1 && is_rejected(&rejected[0]), "{rejected:?}");
+    rules.request(&app(), Request::new(4, NOW, Origin::Disk, ()), after(50_000));
+    let rejected = actions(&mut rules);
+    assert!(rejected[0] == Action::CloseRequests(vec![4]) && is_rejected(&rejected[1]), "{rejected:?}");
+    assert!(request(&mut rules, 5, Origin::Device, after(50_000)));
 }
 
 /// What was being sent goes on by digest for the requests of that time; a new request gets what the tag means now.
