@@ -1,7 +1,9 @@
 //! The sender: reads and encodes chunks, publishes them, and awaits their acknowledgements.
 //!
 //! One chunk is read and encoded at a time, off the async threads, so chunks are published in the order of their turns. At
-//! most [`MAX_IN_FLIGHT_MESSAGES`] messages, and about as many bytes as configured, wait for their acknowledgement.
+//! most [`MAX_IN_FLIGHT_MESSAGES`] messages, and about as many bytes as configured, wait for their acknowledgement: half as
+//! many after a connection was lost with some, so that a link that breaks often carries whole messages and their
+//! acknowledgements in between; and more again with each acknowledgement.
 
 use std::future::{pending, poll_fn};
 use std::io;
@@ -83,6 +85,10 @@ pub enum Sent {
 pub struct Sender {
     publisher: Publisher,
     max_in_flight: usize,
+    /// Bytes that may be in flight now.
+    window: usize,
+    /// Whether a message in flight was lost since none was in flight.
+    has_lost: bool,
     buffers: Buffers,
     /// The chunk that is being read, encoded and handed to the connection.
     current: Option<Boxed<Result<Published, (Turn, Error)>>>,
@@ -101,14 +107,23 @@ impl Sender {
     /// A sender over the connection of `publisher`, which has no further message in flight above `max_in_flight` bytes.
     pub fn new(publisher: Publisher, max_in_flight: usize) -> Self {
         let (buffers, in_flight) = (Buffers::default(), FuturesUnordered::new());
-        Self { publisher, max_in_flight, buffers, current: None, in_flight, in_flight_bytes: 0 }
+        Self {
+            publisher,
+            max_in_flight,
+            window: max_in_flight,
+            has_lost: false,
+            buffers,
+            current: None,
+            in_flight,
+            in_flight_bytes: 0,
+        }
     }
 
     /// Whether it takes another chunk now: the connection is up, and there is room.
     pub fn is_ready(&self) -> bool {
         self.current.is_none()
             && self.in_flight.len() < usize::from(MAX_IN_FLIGHT_MESSAGES)
-            && self.in_flight_bytes < self.max_in_flight
+            && self.in_flight_bytes < self.window
             && self.publisher.is_up()
     }
 
@@ -141,6 +156,7 @@ impl Sender {
             biased;
             Some((size, sent)) = self.in_flight.next() => {
                 self.in_flight_bytes -= size;
+                self.adapt(&sent, size);
                 sent
             }
             published = published => {
@@ -150,6 +166,18 @@ impl Sender {
                     Err((turn, error)) => Sent::Unreadable(turn, error),
                 }
             }
+        }
+    }
+
+    /// Adapts the window to what became of a message in flight.
+    fn adapt(&mut self, sent: &Sent, size: usize) {
+        match sent {
+            Sent::Acknowledged { .. } => self.window = self.window.saturating_add(size).min(self.max_in_flight),
+            Sent::Lost(_) => self.has_lost = true,
+            _ => {}
+        }
+        if self.in_flight.is_empty() && std::mem::take(&mut self.has_lost) {
+            self.window = (self.window / 2).max(1);
         }
     }
 

@@ -20,7 +20,7 @@ pub struct Health {
 /// The outcome of publishing a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledgement {
-    /// The broker has it: PUBACK at QoS 1, PUBCOMP at QoS 2; at QoS 0, it was written to the socket.
+    /// The broker has it: PUBACK at QoS 1, PUBCOMP at QoS 2; at QoS 0, the UNSUBACK to an UNSUBSCRIBE that followed it.
     Received,
     /// The connection ended before that: it has to be published again.
     Lost,
@@ -56,12 +56,36 @@ impl Publisher {
     ///
     /// Waits itself only while [`ConnectionOptions::queue`](super::ConnectionOptions::queue) messages are queued.
     pub async fn publish(&self, topic: &str, payload: Bytes) -> impl Future<Output = Acknowledgement> + Send + 'static {
+        let barrier = (self.qos == QoS::AtMostOnce).then(|| self.barrier(topic));
         let queued = self.client.publish_tracked(topic, payload, PublishOptions::new(self.qos)).await;
         async move {
             let Ok(notice) = queued else { return Acknowledgement::Closed };
-            match notice.wait_async().await {
-                Ok(_) => Acknowledgement::Received,
-                Err(_) => Acknowledgement::Lost,
+            match (notice.wait_async().await, barrier) {
+                (Ok(_), None) => Acknowledgement::Received,
+                (Ok(_), Some(barrier)) => barrier.await,
+                (Err(_), _) => Acknowledgement::Lost,
+            }
+        }
+    }
+
+    /// Waits until the broker has read what was written before on the present connection. MQTT 3.1.1 has no acknowledgement
+    /// of QoS 0; but the broker answers an UNSUBSCRIBE, of whatever filter (section 3.10.4), behind the packets before it.
+    fn barrier(&self, topic: &str) -> impl Future<Output = Acknowledgement> + Send + use<> {
+        let (client, topic, health) = (self.client.clone(), topic.to_owned(), self.health.clone());
+        let connections = health.borrow().connections;
+        let is_here = move |health: &Health| health.is_up && health.connections == connections;
+        async move {
+            let read = async {
+                let Ok(notice) = client.unsubscribe_tracked(topic).await else { return Acknowledgement::Closed };
+                // On a later connection it says nothing of this one.
+                let is_read = notice.wait_async().await.is_ok() && is_here(&health.borrow());
+                if is_read { Acknowledgement::Received } else { Acknowledgement::Lost }
+            };
+            let mut lost = health.clone();
+            tokio::select! {
+                biased;
+                _ = lost.wait_for(|health| !is_here(health)) => Acknowledgement::Lost,
+                acknowledgement = read => acknowledgement,
             }
         }
     }

@@ -35,10 +35,12 @@ async fn one_message(registry: &DockerRegistry, bytes: usize, rate: u32) {
     assert_eq!(site.proplet().tally().stored, 1);
 }
 
-/// Five cuts, 0.7 s apart, at every QoS.
+/// A cut each 0.7 s until the module is there, at every QoS: what a connection carried counts, and the next one goes on from
+/// there.
 #[tokio::test]
-async fn a_link_cut_five_times_loses_no_chunks() {
-    const CUTS: usize = 5;
+async fn a_link_that_is_cut_again_and_again_carries_a_module() {
+    /// More than it takes.
+    const MAX_CUTS: usize = 60;
     const BETWEEN: Duration = Duration::from_millis(700);
     /// A pass takes five seconds.
     const RATE: u32 = 8_000_000;
@@ -51,14 +53,15 @@ async fn a_link_cut_five_times_loses_no_chunks() {
         let site = Site::behind_relay(registry, RATE, &[("PROXY_MQTT_QOS", qos)]).await;
         let mut task = site.task("add");
         task.has(1).await;
-        for _ in 0..CUTS {
+        let mut cuts = 0;
+        while task.progress().0 < task.progress().1 {
+            assert!(cuts < MAX_CUTS, "QoS {qos}: {:?}\n{}", task.progress(), site.log());
             sleep(BETWEEN).await;
             site.relay().cut().await;
+            cuts += 1;
         }
-        let (chunks, total_chunks) = task.progress();
-        assert!(chunks < total_chunks, "QoS {qos}: the last cut came after the last chunk");
+        assert!(cuts > 5, "QoS {qos}: the link is so fast that {cuts} cuts prove nothing");
         assert!(task.module().await.as_deref() == Some(module), "QoS {qos}\n{}", site.log());
-        site.daemon().nth_event("subscribed", 2).await;
     });
     join_all(trials).await;
 }
