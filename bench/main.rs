@@ -4,6 +4,7 @@
 //! is the result. Memory and counts do not depend on the machine: a run that exceeds one of their bounds fails.
 //! `BASELINE` names the JSON file of an earlier run to compare with.
 
+mod checksums;
 mod crowd;
 mod latency;
 mod memory;
@@ -48,6 +49,13 @@ async fn main() -> ExitCode {
         let peak = bytes as f64 / f64::from(1 << 20);
         figures.push(Figure::new(format!("peak memory, {module}"), peak, "MiB").at_most(40.0).firm());
     }
+
+    eprintln!("checksums on read …");
+    let checksums::Reading { checked, plain } = checksums::measure(&site).await;
+    figures.push(Figure::median("100 MB read in chunks, processor time", &checked, "ms/MB"));
+    figures.push(Figure::median("100 MB read as a plain file, processor time", &plain, "ms/MB"));
+    let checksums = checked.median() - plain.median();
+    figures.push(Figure::new("checksums on read, processor time", checksums, "ms/MB").at_most(0.1));
 
     eprintln!("latency of a small module …");
     for qos in ["1", "2"] {

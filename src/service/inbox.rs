@@ -111,7 +111,7 @@ impl Inbox {
             Role::Presence(instance) => {
                 ack.acknowledge();
                 let presence = self.parse::<Presence>(&payload);
-                self.presences.receive(topic, presence.as_ref());
+                self.presences.receive(topic, presence.as_ref(), is_retained);
                 if let Some(presence) = presence {
                     if presence.online && presence.group == self.group {
                         self.shares.enter(instance, Instant::now());

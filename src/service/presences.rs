@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bytes::Bytes;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::mqtt::status::Presence;
 use crate::mqtt::topic::{Channels, Layout, Role};
@@ -21,6 +22,8 @@ pub(super) struct Presences {
     group: Option<String>,
     /// Of the topics, those on which a message of another client contradicts.
     contradicted: Mutex<BTreeSet<String>>,
+    /// Whether another client said that it is this proxy.
+    has_double: AtomicBool,
 }
 
 impl Presences {
@@ -28,7 +31,13 @@ impl Presences {
         let topics = channels
             .named()
             .flat_map(|channel| Layout::ALL.map(|layout| channel.topic(layout, Role::Presence(instance))));
-        Self { topics: topics.collect(), since: Time::of_system(), group, contradicted: Mutex::default() }
+        Self {
+            topics: topics.collect(),
+            since: Time::of_system(),
+            group,
+            contradicted: Mutex::default(),
+            has_double: AtomicBool::new(false),
+        }
     }
 
     /// A connection has one will (MQTT 3.1.1, section 3.1.2.5), so each connection has that of one layout of the first
@@ -47,11 +56,24 @@ impl Presences {
     }
 
     /// Takes a message on a presence topic; `None` if it is unreadable. One that says of this proxy that it is offline, or of
-    /// another group, is somebody else's, or the will of a connection that was made anew.
-    pub(super) fn receive(&self, topic: &str, presence: Option<&Presence>) {
-        let is_right = presence.is_some_and(|presence| presence.online && presence.group == self.group);
-        if !is_right && self.topics.iter().any(|own| own == topic) {
+    /// another group, is somebody else's, or the will of a connection that was made anew. One that says that it has come online at
+    /// another time is that of a second proxy of this name, which is told once.
+    pub(super) fn receive(&self, topic: &str, presence: Option<&Presence>, is_retained: bool) {
+        if self.topics.iter().all(|own| own != topic) {
+            return;
+        }
+        let right = presence.filter(|presence| presence.online && presence.group == self.group);
+        if right.is_none() {
             lock(&self.contradicted).insert(topic.to_owned());
+        }
+        // What is retained may be of an earlier process.
+        let is_double = !is_retained && right.is_some_and(|presence| presence.since != self.since.to_string());
+        if is_double && !self.has_double.swap(true, Relaxed) {
+            error!(
+                event = "instance-id-shared",
+                topic,
+                "another client says that it is this proxy; give each proxy a PROXY_INSTANCE_ID and a PROXY_STATE_DIR of its own"
+            );
         }
     }
 

@@ -60,6 +60,19 @@ async fn whoever_connects_with_what_is_published_disconnects_no_proxy() {
 }
 
 #[tokio::test]
+async fn a_second_proxy_of_one_name_is_told() {
+    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
+    let mut first = Daemon::with(&mosquitto.address(), registry.host(), &[INSTANCE]).await;
+    first.signal("TERM").await;
+    first.ended().await;
+    let daemon = Daemon::with(&mosquitto.address(), registry.host(), &[INSTANCE]).await;
+    // What the first one left is no second one.
+    assert!(daemon.events("instance-id-shared").is_empty(), "{}", daemon.log());
+    let _second = Daemon::with(&mosquitto.address(), registry.host(), &[INSTANCE]).await;
+    daemon.event("instance-id-shared").await;
+}
+
+#[tokio::test]
 async fn client_identifiers_are_exact_where_the_broker_has_policies() {
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
     let mut daemon = Daemon::with(&mosquitto.address(), registry.host(), &[INSTANCE, EXACT]).await;
