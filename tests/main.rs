@@ -8,3 +8,4 @@ mod delivery;
 mod mqtt;
 mod oci;
 mod operations;
+mod soak;

@@ -11,6 +11,7 @@ use crate::support::clients::client::{Client, EVERYTHING, Message};
 use crate::support::clients::daemon::Daemon;
 use crate::support::clients::proplet::connect;
 use crate::support::clients::task::Task;
+use crate::support::faults::clock;
 use crate::support::faults::relay::Relay;
 use crate::support::points::{Point, at_random_points};
 use crate::support::servers::docker_registry::DockerRegistry;
@@ -19,29 +20,22 @@ use crate::support::servers::site::Site;
 use crate::support::store::find;
 use crate::support::{digest, wasm_of_size};
 
-/// The library of Debian's faketime that shifts the system's clock of a program, but not its monotonic clocks.
-fn faketime() -> String {
-    let folders = fs::read_dir("/usr/lib").expect("the system's libraries").flatten().map(|entry| entry.path());
-    let library = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|library| library.exists());
-    library.expect("faketime is installed").display().to_string()
-}
-
 /// A gateway without a battery starts ten years or ten minutes behind, or ahead, and is restarted when its clock is right; its
 /// tag moves meanwhile.
 #[tokio::test]
 async fn a_wrong_clock_mixes_no_versions() {
     let registry = DockerRegistry::start().await;
-    let (versions, library) = (versions(), faketime());
+    let (versions, library) = (versions(), clock::library());
     at_random_points(TOTAL_CHUNKS, 8, |point: Point| {
         let (registry, versions, library) = (&registry, &versions, &*library);
         async move {
             let offset = ["-10y", "-600s", "+600s", "+10y"][(point.index % 4) as usize];
-            let wrong = [CHUNKS, ("LD_PRELOAD", library), ("FAKETIME", offset), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+            let wrong = [CHUNKS, (clock::PRELOAD, library), ("FAKETIME", offset), clock::ONLY_THE_SYSTEMS];
             let site = Site::behind_relay(registry.host(), RATE, &wrong).await;
             let year = site.daemon().event("subscribed").await["timestamp"].to_string();
             let this_year = Time::of_system().to_string();
             assert_eq!(year[1..5] != this_year[..4], offset.ends_with('y'), "the clock of the daemon: {year}");
-            let right = [("LD_PRELOAD", "")];
+            let right = [(clock::PRELOAD, "")];
             a_tag_moves_during_a_restart((site, &right), registry, versions, &point).await;
         }
     })

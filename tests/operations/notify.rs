@@ -123,7 +123,7 @@ async fn watchdog_messages_stop_while_the_service_hangs() {
     manager.ping().await;
     manager.ping().await;
 
-    let frozen = Frozen::new(daemon.pid()).await;
+    let frozen = Frozen::new(daemon.id()).await;
     manager.silence().await;
     let begin = Instant::now();
     while asks("/livez").await == StatusCode::OK {

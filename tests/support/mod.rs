@@ -5,6 +5,7 @@ pub mod clients;
 pub mod faults;
 pub mod pages;
 pub mod points;
+pub mod random;
 pub mod servers;
 pub mod shell;
 pub mod store;

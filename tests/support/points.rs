@@ -1,18 +1,12 @@
 //! Random points of a transfer, at which something happens to it.
 
-use std::{
-    collections::hash_map::RandomState,
-    env, fmt,
-    hash::{BuildHasher as _, Hasher as _},
-    ops::RangeInclusive,
-    panic::AssertUnwindSafe,
-};
+use std::{fmt, ops::RangeInclusive, panic::AssertUnwindSafe};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 
+use crate::support::random::{Random, SEED, seed};
+
 const POINTS: u64 = 20;
-/// Names the seed with which a run that failed is repeated.
-const SEED: &str = "TEST_SEED";
 
 /// A point of a transfer, and the randomness of what happens there.
 #[derive(Clone)]
@@ -28,8 +22,7 @@ pub struct Point {
 impl Point {
     /// Returns a number of `range`, the same one each time.
     pub fn pick(&self, range: RangeInclusive<u64>) -> u64 {
-        let (seed, index) = (self.seed, self.index);
-        range.start() + scatter(seed ^ scatter(index)) % (range.end() - range.start() + 1)
+        Random::new(self.seed, self.index).pick(range)
     }
 }
 
@@ -56,10 +49,7 @@ pub async fn at_random_points<F: Future<Output = ()>>(total_chunks: u64, at_once
 }
 
 fn points(total_chunks: u64) -> impl Iterator<Item = Point> {
-    let seed = env::var(SEED).map_or_else(
-        |_| RandomState::new().build_hasher().finish(),
-        |seed| seed.parse().unwrap_or_else(|_| panic!("{SEED} is no number")),
-    );
+    let seed = seed();
     let inner = POINTS - 2;
     (0..POINTS).map(move |index| {
         let mut point = Point { index, chunks: 0, total_chunks, seed };
@@ -71,12 +61,4 @@ fn points(total_chunks: u64) -> impl Iterator<Item = Point> {
         };
         point
     })
-}
-
-/// Returns a number that looks unlike `number` (the finalizer of `SplitMix64`).
-fn scatter(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }

@@ -190,21 +190,26 @@ impl Daemon {
         self.log.borrow().clone()
     }
 
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
+    /// Returns the id of its process.
+    pub fn id(&self) -> u32 {
         self.process.id().expect("a running daemon")
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().expect("its state").is_none()
     }
 
     /// Sends a signal by its name, such as `TERM`.
     pub async fn signal(&self, name: &str) {
-        let id = self.pid().to_string();
+        let id = self.id().to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &id]).status().await.expect("run kill");
         assert!(status.success(), "kill -{name} {id}");
     }
 
     /// Sets how large a file may be that it writes to, bytes: none at all with 0.
     pub async fn limit_files(&self, size: &str) {
-        let id = self.pid();
+        let id = self.id();
         let limits = [format!("--pid={id}"), format!("--fsize={size}:unlimited")];
         let status = Command::new("prlimit").args(limits).status().await.expect("run prlimit");
         assert!(status.success(), "prlimit --fsize={size}");
@@ -212,7 +217,7 @@ impl Daemon {
 
     /// Sets how many files it may have open: the soft limit.
     pub async fn limit_open_files(&self, count: u64) {
-        let id = self.pid();
+        let id = self.id();
         let limits = [format!("--pid={id}"), format!("--nofile={count}:")];
         let status = Command::new("prlimit").args(limits).status().await.expect("run prlimit");
         assert!(status.success(), "prlimit --nofile={count}:");
@@ -220,7 +225,7 @@ impl Daemon {
 
     /// How many files it may have open: the soft and the hard limit; the greatest number for none.
     pub fn open_files_limits(&self) -> [u64; 2] {
-        let path = format!("/proc/{}/limits", self.pid());
+        let path = format!("/proc/{}/limits", self.id());
         let limits = std::fs::read_to_string(path).expect("its limits");
         let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("that of open files");
         let mut numbers = line.split_whitespace().map(|number| number.parse().unwrap_or(u64::MAX));
@@ -240,7 +245,7 @@ impl Daemon {
 
     /// The most memory it ever had resident, bytes (`VmHWM`).
     pub fn peak_memory(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
+        let path = format!("/proc/{}/status", self.id());
         let status = std::fs::read_to_string(path).expect("its status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") * 1024
@@ -250,7 +255,7 @@ impl Daemon {
     pub fn cpu_time(&self) -> Duration {
         /// Of the times in `/proc`: `USER_HZ`, the same on every Linux.
         const TICKS_PER_SECOND: u32 = 100;
-        let path = format!("/proc/{}/stat", self.pid());
+        let path = format!("/proc/{}/stat", self.id());
         let stat = std::fs::read_to_string(path).expect("its status");
         // The second field, the name in brackets, may have spaces.
         let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");

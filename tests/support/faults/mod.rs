@@ -1,5 +1,6 @@
 //! What goes wrong: registries that misbehave, threads that stand still, links that break, tags that move, addresses nobody may dial.
 
+pub mod clock;
 pub mod faulty_registry;
 pub mod frozen;
 pub mod moving_tag;
