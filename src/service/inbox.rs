@@ -101,8 +101,9 @@ impl Inbox {
             Role::Status if !is_retained && self.group.is_some() => {
                 ack.acknowledge();
                 let Some(status) = self.parse::<Box<Status>>(&payload) else { return };
-                if self.shares.permit(&status.instance, Instant::now()) {
-                    let app = App { channel: channel.into(), layout, name: status.app_name.as_str().into() };
+                let channel = channel.into();
+                if self.shares.permit(&channel, &status.instance, Instant::now()) {
+                    let app = App { channel, layout, name: status.app_name.as_str().into() };
                     self.queue(Inbound::Status(app, status));
                 } else {
                     self.has_missed.store(true, Relaxed);
@@ -114,7 +115,7 @@ impl Inbox {
                 self.presences.receive(topic, presence.as_ref(), is_retained);
                 if let Some(presence) = presence {
                     if presence.online && presence.group == self.group {
-                        self.shares.enter(instance, Instant::now());
+                        self.shares.enter(instance);
                     }
                     self.queue(Inbound::Presence { instance: instance.to_owned(), presence, is_retained });
                 }

@@ -1,19 +1,26 @@
-//! What of the messages of other proxies is read: a share for each sender, so that one that floods, or somebody in its name,
-//! costs little and leaves the others theirs.
+//! What of the messages of other proxies is read: a share for each sender on each channel, so that one that floods, or
+//! somebody in its name, costs little and leaves the others theirs. Nor does a channel whose devices flood, with the
+//! failures of their requests, take the claims of another one with them.
 //!
 //! Only the message itself says who sent it. So all messages together have a bound before they are parsed; after that, each
-//! replica that is present has a share, and all other senders together have one.
+//! replica that is present has a share on each channel, and all other senders together have one there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crate::mqtt::topic::Channel;
 
 /// Replicas with a share of their own.
 #[doc(alias = "bound")]
 const MAX_SENDERS: usize = 32;
-/// Messages of one sender that are taken at once.
+/// Shares that are partly used at once, of each sender on each channel.
+#[doc(alias = "bound")]
+const MAX_USED: usize = 4096;
+/// Messages of one sender on one channel that are taken at once.
 #[doc(alias = "bound")]
 const BURST: u32 = 2048;
-/// Messages of one sender that are taken a second: two for each module that may be open.
+/// Messages of one sender on one channel that are taken a second: two for each module that may be open.
 #[doc(alias = "bound")]
 const RATE: u32 = 512;
 /// Messages of all senders that are parsed at once.
@@ -27,15 +34,17 @@ const ALL_RATE: u32 = 8192;
 #[derive(Debug)]
 pub(super) struct Shares {
     all: Share,
-    replicas: HashMap<String, Share>,
-    others: Share,
+    /// Those that have shares of their own.
+    replicas: HashSet<String>,
+    /// The shares that are partly used: of a replica, or of all other senders.
+    used: HashMap<(Arc<Channel>, Option<String>), Share>,
 }
 
 impl Shares {
     /// The shares of a proxy called `me`, which keeps its own.
     pub(super) fn new(me: &str, now: Instant) -> Self {
-        let share = Share::new(RATE, BURST, now);
-        Self { all: Share::new(ALL_RATE, ALL_BURST, now), replicas: HashMap::from([(me.into(), share)]), others: share }
+        let replicas = HashSet::from([me.to_owned()]);
+        Self { all: Share::new(ALL_RATE, ALL_BURST, now), replicas, used: HashMap::new() }
     }
 
     /// Whether one more message may be parsed.
@@ -43,16 +52,23 @@ impl Shares {
         self.all.take(now)
     }
 
-    /// Whether one more message of this sender is taken.
-    pub(super) fn permit(&mut self, sender: &str, now: Instant) -> bool {
-        self.replicas.get_mut(sender).unwrap_or(&mut self.others).take(now)
+    /// Whether one more message of this sender on this channel is taken.
+    pub(super) fn permit(&mut self, channel: &Arc<Channel>, sender: &str, now: Instant) -> bool {
+        let key = (Arc::clone(channel), self.replicas.get(sender).cloned());
+        if self.used.len() >= MAX_USED && !self.used.contains_key(&key) {
+            self.used.retain(|_, share| !share.is_whole(now));
+            if self.used.len() >= MAX_USED {
+                return false;
+            }
+        }
+        self.used.entry(key).or_insert_with(|| Share::new(RATE, BURST, now)).take(now)
     }
 
     /// A replica is present: it gets a share of its own, if there is one left. It keeps that, so that nobody gets a new one
     /// by leaving.
-    pub(super) fn enter(&mut self, replica: &str, now: Instant) {
-        if self.replicas.len() < MAX_SENDERS && !self.replicas.contains_key(replica) {
-            self.replicas.insert(replica.to_owned(), Share::new(RATE, BURST, now));
+    pub(super) fn enter(&mut self, replica: &str) {
+        if self.replicas.len() < MAX_SENDERS && !self.replicas.contains(replica) {
+            self.replicas.insert(replica.to_owned());
         }
     }
 }
@@ -72,7 +88,20 @@ impl Share {
         Self { rate, burst, left: burst, since: now }
     }
 
+    /// Whether nothing of it is used any more.
+    fn is_whole(&mut self, now: Instant) -> bool {
+        self.earn(now);
+        self.left == self.burst
+    }
+
     fn take(&mut self, now: Instant) -> bool {
+        self.earn(now);
+        let is_left = self.left > 0;
+        self.left -= u32::from(is_left);
+        is_left
+    }
+
+    fn earn(&mut self, now: Instant) {
         let step = Duration::from_secs(1) / self.rate;
         let steps = now.saturating_duration_since(self.since).as_nanos() / step.as_nanos();
         let earned = u32::try_from(steps).unwrap_or(u32::MAX).min(self.burst);
@@ -80,9 +109,6 @@ impl Share {
             self.left = self.left.saturating_add(earned).min(self.burst);
             self.since = if self.left == self.burst { now } else { self.since + step * earned };
         }
-        let is_left = self.left > 0;
-        self.left -= u32::from(is_left);
-        is_left
     }
 }
 
@@ -91,15 +117,20 @@ mod tests {
     use super::*;
 
     fn taken(shares: &mut Shares, sender: &str, messages: u32, now: Instant) -> u32 {
-        (0..messages).map(|_| u32::from(shares.permit(sender, now))).sum()
+        taken_on("c", shares, sender, messages, now)
+    }
+
+    fn taken_on(channel: &str, shares: &mut Shares, sender: &str, messages: u32, now: Instant) -> u32 {
+        let channel = Arc::new(Channel { domain: "d".into(), id: channel.into() });
+        (0..messages).map(|_| u32::from(shares.permit(&channel, sender, now))).sum()
     }
 
     #[test]
     fn a_flood_leaves_the_others_their_shares() {
         let begin = Instant::now();
         let mut shares = Shares::new("me", begin);
-        shares.enter("one", begin);
-        shares.enter("two", begin);
+        shares.enter("one");
+        shares.enter("two");
         assert_eq!(taken(&mut shares, "one", 20_000, begin), BURST);
         // A thousand names that nobody has announced are one sender.
         let strangers: u32 = (0..1000).map(|name| taken(&mut shares, &format!("x{name}"), 20, begin)).sum();
@@ -114,12 +145,26 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_on_one_channel_leaves_the_others_theirs() {
+        let begin = Instant::now();
+        let mut shares = Shares::new("me", begin);
+        assert_eq!(taken_on("flooded", &mut shares, "me", 20_000, begin), BURST);
+        assert_eq!(taken_on("c", &mut shares, "me", 1000, begin), 1000);
+        // Where any channel is served, somebody may make them up: there is room for so many, and again later.
+        for now in [begin, begin + Duration::from_secs(1)] {
+            let channels = (0..2 * MAX_USED).map(|channel| taken_on(&channel.to_string(), &mut shares, "x", 1, now));
+            assert!((MAX_USED - 2..=MAX_USED).contains(&(channels.sum::<u32>() as usize)));
+        }
+        assert!(shares.used.len() <= MAX_USED);
+    }
+
+    #[test]
     fn made_up_replicas_get_no_more_than_what_is_left() {
         let now = Instant::now();
         let mut shares = Shares::new("me", now);
-        shares.enter("one", now);
+        shares.enter("one");
         for name in 0..1000 {
-            shares.enter(&format!("x{name}"), now);
+            shares.enter(&format!("x{name}"));
         }
         assert_eq!(taken(&mut shares, "one", 100, now), 100);
         let all: u32 = (0..1000).map(|name| taken(&mut shares, &format!("x{name}"), BURST, now)).sum();
@@ -134,7 +179,8 @@ mod tests {
         let mut shares = Shares::new("me", begin);
         taken(&mut shares, "me", BURST, begin);
         for message in 1..2000 {
-            assert!(shares.permit("me", begin + Duration::from_secs(1) * message / (RATE - 1)), "{message}");
+            let now = begin + Duration::from_secs(1) * message / (RATE - 1);
+            assert_eq!(taken(&mut shares, "me", 1, now), 1, "{message}");
         }
     }
 }
