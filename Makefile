@@ -8,7 +8,11 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH):/usr/sbin
 
-.PHONY: all install wheel demo test test-rust test-python lint bench docs notebooks clean help
+# How long `make soak` takes, and the seed of its random choices: a new one if it is empty.
+SECONDS := 1800
+SEED :=
+
+.PHONY: all install wheel demo test test-rust test-python soak lint bench docs notebooks clean help
 
 all: ## build the release binary, build/propeller-proxy
 	cargo build --release --locked -p propeller-proxy-daemon
@@ -33,6 +37,11 @@ test-rust:
 
 test-python: all extension
 	pytest --numprocesses 4
+
+soak: ## run everything at once, for SECONDS=1800; SEED=N repeats the choices of a run
+	scripts/install-test-tools
+	SOAK_SECONDS=$(SECONDS) $(if $(SEED),TEST_SEED=$(SEED)) \
+	  cargo test --locked -p propeller-proxy-daemon --test integration -- --exact --nocapture soak::soak
 
 lint: extension ## check formatting, lints, licences and types
 	cargo fmt --all --check

@@ -9,17 +9,23 @@ use std::time::Duration;
 
 use tokio::time::interval;
 
-use super::DEVICES;
-use super::catalogue::LARGEST;
 use super::device::Failure;
 use super::replica::Footprint;
 
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// `PROXY_CACHE_SIZE`, less than all modules have, bytes.
+/// `PROXY_CACHE_SIZE`, bytes.
 pub const CACHE_SIZE: u64 = 1 << 20;
-/// What is sent stays in the store beyond that: the modules of two tasks of each device, bytes.
-const OPEN_MODULES: u64 = 2 * (DEVICES * LARGEST) as u64;
+/// More than all modules have together, bytes: what is sent stays in the store whatever its limit.
+pub const MODULES_SIZE: u64 = 4 * CACHE_SIZE;
+/// Modules that may be open at once, each with a file: `MAX_OPEN_MODULES`.
+const OPEN_MODULES: u64 = 256;
+/// Sockets: `MAX_CONNECTIONS` twice; lookups and downloads of two registries, `PROXY_MAX_FETCHES` each; and some more.
+const SOCKETS: u64 = 2 * 64 + 2 * 2 * 8 + 32;
+/// Threads of tokio for blocking calls, which are idle for 10 s before they end.
+const BLOCKING_THREADS: u64 = 512;
+/// Workers of the runtimes, and threads of the daemon.
+const OTHER_THREADS: u64 = 32;
 
 /// The most that a replica took of each resource.
 #[derive(Default)]
@@ -34,11 +40,11 @@ struct Resource {
 
 const RESOURCES: [Resource; 5] = [
     Resource { name: "MiB of memory", bound: 128 << 20, unit: 1 << 20 },
-    Resource { name: "threads", bound: 64, unit: 1 },
-    Resource { name: "descriptors", bound: 512, unit: 1 },
+    Resource { name: "threads", bound: BLOCKING_THREADS + OTHER_THREADS, unit: 1 },
+    Resource { name: "descriptors", bound: OPEN_MODULES + SOCKETS, unit: 1 },
     // A quarter more for downloads that were broken off.
-    Resource { name: "KiB of store", bound: CACHE_SIZE * 5 / 4 + OPEN_MODULES, unit: 1 << 10 },
-    Resource { name: "KiB of state", bound: 16 << 20, unit: 1 << 10 },
+    Resource { name: "KiB of store", bound: CACHE_SIZE * 5 / 4 + MODULES_SIZE, unit: 1 << 10 },
+    Resource { name: "KiB of state", bound: 8 << 20, unit: 1 << 10 },
 ];
 
 impl Maxima {

@@ -27,7 +27,7 @@ const MOVES: RangeInclusive<u64> = 1000..=5000;
 const REPOSITORY: &str = "soak";
 
 /// The bytes of the largest module.
-pub const LARGEST: usize = 25 * CHUNK_SIZE;
+const LARGEST: usize = 25 * CHUNK_SIZE;
 
 /// The modules and the registry that has them.
 pub struct Catalogue {

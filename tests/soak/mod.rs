@@ -31,7 +31,7 @@ use futures_util::future::try_join_all;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use self::bounds::{CACHE_SIZE, Maxima};
+use self::bounds::{CACHE_SIZE, MODULES_SIZE, Maxima};
 use self::catalogue::{CHUNK_SIZE, Catalogue};
 use self::device::{Device, Failure, Tally};
 use self::hostile::SilentRegistry;
@@ -87,7 +87,11 @@ impl Soak {
         let sequence = |number| Random::new(seed, number);
         let (registry, silent) = (DockerRegistry::start().await, SilentRegistry::start().await);
         let catalogue = Arc::new(Catalogue::fill(&registry, &mut sequence(0)));
-        assert!(catalogue.size() > CACHE_SIZE, "nothing would be evicted");
+        let size = catalogue.size();
+        assert!(
+            (CACHE_SIZE + 1..MODULES_SIZE).contains(&size),
+            "nothing is evicted of {size} bytes, or too much is open"
+        );
         // As the guide for replicas says: or else the broker drops what they miss while they are away.
         let broker = Mosquitto::with(Options { lines: "max_queued_messages 0", ..Options::default() }).await;
         let replicas = [

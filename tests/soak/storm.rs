@@ -14,7 +14,7 @@ use crate::support::servers::mosquitto::Mosquitto;
 
 /// How long a server is away, and how long a replica stands still: shorter and longer than its lease, milliseconds.
 const AWAY: RangeInclusive<u64> = 0..=3000;
-const STILL: RangeInclusive<u64> = 500..=9000;
+const STILL: RangeInclusive<u64> = 500..=8000;
 /// What clocks are stepped to.
 const OFFSETS: [&str; 6] = ["-10y", "-600s", "-5s", "+0", "+600s", "+10y"];
 
@@ -63,7 +63,7 @@ impl Servers {
     pub async fn storm(&mut self, kind: Kind) {
         if kind == Kind::Several {
             *self.counts.entry(kind).or_default() += 1;
-            for _ in 0..self.random.pick(2..=4) {
+            for _ in 0..self.random.pick(2..=3) {
                 let kind = ALL[self.random.index(ALL.len() - 1)];
                 self.one(kind).await;
             }
