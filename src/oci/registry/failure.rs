@@ -59,7 +59,7 @@ impl Failure {
 
 /// A URL without user, query and fragment: those may hold secrets. Redirects and challenges are the registry's words, and
 /// bounded like others.
-pub(super) fn redacted(url: &Url) -> String {
+pub(crate) fn redacted(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let shown = format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path());
     printable(&shown, Detail::MAX_CHARS)
