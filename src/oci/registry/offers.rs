@@ -59,7 +59,11 @@ impl TokenService {
             let value = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
             value.map(ParamValue::to_unescaped)
         };
-        let realm = parameter("realm").and_then(|realm| Url::parse(&realm).ok());
+        let realm = parameter("realm").and_then(|realm| Url::parse(&realm).ok()).map(|mut realm| {
+            // User information in a URL would become credentials.
+            let _ = realm.set_username("").and(realm.set_password(None));
+            realm
+        });
         Self { realm, service: parameter("service"), scope: parameter("scope") }
     }
 }
@@ -120,4 +124,23 @@ pub(super) fn authorization(scheme: &str, secret: &str) -> Result<HeaderValue, I
     let mut value = HeaderValue::from_str(&format!("{scheme} {secret}"))?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offers(challenge: &'static str) -> Offers {
+        Offers::of(&HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))]))
+    }
+
+    #[test]
+    fn the_user_information_of_a_realm_is_not_used() {
+        let offered = offers(r#"Basic realm="a", bearer realm="https://user:word@r.example/token?a=b",service="s""#);
+        let TokenService { realm, service, scope } = offered.bearer.unwrap();
+        assert!(offered.is_basic && scope.is_none());
+        let call = token_call(realm.unwrap(), service.as_deref(), None, &Credentials::Anonymous).unwrap();
+        assert_eq!(call.url.as_str(), "https://r.example/token?a=b&service=s");
+        assert!(call.headers.is_empty());
+    }
 }
