@@ -45,6 +45,8 @@ soak: ## run everything at once, for SECONDS=1800; SEED=N repeats the choices of
 
 lint: extension ## check formatting, lints, licences and types
 	cargo fmt --all --check
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml > /dev/null
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p propeller-proxy-daemon --no-default-features -- -D warnings
 	cargo deny --locked check bans licenses sources

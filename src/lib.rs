@@ -50,6 +50,9 @@ pub mod device;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod mqtt;
 pub mod oci;
 pub mod service;

@@ -57,7 +57,7 @@ impl Traces {
     pub(crate) fn new(operation: &Operation) -> Result<Option<Self>, Box<dyn Error + Send + Sync>> {
         let Some(url) = &operation.otel_url else { return Ok(None) };
         let (instance, failure) = (Arc::<OnceLock<String>>::default(), Arc::<Mutex<String>>::default());
-        let tls = tls::client_config(tls::roots(&[])?, &[b"h2", b"http/1.1"], None)?;
+        let tls = tls::client_config(tls::roots(&[])?, &[b"http/1.1"], None)?;
         let http = reqwest::Client::builder().tls_backend_preconfigured(tls).timeout(TIMEOUT).build()?;
         let client = Client { http, runtime: Handle::current(), failure: Arc::clone(&failure) };
         let otlp = opentelemetry_otlp::SpanExporter::builder()

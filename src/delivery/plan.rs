@@ -9,10 +9,27 @@ use serde::{Deserialize, Serialize};
 /// As a rule they are of one size, the last one shorter where it does not divide. If there are more than that takes, they
 /// are as even as can be, and the first ones are a byte longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Record")]
 pub struct ChunkPlan {
     size: u64,
     chunk_size: NonZeroU32,
     total_chunks: u64,
+}
+
+/// A plan as it was written, if it is one.
+#[derive(Deserialize)]
+struct Record {
+    size: u64,
+    chunk_size: NonZeroU32,
+    total_chunks: u64,
+}
+
+impl TryFrom<Record> for ChunkPlan {
+    type Error = &'static str;
+
+    fn try_from(Record { size, chunk_size, total_chunks }: Record) -> Result<Self, Self::Error> {
+        Self::with_total(size, chunk_size, total_chunks).ok_or("no module can be cut like this")
+    }
 }
 
 impl ChunkPlan {
@@ -57,7 +74,7 @@ impl ChunkPlan {
 
     fn offset(&self, index: u64) -> u64 {
         let offset = if self.total_chunks == least_chunks(self.size, self.chunk_size) {
-            index * u64::from(self.chunk_size.get())
+            index.saturating_mul(u64::from(self.chunk_size.get()))
         } else {
             index * (self.size / self.total_chunks) + index.min(self.size % self.total_chunks)
         };
@@ -97,5 +114,25 @@ mod tests {
         assert_eq!(ChunkPlan::with_total(11, chunk_size, 3), Some(ChunkPlan::new(11, chunk_size)));
         assert_eq!(ChunkPlan::with_total(11, chunk_size, 2), None, "chunks would be too large");
         assert_eq!(ChunkPlan::with_total(11, chunk_size, 12), None, "chunks would be empty");
+    }
+
+    #[test]
+    fn a_plan_that_cannot_be_is_no_record() {
+        let read = |size: u64, total_chunks: u64| {
+            let json = format!(r#"{{"size":{size},"chunk_size":10,"total_chunks":{total_chunks}}}"#);
+            serde_json::from_str::<ChunkPlan>(&json).ok()
+        };
+        let plan = read(25, 3).unwrap();
+        assert_eq!(Some(plan), ChunkPlan::with_total(25, NonZeroU32::new(10).unwrap(), 3));
+        assert_eq!(serde_json::from_str::<ChunkPlan>(&serde_json::to_string(&plan).unwrap()).unwrap(), plan);
+        for (size, total_chunks) in [(25, 0), (25, 2), (25, 26), (0, 7)] {
+            assert_eq!(read(size, total_chunks), None, "{size} bytes in {total_chunks} chunks");
+        }
+    }
+
+    #[test]
+    fn the_largest_module_has_a_last_chunk() {
+        let plan = ChunkPlan::new(u64::MAX, NonZeroU32::new(10).unwrap());
+        assert_eq!(plan.chunk(plan.total_chunks() - 1), (u64::MAX - 5, 5));
     }
 }

@@ -29,6 +29,10 @@ const REFUSED_DELAY: Duration = Duration::from_secs(5);
 #[doc(alias = "bound")]
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(750);
 
+/// How long a connection that is closed may still take to be accepted.
+#[doc(alias = "bound")]
+const ACCEPT_TIMEOUT: Duration = Duration::from_millis(250);
+
 /// Owns the state of a connection between packets.
 pub(super) struct Driver<F> {
     address: BrokerAddress,
@@ -238,7 +242,17 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
     }
 
     async fn disconnect(self, mut event_loop: EventLoop) {
-        if self.health.borrow().is_up && self.client.try_disconnect_with_timeout(CLOSE_TIMEOUT).is_ok() {
+        if !self.health.borrow().is_up {
+            // One that the broker has just accepted is not left without a DISCONNECT either: it would publish the will.
+            let accepted = async {
+                while !matches!(event_loop.poll().await?, Event::Incoming(Packet::ConnAck(_))) {}
+                Ok::<_, ConnectionError>(())
+            };
+            if !matches!(tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+        if self.client.try_disconnect_with_timeout(CLOSE_TIMEOUT).is_ok() {
             let closed = async { while event_loop.poll().await.is_ok() {} };
             // The library bounds the packets in flight, but not a write that stalls.
             let _ = tokio::time::timeout(CLOSE_TIMEOUT * 2, closed).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::error::Error;
+use crate::error::{Detail, Error, shortened};
 
 /// How long a device waits for its module after its request.
 #[doc(alias = "bound")]
@@ -31,7 +31,8 @@ impl Request {
             // What is much larger was cut, so its size is not known.
             return Err(bad(format!("it has more than {MAX_REQUEST_SIZE} bytes")));
         }
-        let mut object: Map<String, Value> = serde_json::from_slice(payload).map_err(|error| bad(error.to_string()))?;
+        let mut object: Map<String, Value> = serde_json::from_slice(payload)
+            .map_err(|error| bad(shortened(&error.to_string(), Detail::MAX_CHARS).into()))?;
         match object.remove("app_name") {
             Some(Value::String(app_name)) if !app_name.is_empty() => Ok(Self { app_name }),
             Some(Value::String(_)) => Err(bad("app_name is empty".into())),
@@ -49,6 +50,13 @@ mod tests {
     fn a_request_keeps_its_name_and_ignores_other_fields() {
         let request = Request::parse(br#"{"app_name": "a\u00e9\"b", "task": 7}"#).unwrap();
         assert_eq!(request.app_name, "aé\"b");
+    }
+
+    #[test]
+    fn the_words_of_a_device_are_bounded_in_the_error() {
+        let text = format!("\"{}\"", "\\b".repeat(2000));
+        let message = Request::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(message.chars().count() < 300 && message.ends_with("column 4002"), "{message}");
     }
 
     #[test]

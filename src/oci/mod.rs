@@ -13,19 +13,19 @@
 //! pull
 //! ```
 
-mod archive;
+pub(crate) mod archive;
 pub mod artifact;
 pub mod blob;
 pub(crate) mod cosign;
 pub mod digest;
 pub mod host;
-mod manifest;
+pub(crate) mod manifest;
 pub(crate) mod name;
 pub mod options;
-mod policy;
+pub(crate) mod policy;
 pub mod pull;
 pub mod reference;
-mod refusal;
+pub(crate) mod refusal;
 pub mod registry;
 pub mod store;
 pub mod wasm;

@@ -184,7 +184,7 @@ impl FromStr for PullPolicy {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 impl RegistryOptions {
     /// Options of a registry without credentials, with the defaults of the settings.
     pub(crate) fn for_tests(url: &str) -> Self {
@@ -205,7 +205,10 @@ impl RegistryOptions {
             max_fetches: 8,
         }
     }
+}
 
+#[cfg(test)]
+impl RegistryOptions {
     /// The same, with an allow-list.
     pub(crate) fn allow(self, allow: &str) -> Self {
         let entries = allow.split(',').map(str::trim).filter(|entry| !entry.is_empty());

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::error::Error;
+use crate::error::{Error, is_obeyed};
 use crate::oci::digest::Digest;
 use crate::oci::host::{RegistryUrl, canonical_host, full_repository};
 use crate::oci::name::{is_repository, is_tag};
@@ -53,7 +53,7 @@ impl Reference {
         }
         let name = app_name.strip_prefix("oci://").unwrap_or(app_name);
         let (name, selector) = name.split_once('#').map_or((name, None), |(name, selector)| (name, Some(selector)));
-        if selector.is_some_and(|selector| selector.is_empty() || selector.contains(char::is_control)) {
+        if selector.is_some_and(|selector| selector.is_empty() || selector.contains(is_obeyed)) {
             return Err(bad("what follows # is not a path or title"));
         }
         let (registry, path) = match name.split_once('/') {
@@ -66,13 +66,13 @@ impl Reference {
         }
         let (path, digest) = path.split_once('@').map_or((&*path, None), |(path, digest)| (path, Some(digest)));
         let (repository, tag) = path.split_once(':').map_or((path, None), |(path, tag)| (path, Some(tag)));
-        if !is_repository(repository) {
+        let repository = full_repository(&registry, repository);
+        if !is_repository(&repository) {
             return Err(bad("its repository is not lower-case letters and digits with single separators between"));
         }
         if !tag.is_none_or(is_tag) {
             return Err(bad("its tag is not 1 to 128 letters, digits, dots, hyphens and underscores"));
         }
-        let repository = full_repository(&registry, repository);
         let version = match digest.map(str::parse) {
             Some(Ok(digest)) => Version::Digest(digest),
             Some(Err(())) => return Err(bad("its digest is not sha256: and 64 hexadecimal digits")),
@@ -171,6 +171,8 @@ mod tests {
             "../add",
             "add#",
             "add#a\u{7}",
+            "add#a\u{202e}",
+            &format!("docker.io/{}", "a".repeat(255)),
             short_digest,
             &other_digest,
             &long,

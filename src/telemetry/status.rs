@@ -6,7 +6,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::delivery::rules::versions::Version;
-use crate::error::Error;
+use crate::error::{Error, shortened};
 use crate::mqtt::Publisher;
 use crate::mqtt::status::{DeliveryState, Failure, Status};
 use crate::mqtt::topic::{App, Channel, Layout, Role};
@@ -17,6 +17,10 @@ use crate::util::sync::lock;
 /// Status messages a second about requests that cannot be parsed.
 #[doc(alias = "bound")]
 const UNREADABLE_PER_SECOND: u32 = 10;
+
+/// Characters of an error in a status message; of longer ones the middle is left out.
+#[doc(alias = "bound")]
+const MAX_MESSAGE: usize = 1024;
 
 /// Publishes on the status topic. While the broker is away the messages wait, as far as the queue of the connection holds
 /// them.
@@ -75,6 +79,7 @@ impl StatusPublisher {
         }
     }
 
+    /// Publishes a status. Its error has a bound, so that a replica reads it, whatever the name that it repeats.
     fn send(
         &self,
         app: &App,
@@ -93,7 +98,10 @@ impl StatusPublisher {
             chunk_size: version.map(|version| version.plan.chunk_size().get()),
             total_chunks: version.map(|version| version.plan.total_chunks()),
             sent_chunks,
-            error: error.map(|error| Failure { code: error.code().into(), message: error.to_string() }),
+            error: error.map(|error| Failure {
+                code: error.code().into(),
+                message: shortened(&error.to_string(), MAX_MESSAGE).into_owned(),
+            }),
             instance: self.instance.clone(),
             time: Time::of_system().to_string(),
         };

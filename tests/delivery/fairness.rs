@@ -19,8 +19,8 @@ const TWO_CHANNELS: Variable<'_> = ("PROXY_CHANNEL_ID", "flood,calm");
 async fn refused_requests_on_one_channel_cost_the_others_nothing() {
     const MODULES: u64 = 25;
     const BATCH: usize = 500;
-    /// Of memory, bytes: the queues, full of the longest names, and what the modules take.
-    const GROWTH: u64 = 64 << 20;
+    /// Of memory, bytes: queues that are full of the longest names, and what 911 open requests and the modules take.
+    const GROWTH: u64 = 128 << 20;
     let module = |number| sample::noise(50_000, number);
     // Or else it drops what the daemon has not read yet.
     let options = Options { lines: "max_queued_messages 0", ..Options::default() };

@@ -4,6 +4,7 @@ mod artifacts;
 mod certificates;
 mod credentials;
 mod egress;
+mod floods;
 mod hostile;
 mod http_proxies;
 mod neighbours;

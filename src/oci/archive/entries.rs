@@ -33,6 +33,10 @@ pub(super) struct Entry<'a> {
 struct Extension {
     path: Option<Vec<u8>>,
     size: Option<u64>,
+    /// Whether an entry has to follow.
+    is_pending: bool,
+    /// Whether there was the long target of a link.
+    has_target: bool,
     /// Whether there was an extended header: two of them are read by each tool in another way.
     is_extended: bool,
 }
@@ -51,15 +55,22 @@ pub(super) fn visit(
         let mut entry = entry?;
         let (kind, size) = (entry.header().entry_type(), entry.header().entry_size()?);
         check_header(entry.header(), size)?;
+        extension.is_pending |= is_extension(kind);
         match kind.as_byte() {
             b'L' => {
                 let name = read_extension(&mut entry)?;
-                extension.set_path(name.split(|byte| *byte == 0).next().unwrap_or_default())?;
+                // Zeros fill the content up. A name behind one is read by some tools.
+                let end = name.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                extension.set_path(&name[..end])?;
             }
             // The target of a link, which is not followed.
+            b'K' if std::mem::replace(&mut extension.has_target, true) => {
+                return Err(refused("an entry with two targets"));
+            }
             b'K' => {}
             // By POSIX, and by Solaris.
             b'x' | b'X' => extension.extend(&read_extension(&mut entry)?)?,
+            b'g' if extension.is_pending => return Err(refused("a header for all entries between the headers of one")),
             b'g' => {
                 let mut global = Extension::default();
                 global.extend(&read_extension(&mut entry)?)?;
@@ -74,11 +85,17 @@ pub(super) fn visit(
                 }
                 let path = path.unwrap_or_else(|| entry.path_bytes().into_owned());
                 let path = String::from_utf8_lossy(&path);
+                if kind.is_file() && path.ends_with('/') && size > 0 {
+                    return Err(refused("a file with the name of a folder"));
+                }
                 if visit(Entry { position, path: &path, kind, size, content: &mut entry })?.is_break() {
                     return Ok(());
                 }
             }
         }
+    }
+    if extension.is_pending {
+        return Err(refused("no entry behind the header of one"));
     }
     Ok(())
 }
@@ -111,6 +128,11 @@ impl Extension {
     }
 }
 
+/// Whether an entry extends the header of the next one: by a long name or target, or by records.
+fn is_extension(kind: EntryType) -> bool {
+    matches!(kind.as_byte(), b'L' | b'K' | b'x' | b'X')
+}
+
 /// Refuses an entry whose content other tools would not find where its size says.
 fn check_header(header: &Header, size: u64) -> io::Result<()> {
     let field = &header.as_old().size;
@@ -124,6 +146,9 @@ fn check_header(header: &Header, size: u64) -> io::Result<()> {
     match () {
         () if !is_plain => Err(refused("a size that is no number of 64 bits")),
         () if has_no_content && size > 0 => Err(refused("a link, folder or device with a content")),
+        () if is_extension(kind) && header.as_ustar().is_none() && header.as_gnu().is_none() => {
+            Err(refused("a header of a format that has none like it"))
+        }
         () if kind.is_gnu_sparse() => Err(refused("a sparse file")),
         () => Ok(()),
     }
@@ -165,110 +190,4 @@ fn refused(what: &str) -> io::Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONTENT: [u8; 1024] = [7; 1024];
-
-    /// The header of `a.wasm`, or of what precedes it.
-    fn header(kind: u8, size: usize) -> Header {
-        let mut header = Header::new_ustar();
-        header.set_path("a.wasm").unwrap();
-        header.set_entry_type(EntryType::new(kind));
-        header.set_size(size as u64);
-        header.set_cksum();
-        header
-    }
-
-    /// A tar of these headers and contents.
-    fn tar(entries: &[(Header, &[u8])]) -> Vec<u8> {
-        let mut archive = tar::Builder::new(Vec::new());
-        for (header, content) in entries {
-            archive.append(header, *content).unwrap();
-        }
-        archive.into_inner().unwrap()
-    }
-
-    /// The entries, or why they are refused.
-    fn read(tar: &[u8]) -> Result<Vec<(String, usize)>, String> {
-        let mut entries = Vec::new();
-        let visited = visit(tar, |Entry { path, size, content, .. }| {
-            let read = io::copy(content, &mut io::sink())?;
-            assert_eq!(read, size, "{path}");
-            entries.push((path.to_owned(), usize::try_from(size).unwrap()));
-            Ok(ControlFlow::Continue(()))
-        });
-        visited.map(|()| entries).map_err(|error| error.to_string())
-    }
-
-    fn file() -> (Header, &'static [u8]) {
-        (header(b'0', CONTENT.len()), &CONTENT)
-    }
-
-    /// A header that extends the next one, before a file of 1,024 bytes.
-    fn extended(kind: u8, records: &str) -> Result<Vec<(String, usize)>, String> {
-        read(&tar(&[(header(kind, records.len()), records.as_bytes()), file()]))
-    }
-
-    #[test]
-    fn what_every_tool_reads_alike_is_read() {
-        let plain = Ok(vec![("a.wasm".to_owned(), 1024)]);
-        assert_eq!(read(&tar(&[file()])), plain);
-        assert_eq!(extended(b'x', "13 size=1024\n"), plain, "the same size again");
-        assert_eq!(extended(b'x', "18 comment=\n13 si\n"), plain, "a record may have line breaks in it");
-        assert_eq!(extended(b'g', "15 comment=abc\n"), plain, "as git writes it");
-        assert_eq!(extended(b'x', "15 path=b.wasm\n"), Ok(vec![("b.wasm".to_owned(), 1024)]));
-        assert_eq!(extended(b'X', "15 path=b.wasm\n"), Ok(vec![("b.wasm".to_owned(), 1024)]));
-        let mut base_256 = header(b'0', 0);
-        base_256.as_old_mut().size = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0];
-        base_256.set_cksum();
-        assert_eq!(read(&tar(&[(base_256, &CONTENT)])), plain);
-    }
-
-    #[test]
-    fn a_size_by_which_tools_find_other_contents_is_refused() {
-        for (kind, records) in [
-            (b'x', "12 size=512\n"),
-            (b'X', "12 size=512\n"),
-            (b'g', "12 size=512\n"),
-            (b'g', "13 size=1024\n"),
-            (b'g', "15 path=b.wasm\n"),
-            (b'x', "8 size=\n"),
-            (b'x', "13 size=+512\n"),
-            (b'x', "13 size=1024\n12 size=512\n"),
-            (b'x', "13 comment=\n\n12 size=512\n"),
-            (b'x', "22 GNU.sparse.major=1\n"),
-            (b'x', "26 GNU.sparse.size=123456\n"),
-            (b'x', "15 path=b.wasm\n15 path=c.wasm\n"),
-            (b'x', "15 path=a\0wasm\n"),
-            (b'x', "8 path=\n"),
-            (b'x', "99 size=1024\n"),
-            (b'x', "size=1024\n"),
-            (b'x', "0 \n"),
-        ] {
-            extended(kind, records).expect_err(records);
-        }
-        let extension = |kind, text: &'static str| (header(kind, text.len()), text.as_bytes());
-        let (size, path, name) =
-            (extension(b'x', "13 size=1024\n"), extension(b'x', "15 path=b.wasm\n"), extension(b'L', "c.wasm\0"));
-        read(&tar(&[size.clone(), path.clone(), file()])).expect_err("two extended headers");
-        read(&tar(&[path, name.clone(), file()])).expect_err("two names");
-        read(&tar(&[name.clone(), name, file()])).expect_err("two names by GNU");
-    }
-
-    #[test]
-    fn a_header_that_hides_entries_is_refused() {
-        // Tools skip the content of a link, or read it as the next entries.
-        for kind in b'1'..=b'6' {
-            read(&tar(&[(header(kind, CONTENT.len()), &CONTENT), file()])).expect_err("a content");
-            assert_eq!(read(&tar(&[(header(kind, 0), b""), file()])).unwrap().len(), 2);
-        }
-        read(&tar(&[(header(b'S', CONTENT.len()), &CONTENT)])).expect_err("a sparse file");
-        for field in [[0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0, 4, 0], [0xff; 12], *b"+0000002000\0"] {
-            let mut header = header(b'0', 0);
-            header.as_old_mut().size = field;
-            header.set_cksum();
-            read(&tar(&[(header, &CONTENT)])).expect_err("its size");
-        }
-    }
-}
+mod tests;

@@ -54,7 +54,7 @@ pub(crate) struct ArchivedLayer {
 /// An entry that may be the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Candidate {
-    path: String,
+    pub(crate) path: String,
     position: usize,
     /// Bytes of its content.
     pub(crate) size: u64,

@@ -8,20 +8,20 @@ use crate::oci::digest::Digest;
 
 /// One HTTP request. No `Debug`: headers and body may hold a token.
 #[derive(Clone)]
-pub(super) struct Call {
+pub(crate) struct Call {
     pub(super) method: Method,
     /// The URL at the registry or token service. Its origin alone is sent the authorization.
-    pub(super) url: Url,
+    pub(crate) url: Url,
     /// The URL of an upload, which may have another origin.
     pub(super) location: Option<Url>,
-    pub(super) redirects: Redirects,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Option<Bytes>,
+    pub(crate) redirects: Redirects,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Option<Bytes>,
 }
 
 /// What becomes of redirects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Redirects {
+pub(crate) enum Redirects {
     /// They are followed within bounds: registries redirect to their CDN for blobs.
     Follow,
     /// They are returned like any other response.

@@ -2,16 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use http_auth::ChallengeRef;
-use reqwest::header::{HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::time::timeout;
 
 use super::call::Call;
-use super::challenge::{Access, Authorization, Challenge};
+use super::challenge::{Authorization, Challenge};
 use super::credentials::{CredentialStore, fingerprint};
 use super::endpoint::{Endpoint, root};
 use super::failure::Failure;
+use super::offers::{Access, Offers};
 use super::peer::{Kind, Peers, Place};
 use super::response::success;
 use super::transport::{CONNECT_TIMEOUT, Contact, Transport, outcome};
@@ -215,17 +215,11 @@ impl Registry {
             return success(&reference, response).await.map(Some);
         }
         let response = self.transport.send(call, None).await?;
-        if response.status() == StatusCode::UNAUTHORIZED && is_bearer_challenge(&response) {
+        if response.status() == StatusCode::UNAUTHORIZED && Offers::of(response.headers()).bearer.is_some() {
             return Ok(None);
         }
         success(&reference, response).await.map(Some)
     }
-}
-
-fn is_bearer_challenge(response: &Response) -> bool {
-    let headers = response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
-    let is_bearer = |challenge: ChallengeRef<'_>| challenge.scheme.eq_ignore_ascii_case("Bearer");
-    headers.filter_map(|header| http_auth::parse_challenges(header).ok()).flatten().any(is_bearer)
 }
 
 #[cfg(test)]

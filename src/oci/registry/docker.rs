@@ -1,6 +1,6 @@
 //! Docker's configuration file, as docker, podman and oras write it: credentials for any number of registries.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -17,15 +17,16 @@ const MAX_FILE_SIZE: u64 = 1 << 20;
 /// The user name that marks a password as an identity token.
 const IDENTITY_USERNAME: &str = "<token>";
 
-/// The part of the file that is about credentials.
+/// The part of the file that is about credentials. It is in order, so that of two names of one registry the same one is
+/// taken each time.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct DockerConfig {
     #[serde(default)]
-    auths: HashMap<String, Entry>,
+    auths: BTreeMap<String, Entry>,
     #[serde(rename = "credsStore")]
     credentials_store: Option<String>,
     #[serde(default, rename = "credHelpers")]
-    credential_helpers: HashMap<String, String>,
+    credential_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -55,9 +56,13 @@ pub(crate) enum CredentialSource {
 impl DockerConfig {
     /// Reads a file; the error is the rest of a sentence that begins with the file's name.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
-        let text = read_small(path, MAX_FILE_SIZE).map_err(|error| format!("cannot be read ({error})"))?;
+        Self::parse(&read_small(path, MAX_FILE_SIZE).map_err(|error| format!("cannot be read ({error})"))?)
+    }
+
+    /// Parses the content of a file; the error is as that of [`DockerConfig::read`].
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, String> {
         // The parser's message may quote a secret.
-        let config: Self = serde_json::from_slice(&text)
+        let config: Self = serde_json::from_slice(json)
             .map_err(|error| format!("is not a docker configuration (line {})", error.line()))?;
         for (server, entry) in &config.auths {
             let shown = printable(server, Detail::MAX_CHARS);
@@ -178,6 +183,17 @@ mod tests {
             assert_eq!(found(auths, host, repository), expected, "{host}/{repository}");
         }
         assert_eq!(found("{}", "r.example", "add"), "nothing");
+    }
+
+    #[test]
+    fn of_two_names_of_one_registry_the_same_is_taken_each_time() {
+        let config = r#"{"auths": {"r.example": {"username": "a", "password": "p"},
+            "r.example/v1/": {"username": "b", "password": "p"}, "https://r.example": {"username": "c", "password": "p"}},
+            "credHelpers": {"h.example/": "two", "h.example": "one"}}"#;
+        for _ in 0..20 {
+            assert_eq!(found(config, "r.example", "add"), "b:p");
+            assert_eq!(found(config, "h.example", "add"), "one h.example");
+        }
     }
 
     #[test]

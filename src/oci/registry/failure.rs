@@ -50,7 +50,7 @@ impl Failure {
         }
         let is_distrusted = matches!(cause(&error), Some(rustls::Error::InvalidCertificate(_)));
         let object = url.as_ref().map_or_else(|| "registry".into(), redacted);
-        // The library repeats what the registry wrote, such as the debug data of GOAWAY, and names in certificates.
+        // The library repeats what the registry wrote, such as names in certificates.
         let detail = printable(&causes(&error.without_url()), Detail::MAX_CHARS);
         let error = Error::RegistryUnreachable { object, detail };
         if is_distrusted { Self::Permanent(error) } else { Self::Transient(error, None) }
@@ -59,7 +59,7 @@ impl Failure {
 
 /// A URL without user, query and fragment: those may hold secrets. Redirects and challenges are the registry's words, and
 /// bounded like others.
-pub(super) fn redacted(url: &Url) -> String {
+pub(crate) fn redacted(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     let shown = format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path());
     printable(&shown, Detail::MAX_CHARS)
@@ -67,46 +67,7 @@ pub(super) fn redacted(url: &Url) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-
     use super::*;
-    use crate::tls;
-
-    /// A frame of HTTP/2 on stream 0 (RFC 9113, section 4.1).
-    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        [&length[1..], &[kind, 0, 0, 0, 0, 0], payload].concat()
-    }
-
-    #[tokio::test]
-    async fn the_words_of_a_goaway_are_bounded() {
-        const SETTINGS: u8 = 4;
-        const GOAWAY: u8 = 7;
-        const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 11];
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/v2/", listener.local_addr().unwrap());
-        let words = [&[0; 4], ENHANCE_YOUR_CALM.as_slice(), &[b'w'; 16_000]].concat();
-        let answer = [frame(SETTINGS, &[]), frame(GOAWAY, &words)].concat();
-        let serve = async {
-            loop {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let _ = stream.write_all(&answer).await;
-                let _ = stream.read_to_end(&mut Vec::new()).await;
-            }
-        };
-        let tls = tls::client_config(tls::roots(&[]).unwrap(), &[], None).unwrap();
-        let client = reqwest::Client::builder().tls_backend_preconfigured(tls).http2_prior_knowledge().no_proxy();
-        let request = client.build().unwrap().get(&url).send();
-        let error = tokio::select! {
-            answered = request => answered.unwrap_err(),
-            () = serve => unreachable!("it serves without end"),
-        };
-        assert!(causes(&error).len() > 16_000, "{error:?}");
-        let failed: Error = Failure::unreachable(error).into();
-        let Error::RegistryUnreachable { object, detail } = failed else { panic!("{failed:?}") };
-        assert_eq!((object, detail.chars().count()), (url, Detail::MAX_CHARS), "{detail}");
-    }
 
     #[test]
     fn a_url_is_shown_without_secrets_and_within_bounds() {

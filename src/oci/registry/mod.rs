@@ -5,19 +5,20 @@
 //! | URL, method, headers, range                           | `pull`, `push`    |
 //! | endpoint (mirrors, then the origin), retries, counting | `repository` (`first`) |
 //! | a place at the host, unless it rests                  | `peer`            |
-//! | authorization, and the answer to a challenge          | `client` (`send`), `challenge` |
+//! | authorization, and the answer to a challenge          | `client` (`send`), `challenge`, `offers` |
 //! | redirects, egress rules, timeouts                     | `transport`, `resolver` |
 //! | status, body within its size                     | `response`        |
 //!
 //! It knows HTTP, credentials and the egress policy. It must never know which layer of a manifest is the module.
 
-mod call;
+pub(crate) mod call;
 mod challenge;
 mod client;
 mod credentials;
-mod docker;
+pub(crate) mod docker;
 mod endpoint;
-mod failure;
+pub(crate) mod failure;
+pub(crate) mod offers;
 mod peer;
 mod pull;
 mod push;

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use reqwest::{Method, Response, StatusCode};
 
 use super::call::Call;
-use super::challenge::Access;
 use super::failure::{Failure, redacted};
+use super::offers::Access;
 use super::peer::Kind;
 use super::repository::Repository;
 use super::response::{content_digest, location, success};

@@ -8,11 +8,11 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::call::Call;
-use super::challenge::Access;
 use super::client::Registry;
 use super::credentials::fingerprint;
 use super::endpoint::Endpoint;
 use super::failure::Failure;
+use super::offers::Access;
 use super::peer::Mark;
 use super::response::success;
 use crate::error::Error;

@@ -31,7 +31,7 @@ const MAX_REDIRECTS: usize = 3;
 const DIRECT: &str = "localhost,127.0.0.0/8,::1";
 
 /// The HTTP clients: one for the configured registry, which alone is shown the client certificate; one for other hosts
-/// that the operator named; and one for all others, which dials public addresses only, and has no HTTP/2.
+/// that the operator named; and one for all others, which dials public addresses only. None has HTTP/2.
 #[derive(Debug)]
 pub(super) struct Transport {
     policy: Policy,
@@ -61,10 +61,8 @@ impl Transport {
         let (proxy_hosts, proxies): (Vec<_>, Vec<_>) = proxies()?.into_iter().unzip();
         let roots = tls::roots(&options.ca_certificates)?;
         let client = |identity, resolver: Option<PublicOnly>| {
-            // Of HTTP/2, the library keeps interim responses in memory, however many come; of HTTP/1.1, it drops them.
-            let protocols: &[&[u8]] = if resolver.is_some() { &[b"http/1.1"] } else { &[b"h2", b"http/1.1"] };
             let mut builder = Client::builder()
-                .tls_backend_preconfigured(tls::client_config(Arc::clone(&roots), protocols, identity)?)
+                .tls_backend_preconfigured(tls::client_config(Arc::clone(&roots), &[b"http/1.1"], identity)?)
                 .user_agent(concat!("propeller-proxy/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT)
                 .pool_max_idle_per_host(options.max_fetches)
@@ -74,7 +72,7 @@ impl Transport {
                 builder = builder.proxy(proxy.clone());
             }
             if let Some(resolver) = resolver {
-                builder = builder.dns_resolver(Arc::new(resolver)).http1_only();
+                builder = builder.dns_resolver(Arc::new(resolver));
             }
             builder.build().map_err(|error| Error::Setup { object: "HTTP client".into(), detail: causes(&error) })
         };
@@ -234,11 +232,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn hosts_that_nobody_named_get_no_http2() {
+    async fn no_registry_is_offered_http2() {
         let options = RegistryOptions::for_tests("registry.example");
         let transport = Transport::new(&options, Policy::new(&options)).unwrap();
-        assert_eq!(offered(&transport.public).await, ["http/1.1"]);
-        assert_eq!(offered(&transport.named).await, ["h2", "http/1.1"]);
-        assert_eq!(offered(&transport.configured).await, ["h2", "http/1.1"]);
+        for client in [&transport.configured, &transport.named, &transport.public] {
+            assert_eq!(offered(client).await, ["http/1.1"]);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod faulty_registry;
+pub mod flood;
 pub mod frozen;
 pub mod moving_tag;
 pub mod relay;

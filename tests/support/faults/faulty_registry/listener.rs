@@ -20,16 +20,20 @@ pub(super) struct TlsListener {
 
 impl TlsListener {
     pub(super) fn new(listener: TcpListener, tls: &Tls) -> Self {
-        let certificate = CertificateDer::from_pem_slice(tls.certificate.as_bytes()).expect("a certificate in PEM");
-        let key = PrivateKeyDer::from_pem_slice(tls.key.as_bytes()).expect("a key in PEM");
-        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("TLS 1.2 and 1.3")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("a key for the certificate");
-        Self { listener, acceptor: TlsAcceptor::from(Arc::new(config)) }
+        Self { listener, acceptor: TlsAcceptor::from(Arc::new(server_config(tls))) }
     }
+}
+
+/// A server with this certificate, for clients with none.
+pub fn server_config(tls: &Tls) -> ServerConfig {
+    let certificate = CertificateDer::from_pem_slice(tls.certificate.as_bytes()).expect("a certificate in PEM");
+    let key = PrivateKeyDer::from_pem_slice(tls.key.as_bytes()).expect("a key in PEM");
+    ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("a key for the certificate")
 }
 
 impl Listener for TlsListener {

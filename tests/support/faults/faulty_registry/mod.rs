@@ -37,6 +37,7 @@ use crate::support::digest;
 use crate::support::servers::tls::Tls;
 
 pub use self::fault::Fault;
+pub use self::listener::server_config;
 
 /// Which credentials a client must show; the registry takes any of the kind.
 #[derive(Clone, Copy, Debug, PartialEq)]
