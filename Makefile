@@ -38,8 +38,9 @@ test-rust:
 test-python: all extension
 	pytest --numprocesses 4
 
-soak: ## run everything at once, for SECONDS=1800; SEED=N repeats the choices of a run
+soak: ## fuzz the parsers, then run everything at once for SECONDS=1800; SEED=N repeats the choices of a run
 	scripts/install-test-tools
+	PROPTEST_CASES=300000 cargo test --locked -p propeller-proxy --lib fuzz
 	SOAK_SECONDS=$(SECONDS) $(if $(SEED),TEST_SEED=$(SEED)) \
 	  cargo test --locked -p propeller-proxy-daemon --test integration -- --exact --nocapture soak::soak
 

@@ -41,7 +41,7 @@ pub struct RegistryOptions {
     pub fetch_timeout: Duration,
     /// Largest module, and largest layer before and after it is unpacked, bytes.
     pub max_module_size: u64,
-    /// Fetches at once.
+    /// Lookups, and transfers, at once at each registry.
     pub max_fetches: usize,
 }
 

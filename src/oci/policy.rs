@@ -89,6 +89,11 @@ impl Policy {
         Err(Error::Denied { object, reason, refusal: Refusal::Registry })
     }
 
+    /// The configured registry.
+    pub(crate) fn registry(&self) -> &RegistryUrl {
+        &self.registry
+    }
+
     /// Whether the operator named this registry, `host[:port]` as references have it.
     pub(crate) fn names(&self, registry: &str) -> bool {
         registry == self.registry.host || self.repositories(registry).next().is_some()

@@ -29,6 +29,20 @@ async fn requests_to_a_silent_registry_delay_no_other_module() {
     assert_eq!(registry.seen().len(), requests, "{:?}", registry.seen());
 }
 
+/// The registry answers, and only where it sends the downloads is nobody: it does not rest.
+#[tokio::test]
+async fn a_silent_host_behind_redirects_delays_no_other_module_of_the_registry() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let host = silent.local_addr().expect("the port").to_string();
+    let gone = Fault::RedirectTo(format!("http://{host}/blob"));
+    let registry = FaultyRegistry::start(wasm_of_size(1000), [gone.clone(), gone]).await;
+    let variables = [("PROXY_REGISTRY_ALLOW", &*host), ("PROXY_FETCH_TIMEOUT", "7s")];
+    let site = Site::start(registry.host(), &variables).await;
+    site.rejects("add", "registry-unreachable").await;
+    registry.set([]);
+    site.delivers("other", registry.module()).await;
+}
+
 #[tokio::test]
 async fn a_download_may_be_as_slow_as_its_link() {
     // One byte a second, for longer than a registry may be silent: the preamble, and a section without content.

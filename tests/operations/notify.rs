@@ -108,7 +108,7 @@ async fn an_unreachable_notify_socket_logs_a_warning() {
     daemon.event("service-manager-unreachable").await;
 }
 
-/// A log that nobody reads fills its pipe, and then the service stands still in the middle of a line.
+/// The threads of its runtime stand still.
 #[tokio::test]
 async fn watchdog_messages_stop_while_the_service_hangs() {
     let (manager, mosquitto) = (Manager::start(), Mosquitto::start().await);

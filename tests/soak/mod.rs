@@ -48,6 +48,8 @@ use crate::support::servers::mosquitto::{Mosquitto, Options};
 const LENGTH: &str = "SOAK_SECONDS";
 const USUAL_LENGTH: Duration = Duration::from_secs(120);
 const DEVICES: usize = 20;
+/// The part of the deliveries that may be hindered by chunks of another version.
+const MOST_HINDERED: u64 = 10;
 const CHANNELS: [&str; 4] = ["a", "b", "c", "d"];
 /// How long a calm lasts after every device was served, milliseconds.
 const CALM: RangeInclusive<u64> = 0..=2000;
@@ -64,6 +66,8 @@ async fn soak() {
         let logs = soak.servers.replicas.each_ref().map(|replica| replica.log_about(&app_name));
         panic!("{reason}\none:\n{}\ntwo:\n{}\n{reason} ({SEED}={seed})", logs[0], logs[1]);
     }
+    let (hindered, delivered) = (soak.tally.hindered.load(Relaxed), soak.tally.delivered.load(Relaxed));
+    assert!(hindered <= delivered / MOST_HINDERED, "{hindered} of {delivered} tasks had chunks of another version");
     soak.servers.end().await;
 }
 

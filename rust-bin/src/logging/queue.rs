@@ -59,7 +59,7 @@ pub(super) fn open() -> io::Result<&'static Queue> {
 /// Prints a message behind the lines that wait, and waits a moment until it is written.
 pub(crate) fn print(message: &str) {
     if lock(&STDERR.waiting).has_writer {
-        STDERR.push(format!("{message}\n").as_bytes());
+        STDERR.push(format!("{message}\n").as_bytes(), true);
         flush();
     } else {
         // A closed one is no error.
@@ -78,11 +78,11 @@ impl Queue {
         Self { waiting: Mutex::new(waiting), changed: Condvar::new() }
     }
 
-    /// Queues lines, unless there is no room. The writer's own, which tell of a gap, are always taken.
-    fn push(&self, lines: &[u8]) {
+    /// Queues lines, unless there is no room and they are not `needed`. The writer's own, which tell of a gap, are always taken.
+    fn push(&self, lines: &[u8], needed: bool) {
         let mut waiting = lock(&self.waiting);
         let has_room = !waiting.is_full && waiting.text.len() + lines.len() <= MAX_WAITING;
-        if has_room || thread::current().name() == Some(WRITER) {
+        if has_room || needed || thread::current().name() == Some(WRITER) {
             waiting.text.extend_from_slice(lines);
             self.changed.notify_all();
         } else {
@@ -133,7 +133,7 @@ impl Queue {
 
 impl Write for &Queue {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        self.push(lines);
+        self.push(lines, false);
         Ok(lines.len())
     }
 
@@ -178,12 +178,12 @@ mod tests {
     fn nobody_waits_for_the_reader_and_what_is_dropped_is_counted_and_told() {
         const COUNT: usize = 3000;
         let (queue, lines) = served();
-        queue.push(b"first\n");
+        queue.push(b"first\n", false);
         while !lock(&queue.waiting).is_writing {
             thread::yield_now();
         }
         for number in 0..COUNT {
-            queue.push(format!("{number:1023}\n").as_bytes());
+            queue.push(format!("{number:1023}\n").as_bytes(), false);
         }
         queue.flush(Duration::ZERO);
         let kept = MAX_WAITING / 1024;
@@ -195,7 +195,7 @@ mod tests {
         }
         let told = lines.recv().unwrap();
         assert!(told.contains(r#"event="log-lines-dropped""#) && told.contains(&format!(" lines={dropped}")), "{told}");
-        queue.push(b"later\n");
+        queue.push(b"later\n", false);
         assert_eq!(lines.recv().unwrap(), "later\n");
     }
 
@@ -203,7 +203,7 @@ mod tests {
     fn what_cannot_be_written_is_counted() {
         let (queue, lines) = served();
         drop(lines);
-        queue.push(b"one\ntwo\n");
+        queue.push(b"one\ntwo\n", false);
         queue.flush(Duration::from_secs(60));
         assert_eq!(lock(&queue.waiting).dropped, 2);
     }

@@ -102,7 +102,7 @@ impl Challenge<'_> {
     }
 
     async fn request_token(&self, call: &Call) -> Result<Vec<u8>, Failure> {
-        let response = self.transport.send(call, None).await?;
+        let response = self.transport.send(call, None, || ()).await?;
         if response.status() == StatusCode::BAD_REQUEST {
             // OAuth2's status for an invalid refresh token (RFC 6749, section 5.2).
             return Err(self.unauthorized("its token service does not take them").into());

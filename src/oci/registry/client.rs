@@ -89,7 +89,7 @@ impl Registry {
         let Self { transport, policy, authorizations, .. } = self;
         let credentials = fingerprint(&endpoint.credentials);
         let key = (endpoint.host.clone(), endpoint.repository.clone(), credentials, access);
-        let response = self.answer(endpoint, transport.send(call, authorizations.get(&key).as_ref())).await?;
+        let response = self.answer(endpoint, call, authorizations.get(&key).as_ref()).await?;
         // A challenge from another origin, after a redirect, is not the registry's, and gets no credentials.
         if response.status() != StatusCode::UNAUTHORIZED || response.url().origin() != call.url.origin() {
             return Ok(response);
@@ -98,25 +98,28 @@ impl Registry {
         let challenge = Challenge { transport, policy, reference, endpoint, access };
         let Authorization { header, expires } = challenge.answer(response).await?;
         authorizations.insert(key.clone(), header.clone(), expires);
-        let response = transport.send(call, Some(&header)).await?;
+        let response = transport.send(call, Some(&header), || ()).await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             authorizations.remove(&key);
         }
         Ok(response)
     }
 
-    /// The response that `exchange` waits for, or the failure. The endpoint's host answered, or was silent.
+    /// Sends a call, and notes whether the endpoint's host answered or was silent. A redirect is an answer, wherever it leads.
     async fn answer(
         &self,
         endpoint: &Endpoint,
-        exchange: impl Future<Output = Result<Response, Failure>>,
+        call: &Call,
+        authorization: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
-        let begun = Instant::now();
-        let result = exchange.await;
-        match &result {
-            Ok(_) => self.peers.answered(&endpoint.host, &endpoint.peer),
-            Err(_) if begun.elapsed() >= CONNECT_TIMEOUT => endpoint.peer.silent(),
-            Err(_) => {}
+        let (begun, mut has_answered) = (Instant::now(), false);
+        let answered = || {
+            has_answered = true;
+            self.peers.answered(&endpoint.host, &endpoint.peer);
+        };
+        let result = self.transport.send(call, authorization, answered).await;
+        if !has_answered && begun.elapsed() >= CONNECT_TIMEOUT {
+            endpoint.peer.silent();
         }
         result
     }
@@ -159,13 +162,16 @@ impl Registry {
             None => Err("its address is no URL".to_owned()),
             Some(root) => {
                 let call = Call::new(Method::GET, root.clone());
-                let answered = timeout(PING_TIMEOUT, self.transport.send(&call, None)).await;
+                let answered = timeout(PING_TIMEOUT, self.transport.send(&call, None, || ())).await;
                 answered.map_or_else(
                     |_| Err(format!("it was silent for {} s", PING_TIMEOUT.as_secs())),
                     |result| outcome(&result),
                 )
             }
         };
+        if outcome.is_ok() {
+            self.peers.wake(&self.policy.registry().host);
+        }
         self.transport.record(outcome)
     }
 
@@ -214,7 +220,7 @@ impl Registry {
             let response = self.send(&reference, endpoint, Access::Login, call).await?;
             return success(&reference, response).await.map(Some);
         }
-        let response = self.transport.send(call, None).await?;
+        let response = self.transport.send(call, None, || ()).await?;
         if response.status() == StatusCode::UNAUTHORIZED && Offers::of(response.headers()).bearer.is_some() {
             return Ok(None);
         }

@@ -116,6 +116,11 @@ impl Peers {
     /// The host answered: it does not rest any more.
     pub(super) fn answered(&self, host: &str, peer: &Peer) {
         peer.answers.fetch_add(1, Ordering::Relaxed);
+        self.wake(host);
+    }
+
+    /// The host is there: it does not rest any more.
+    pub(super) fn wake(&self, host: &str) {
         self.resting.remove(&host.to_owned());
     }
 
@@ -212,7 +217,7 @@ mod tests {
         peer.silent();
         peers.given_up("host", &peer, mark);
         assert!(rests());
-        peers.answered("host", &peer);
-        assert!(!rests());
+        peers.wake("host");
+        assert!(!rests(), "it is there again");
     }
 }

@@ -93,18 +93,37 @@ impl Repository<'_> {
         progress: Option<&Progress>,
     ) -> Result<Blob, Error> {
         self.first(|endpoint| async move {
-            let mut spool = scope.resume(blob.clone(), &endpoint.host);
-            match self.download(endpoint, blob, &mut spool, progress).await {
-                Ok(()) => Ok(spool.commit().await?),
-                // What came is kept, as it is if this is dropped.
-                Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryAnswer { .. })) => Err(error.into()),
-                Err(error) => {
-                    spool.discard().await;
-                    Err(error.into())
+            let spool = scope.resume(blob.clone(), &endpoint.host);
+            let is_resumed = spool.received() > 0;
+            match self.download_to(spool, endpoint, blob, progress).await {
+                // What was kept of an earlier try is wrong.
+                Err(Error::DigestMismatch { .. }) if is_resumed => {
+                    let spool = scope.resume(blob.clone(), &endpoint.host);
+                    Ok(self.download_to(spool, endpoint, blob, progress).await?)
                 }
+                downloaded => Ok(downloaded?),
             }
         })
         .await
+    }
+
+    /// Downloads the bytes that the spool lacks, and verifies all of them.
+    async fn download_to(
+        &self,
+        mut spool: Spool,
+        endpoint: &Endpoint,
+        blob: &Descriptor,
+        progress: Option<&Progress>,
+    ) -> Result<Blob, Error> {
+        match self.download(endpoint, blob, &mut spool, progress).await {
+            Ok(()) => spool.commit().await,
+            // What came is kept, as it is if this is dropped.
+            Err(error @ (Error::RegistryUnreachable { .. } | Error::RegistryAnswer { .. })) => Err(error),
+            Err(error) => {
+                spool.discard().await;
+                Err(error)
+            }
+        }
     }
 
     /// The first [`PREAMBLE_SIZE`] bytes of a blob, not verified.

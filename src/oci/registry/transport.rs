@@ -65,7 +65,7 @@ impl Transport {
                 .tls_backend_preconfigured(tls::client_config(Arc::clone(&roots), &[b"http/1.1"], identity)?)
                 .user_agent(concat!("propeller-proxy/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(CONNECT_TIMEOUT)
-                .pool_max_idle_per_host(options.max_fetches)
+                .pool_max_idle_per_host(2 * options.max_fetches)
                 .redirect(RedirectPolicy::none())
                 .no_proxy();
             for proxy in &proxies {
@@ -95,12 +95,18 @@ impl Transport {
     }
 
     /// Sends a call, and follows redirects if it is to: at most three times, never from https to http, and without
-    /// `authorization` once scheme, host or port change.
-    pub(super) async fn send(&self, call: &Call, authorization: Option<&HeaderValue>) -> Result<Response, Failure> {
+    /// `authorization` once scheme, host or port change. Calls `answered` at each response.
+    pub(super) async fn send(
+        &self,
+        call: &Call,
+        authorization: Option<&HeaderValue>,
+        mut answered: impl FnMut(),
+    ) -> Result<Response, Failure> {
         let mut url = call.location.as_ref().unwrap_or(&call.url).clone();
         let mut authorization = authorization.filter(|_| url.origin() == call.url.origin());
         for _ in 0..=MAX_REDIRECTS {
             let response = self.exchange(call, &url, authorization).await?;
+            answered();
             if call.redirects == Redirects::Return || !is_redirect(&response) {
                 return Ok(response);
             }

@@ -30,6 +30,7 @@ impl<K: PartialEq, T> Partials<K, T> {
     /// Keeps a part of so many bytes.
     pub(super) fn keep(&self, key: K, part: T, bytes: u64) {
         let mut kept = lock(&self.kept);
+        kept.retain(|(_, _, _, since)| since.elapsed() < MAX_AGE);
         kept.push_back((key, part, bytes, Instant::now()));
         let total = |kept: &VecDeque<(K, T, u64, Instant)>| kept.iter().map(|(_, _, bytes, _)| bytes).sum::<u64>();
         while kept.len() > MAX_KEPT || total(&kept) > self.limit {
