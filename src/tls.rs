@@ -3,8 +3,9 @@
 //!
 //! It knows certificates and keys. It must never know what is sent over a connection.
 
+use std::os::unix::fs::FileTypeExt;
 use std::sync::Arc;
-use std::{env, io};
+use std::{env, fs, io};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
@@ -34,7 +35,9 @@ pub struct ClientIdentity {
 /// # Errors
 /// [`Error::Setup`] if one of `more` is no certificate, or `SSL_CERT_FILE` is too large.
 pub fn roots(more: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, Error> {
-    if let Some(Err(error)) = env::var_os("SSL_CERT_FILE").map(|file| read_small(file.as_ref(), MAX_ROOTS))
+    // A pipe can be read once, by the library.
+    let file = env::var_os("SSL_CERT_FILE").filter(|file| fs::metadata(file).is_ok_and(|it| !it.file_type().is_fifo()));
+    if let Some(Err(error)) = file.map(|file| read_small(file.as_ref(), MAX_ROOTS))
         && error.kind() == io::ErrorKind::FileTooLarge
     {
         return Err(Error::Setup { object: "SSL_CERT_FILE".into(), detail: error.to_string() });

@@ -243,9 +243,9 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
 
     async fn disconnect(self, mut event_loop: EventLoop) {
         if !self.health.borrow().is_up {
-            // One that the broker has just accepted is not left without a DISCONNECT either: it would publish the will.
+            // One that the broker has accepted, or is about to, is not left without a DISCONNECT: it would publish the will.
             let accepted = async {
-                while !matches!(event_loop.poll().await?, Event::Incoming(Packet::ConnAck(_))) {}
+                while !matches!(event_loop.poll().await?, Event::Incoming(_)) {}
                 Ok::<_, ConnectionError>(())
             };
             if !matches!(tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await, Ok(Ok(()))) {

@@ -113,7 +113,7 @@ impl Connections {
     }
 
     /// Whether messages of other replicas were not read since the last call, as too many came.
-    pub(super) fn has_missed(&self) -> bool {
+    pub(super) fn take_missed(&self) -> bool {
         self.has_missed.swap(false, Relaxed)
     }
 

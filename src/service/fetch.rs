@@ -52,7 +52,7 @@ pub(super) async fn fetch(
     let (place, module) = if let Some(place) = places.try_acquire() {
         (place, module)
     } else {
-        // It is not open while it waits.
+        // It is not open while it waits. One that was evicted meanwhile is fetched again in its place.
         let version = Reference { version: Version::Digest(module.root), ..reference.clone() };
         drop(module);
         (places.acquire(&party).await, pull(&version).await?)

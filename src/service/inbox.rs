@@ -100,7 +100,10 @@ impl Inbox {
             Role::Request if !is_retained => self.request(channel, layout, &payload, is_queued, ack),
             Role::Status if !is_retained && self.group.is_some() => {
                 ack.acknowledge();
-                let Some(status) = self.parse::<Box<Status>>(&payload) else { return };
+                if !self.permit_parsing() {
+                    return;
+                }
+                let Some(status) = parse::<Box<Status>>(&payload) else { return };
                 let channel = channel.into();
                 if self.shares.permit(&channel, &status.instance, Instant::now()) {
                     let app = App { channel, layout, name: status.app_name.as_str().into() };
@@ -111,8 +114,11 @@ impl Inbox {
             }
             Role::Presence(instance) => {
                 ack.acknowledge();
-                let presence = self.parse::<Presence>(&payload);
-                self.presences.receive(topic, presence.as_ref(), is_retained);
+                if !self.permit_parsing() {
+                    return;
+                }
+                let presence = parse::<Presence>(&payload);
+                self.presences.receive(topic, presence.as_ref(), is_retained || is_queued);
                 if let Some(presence) = presence {
                     if presence.online && presence.group == self.group {
                         self.shares.enter(instance);
@@ -146,16 +152,11 @@ impl Inbox {
         }
     }
 
-    /// Parses a message of a proxy, unless it is larger than one can be, or there are too many.
-    fn parse<T: DeserializeOwned>(&mut self, payload: &[u8]) -> Option<T> {
-        if payload.len() > MAX_STATUS_SIZE {
-            return None;
-        }
-        if !self.shares.permit_parsing(Instant::now()) {
-            self.has_missed.store(true, Relaxed);
-            return None;
-        }
-        serde_json::from_slice(payload).ok()
+    /// Whether one more message of a proxy is read. It is missed if there are too many.
+    fn permit_parsing(&mut self) -> bool {
+        let is_permitted = self.shares.permit_parsing(Instant::now());
+        self.has_missed.fetch_or(!is_permitted, Relaxed);
+        is_permitted
     }
 
     /// Queues what others say, beside the requests. What does not fit is missed.
@@ -164,6 +165,11 @@ impl Inbox {
             self.has_missed.store(true, Relaxed);
         }
     }
+}
+
+/// Parses a message of a proxy, unless it is larger than one can be.
+fn parse<T: DeserializeOwned>(payload: &[u8]) -> Option<T> {
+    if payload.len() > MAX_STATUS_SIZE { None } else { serde_json::from_slice(payload).ok() }
 }
 
 #[cfg(test)]

@@ -152,7 +152,7 @@ impl Pipeline {
         if let Err(error) = self.permit(app) {
             ack.acknowledge();
             // Of several replicas, one says so.
-            if self.coordinator.is_first(app) {
+            if self.coordinator.is_spokesman(app, now) {
                 self.telemetry.rejected(app, false, &error);
             }
             return;

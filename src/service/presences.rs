@@ -58,7 +58,7 @@ impl Presences {
     /// Takes a message on a presence topic; `None` if it is unreadable. One that says of this proxy that it is offline, or of
     /// another group, is somebody else's, or the will of a connection that was made anew. One that says that it has come online at
     /// another time is that of a second proxy of this name, which is told once.
-    pub(super) fn receive(&self, topic: &str, presence: Option<&Presence>, is_retained: bool) {
+    pub(super) fn receive(&self, topic: &str, presence: Option<&Presence>, is_old: bool) {
         if self.topics.iter().all(|own| own != topic) {
             return;
         }
@@ -66,8 +66,8 @@ impl Presences {
         if right.is_none() {
             lock(&self.contradicted).insert(topic.to_owned());
         }
-        // What is retained may be of an earlier process.
-        let is_double = !is_retained && right.is_some_and(|presence| presence.since != self.since.to_string());
+        // What is retained, or was queued, may be of an earlier process.
+        let is_double = !is_old && right.is_some_and(|presence| presence.since != self.since.to_string());
         if is_double && !self.has_double.swap(true, Relaxed) {
             error!(
                 event = "instance-id-shared",
@@ -81,7 +81,9 @@ impl Presences {
     pub(super) fn correct(&self, publisher: &Publisher) {
         for topic in std::mem::take(&mut *lock(&self.contradicted)) {
             info!(event = "presence-corrected", topic, "a message on the presence topic of this proxy contradicted");
-            publisher.try_publish(&topic, self.message(true), true);
+            if !publisher.try_publish(&topic, self.message(true), true) {
+                lock(&self.contradicted).insert(topic);
+            }
         }
     }
 

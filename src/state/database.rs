@@ -88,8 +88,8 @@ fn means_damage(kind: io::ErrorKind) -> bool {
 
 /// Reads what an earlier process wrote, and removes rows that cannot be read. If `is_lost`, or where such a row has
 /// versions, devices may hold chunks of unknown versions from now on for [`CHUNK_LIFETIME`]; that is written too, and so it is
-/// if nobody knows how long ago the last transaction was. The same for chunks of another size than `chunk_size`, if the last
-/// process had another one.
+/// if nobody knows how long ago the last transaction was. The same for chunks of another size than `chunk_size`, unless the
+/// last process is known to have had the same.
 pub(super) fn read(
     database: &Database,
     is_lost: bool,
@@ -150,7 +150,7 @@ pub(super) fn read(
         restored.saved.uncertain_until = uncertain_until;
         let chunk_size = u64::from(chunk_size.get());
         let before = times.insert(CHUNK_SIZE, chunk_size)?.map(|size| size.value());
-        if before.is_some_and(|size| size != chunk_size) {
+        if is_lost || before.is_some_and(|size| size != chunk_size) {
             times.insert(RECUT, (now + CHUNK_LIFETIME).0)?;
         }
         restored.saved.recut_until = times.get(RECUT)?.map_or(Time::default(), |time| Time(time.value()));

@@ -68,7 +68,8 @@ impl Waiting {
 
     /// Takes the versions of an app; none if it is forgotten. Whoever waits for earlier ones waits for these.
     pub(super) fn version(&mut self, app: App, versions: Vec<SentVersion>, done: Option<Done>) {
-        if versions.is_empty() && self.versions.len() >= MAX_REMOVALS && !self.versions.contains_key(&app) {
+        if versions.is_empty() && self.versions.len() >= MAX_REMOVALS {
+            self.versions.remove(&app);
             return;
         }
         let (kept, waiters) = self.versions.entry(app).or_default();

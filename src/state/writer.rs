@@ -4,6 +4,7 @@ use std::io;
 use std::mem;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
 
 use redb::Database;
 use tracing::{error, info};
@@ -53,6 +54,7 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes until the queue is closed.
     pub(super) fn run(mut self, queue: &Queue) {
+        let _abandoned = Abandoned { queue, failure: Arc::clone(&self.failure) };
         loop {
             let (mut changes, is_last) = queue.take();
             if !is_last || changes.len() > 0 {
@@ -98,6 +100,25 @@ impl Writer {
         write(&database, changes, &Stamp::of(self.clock.now()))?;
         self.database = Some(database);
         Ok(())
+    }
+}
+
+/// Closes the queue if the writer panics, so that nobody waits for it.
+struct Abandoned<'a> {
+    queue: &'a Queue,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let failure = "the writer of the state has panicked".to_owned();
+            self.queue.change(|waiting| {
+                waiting.is_closed = true;
+                waiting.answer(&Err(Error::Setup { object: "state".into(), detail: failure.clone() }));
+            });
+            *lock(&self.failure) = Some(failure);
+        }
     }
 }
 

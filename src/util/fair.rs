@@ -46,6 +46,9 @@ impl<K: Clone + Eq + Hash> Portions<K> {
 
     /// Takes places, whether there are as many or not.
     pub(crate) fn add(&mut self, party: &K, count: usize) {
+        if count == 0 {
+            return;
+        }
         self.total += count;
         *self.held.entry(party.clone()).or_default() += count;
     }

@@ -255,7 +255,7 @@ async fn a_damaged_state_is_set_aside() {
             let state = site.state().join("state.redb");
             damage(&state);
             site.restart(&[]).await;
-            assert!(!site.events("state-set-aside").is_empty(), "{accident}\n{}", site.log());
+            site.daemon().event("state-set-aside").await;
             site.delivers("add", &module).await;
             assert_eq!(set_aside(site.state()).len(), 1, "{accident}\n{}", site.log());
 
@@ -348,7 +348,7 @@ async fn without_a_configured_state_folder_a_temporary_one_is_used() {
     let folder = tempfile::tempdir().expect("a folder");
     let variables = [(STATE_DIR, ""), ("HOME", "/dev/null"), ("TMPDIR", path(folder.path()))];
     let mut site = Site::start(registry.host(), &variables).await;
-    assert!(!site.events("temporary-state").is_empty(), "{}", site.log());
+    site.daemon().event("temporary-state").await;
     site.delivers("add", &module).await;
     site.stop().await;
     assert_eq!(fs::read_dir(folder.path()).expect("list the folder").count(), 0, "it was left behind");

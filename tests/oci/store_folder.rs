@@ -89,7 +89,7 @@ async fn without_a_configured_store_folder_a_temporary_one_is_used() {
     let temporary = ("TMPDIR", path(folder.path()));
     let nowhere = [("PROXY_CACHE_DIR", ""), ("HOME", "/dev/null"), temporary];
     let mut site = Site::start(registry.host(), &nowhere).await;
-    assert!(!site.events("temporary-store").is_empty(), "{}", site.log());
+    site.daemon().event("temporary-store").await;
     site.delivers("add", &module).await;
     assert_eq!(entries(folder.path()).len(), 1);
     site.stop().await;

@@ -176,14 +176,14 @@ impl<W> Replicas<W> {
         Ok(())
     }
 
-    /// This replica yields: its requests for `app` wait for the owner, which received them before it claimed the app.
-    pub(super) fn give_back(&mut self, app: &App, requests: Vec<Request<W>>, now: Time) {
-        self.watched_on.add(&app.channel, requests.len());
-        self.watched.entry(app.clone()).or_default().extend(requests.into_iter().map(|request| Watched {
-            request,
-            from: now,
-            is_late: false,
-        }));
+    /// This replica yields: its requests for `app` wait for the owner, which received them before it claimed the app. Returns
+    /// those for which there is no room.
+    pub(super) fn give_back(&mut self, app: &App, requests: Vec<Request<W>>, now: Time) -> Vec<Request<W>> {
+        let (watched, refused): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|_| self.watched_on.take(&app.channel));
+        let watched = watched.into_iter().map(|request| Watched { request, from: now, is_late: false });
+        self.watched.entry(app.clone()).or_default().extend(watched);
+        refused
     }
 
     /// Another member is online or offline.
@@ -343,6 +343,13 @@ impl<W> Replicas<W> {
     /// Whether no other member has a higher rank for `app`.
     pub(super) fn is_first(&self, app: &App) -> bool {
         self.rank(app) == 0
+    }
+
+    /// The same, of the members that were heard lately.
+    pub(super) fn is_spokesman(&self, app: &App, now: Time) -> bool {
+        let mine = weight(&self.me, app);
+        let heard = self.members.iter().filter(|(_, member)| now.since(member.last_message) < MEMBER_TTL);
+        heard.into_iter().all(|(instance, _)| weight(instance, app) < mine)
     }
 
     /// How long this replica waits for members with a higher rank.

@@ -96,8 +96,8 @@ pub(super) struct Versions {
     apps: HashMap<App, Vec<SentVersion>>,
     /// The apps, by channel.
     channels: Portions<Arc<Channel>>,
-    /// When room was made last.
-    swept_at: Option<Time>,
+    /// When no room could be made last, by channel.
+    swept: HashMap<Arc<Channel>, Time>,
     /// Until when devices may hold chunks of versions that are not in here: another proxy or an earlier process sent them.
     uncertain_until: Time,
     /// Until when devices may hold chunks that were cut to another size.
@@ -109,7 +109,7 @@ impl Default for Versions {
         Self {
             apps: HashMap::new(),
             channels: Portions::new(MAX_APPS),
-            swept_at: None,
+            swept: HashMap::new(),
             uncertain_until: Time::default(),
             recut_until: Time::default(),
         }
@@ -133,7 +133,7 @@ impl Versions {
     /// Until then devices may hold chunks that an earlier process cut to another size; also of modules that never change and
     /// were forgotten.
     pub(super) fn set_recut_until(&mut self, until: Time) {
-        self.recut_until = until;
+        self.recut_until = self.recut_until.max(until);
     }
 
     /// From now on for [`CHUNK_LIFETIME`], devices may hold chunks of unknown versions; returns the end of that.
@@ -246,18 +246,26 @@ impl Versions {
     }
 
     /// Makes room for `app` where its channel has none, at the cost of that channel: forgets apps that devices cannot mix.
-    /// Returns them. Once a second, as it looks at all apps.
+    /// Returns them. Where there were none, not again for a second, as it looks at all apps.
     pub(super) fn make_room(&mut self, app: &App, now: Time) -> Vec<App> {
-        let is_due = self.swept_at.is_none_or(|at| now.since(at) >= SWEEP_INTERVAL);
-        if !is_due || self.apps.contains_key(app) || self.channels.has_room(&app.channel) {
+        let App { channel, .. } = app;
+        let is_due = self.swept.get(channel).is_none_or(|at| now.since(*at) >= SWEEP_INTERVAL);
+        if self.apps.contains_key(app) || self.channels.has_room(channel) || !is_due {
             return Vec::new();
         }
-        self.swept_at = Some(now);
-        self.remove(|known, versions| known.channel == app.channel && versions.iter().all(SentVersion::is_harmless))
+        let is_harmless = |known: &App, versions: &[SentVersion]| {
+            known.channel == *channel && versions.iter().all(SentVersion::is_harmless)
+        };
+        let forgotten = self.remove(is_harmless);
+        if forgotten.is_empty() {
+            self.swept.insert(Arc::clone(channel), now);
+        }
+        forgotten
     }
 
     /// Forgets versions of which no device holds chunks any more; returns the apps of which none is remembered.
     pub(super) fn forget(&mut self, now: Time) -> Vec<App> {
+        self.swept.clear();
         for versions in self.apps.values_mut() {
             versions.retain(|sent| sent.is_remembered(now));
         }

@@ -146,7 +146,7 @@ impl Task {
                 _ = ticks.tick() => {
                     tick += 1;
                     connections.correct();
-                    if connections.has_missed() {
+                    if connections.take_missed() {
                         pipeline.missed();
                     }
                     // Not before retained messages had time to arrive, which say whether anything was lost.

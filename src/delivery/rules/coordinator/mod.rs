@@ -19,7 +19,7 @@ use crate::delivery::rules::request::{Origin, Refusal, Request, RequestId};
 use crate::delivery::rules::rule::{Rule, holds};
 use crate::delivery::rules::schedule::{Admission, Covered, Limits, Schedule, TransferId, Turn};
 use crate::delivery::rules::transfer::{Prepared, Purpose, Stage, Transfer};
-use crate::delivery::rules::versions::{Candidate, TagMoves, Versions};
+use crate::delivery::rules::versions::{CHUNK_LIFETIME, Candidate, TagMoves, Versions};
 use crate::mqtt::chunk::Encoder;
 use crate::mqtt::topic::App;
 use crate::util::clock::Time;
@@ -135,7 +135,7 @@ impl<W> Coordinator<W> {
             (Origin::Queue, Away::Since(Some(present))) => now.since(present),
             (Origin::Queue, Away::Since(None)) => {
                 // There was a session, of which nothing is known any more.
-                self.set_uncertain(now);
+                self.set_lost(now);
                 Duration::ZERO
             }
             _ => now.since(request.arrived),
@@ -263,7 +263,7 @@ impl<W> Coordinator<W> {
     pub fn presence(&mut self, instance: &str, is_online: bool, is_retained: bool, is_replica: bool, now: Time) {
         // A retained message is older than this proxy, which remembers nothing of that time.
         if is_retained && matches!(self.away, Away::Since(None)) {
-            self.set_uncertain(now);
+            self.set_lost(now);
         }
         if is_replica && let Some(replicas) = &mut self.replicas {
             replicas.presence(instance, is_online, now);
@@ -288,6 +288,12 @@ impl<W> Coordinator<W> {
         self.actions.extend(forgotten);
     }
 
+    /// All is lost that an earlier process knew: also how it cut modules.
+    fn set_lost(&mut self, now: Time) {
+        self.versions.set_recut_until(now + CHUNK_LIFETIME);
+        self.set_uncertain(now);
+    }
+
     /// Devices may hold chunks of versions that this proxy does not know.
     pub fn set_uncertain(&mut self, now: Time) {
         if holds(Rule::Uncertainty) {
@@ -297,8 +303,13 @@ impl<W> Coordinator<W> {
     }
 
     /// Whether no other replica has a higher rank for `app`.
-    pub fn is_first(&self, app: &App) -> bool {
+    pub(in crate::delivery::rules) fn is_first(&self, app: &App) -> bool {
         self.replicas.as_ref().is_none_or(|replicas| replicas.is_first(app))
+    }
+
+    /// Whether no other replica that was heard lately has a higher rank for `app`: this one tells what becomes of it.
+    pub fn is_spokesman(&self, app: &App, now: Time) -> bool {
+        self.replicas.as_ref().is_none_or(|replicas| replicas.is_spokesman(app, now))
     }
 
     /// How many transfers have open requests.
@@ -356,6 +367,11 @@ impl<W> Coordinator<W> {
             (Purpose::Request, TagMoves::Pinned) => self.versions.pin(&app, now),
             (Purpose::Resume | Purpose::Repeat, _) => self.versions.latest(&app),
         };
+        if purpose == Purpose::Repeat && root.is_none() {
+            // What was sent is forgotten, as no device can mix it; what the app means now is not to be sent without a claim.
+            self.remove(transfer, now);
+            return;
+        }
         self.actions.push_back(Action::Fetch { transfer, app, purpose, root });
     }
 
@@ -391,7 +407,9 @@ impl<W> Coordinator<W> {
             // The caller of a request learns that another replica sends the app; devices receive it from there.
             let is_devices = |request: &mut Request<W>| request.origin != Origin::Caller;
             let devices = requests.extract_if(.., is_devices).collect();
-            replicas.give_back(&app, devices, now);
+            // The owner has those for which there is no room, too.
+            let refused = replicas.give_back(&app, devices, now);
+            self.forget(&refused);
         } else {
             self.forget(&requests);
         }
@@ -413,9 +431,12 @@ impl<W> Coordinator<W> {
         self.actions.push_back(Action::PersistVersions { app, versions, transfer });
     }
 
+    /// Has requests removed from the disk, on which those of callers are not.
     pub(in crate::delivery::rules) fn forget(&mut self, requests: &[Request<W>]) {
-        if !requests.is_empty() {
-            self.actions.push_back(Action::CloseRequests(requests.iter().map(|request| request.id).collect()));
+        let written = requests.iter().filter(|request| request.origin != Origin::Caller);
+        let ids: Vec<_> = written.map(|request| request.id).collect();
+        if !ids.is_empty() {
+            self.actions.push_back(Action::CloseRequests(ids));
         }
     }
 }
