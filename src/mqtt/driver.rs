@@ -1,10 +1,14 @@
 //! Drives the library's event loop: connects, subscribes, receives, and reconnects.
 
+use std::future::poll_fn;
+use std::mem;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use rumqttc::{AsyncClient, ConnectionError, Event, EventLoop, Packet, Publish, StateError, SubscribeFilter};
 use tokio::sync::watch;
+use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info};
 
@@ -18,11 +22,18 @@ use super::refusal;
 use super::socket::{self, setup};
 use super::topic::{Channel, Role};
 use crate::error::Error;
+use crate::util::clock::{Clock, Time};
 
 /// How long a connection may bring no packet before it counts as stalled: by then a ping or a publish should have been
 /// acknowledged.
 #[doc(alias = "bound")]
 const SILENCE_LIMIT: Duration = Duration::from_secs(16);
+/// How long this process, or the system, may stand still before a connection is made anew: what it was about to publish may be
+/// out of date.
+#[doc(alias = "bound")]
+const GAP_LIMIT: Duration = Duration::from_secs(10);
+/// How often that is looked at.
+const PULSE: Duration = Duration::from_secs(1);
 /// Wait after a refusal, whose reason does not go away within milliseconds.
 const REFUSED_DELAY: Duration = Duration::from_secs(5);
 /// How long packets in flight may take when the connection is closed, and how long disconnecting may take after that.
@@ -56,6 +67,8 @@ enum End {
     Refused(Error),
     /// The broker does not respond, as this connection or another one to it noticed.
     Stalled,
+    /// This process stood still.
+    StoodStill,
 }
 
 impl<F: FnMut(Message<'_>)> Driver<F> {
@@ -105,15 +118,24 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
     /// Connects and handles packets until the connection ends; `None` on `stop`.
     async fn connect(&mut self, event_loop: &mut EventLoop, stop: &CancellationToken) -> Option<End> {
         let mut last_packet_at = Instant::now();
+        let (clock, mut pulse) = (Clock::from(Time::default()), interval(PULSE));
+        let mut awake_at = clock.now();
         loop {
             // The timeout bounds connecting; after it, silence is a stall if the keep-alive is shorter than the limit.
             let is_up = self.health.borrow().is_up;
             let is_watched = is_up && self.options.keep_alive < SILENCE_LIMIT;
             let deadline = last_packet_at + SILENCE_LIMIT;
+            // Looks at the clock each time that this task is woken, before anything is written.
+            let stands_still = poll_fn(|context| {
+                while pulse.poll_tick(context).is_ready() {}
+                let gap = clock.now().since(mem::replace(&mut awake_at, clock.now()));
+                if gap < GAP_LIMIT { Poll::Pending } else { Poll::Ready(()) }
+            });
             // Dropping the future of `poll` may cut a write, so it is dropped only when the connection ends.
             let event = tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
+                () = stands_still => return Some(End::StoodStill),
                 event = event_loop.poll() => event,
                 () = tokio::time::sleep_until(deadline.into()), if is_watched => return Some(End::Stalled),
                 () = self.options.stalled.notified(), if is_up && !is_watched => return Some(End::Stalled),
@@ -231,6 +253,10 @@ impl<F: FnMut(Message<'_>)> Driver<F> {
                 event_loop.clean();
                 error!(code = refused.code(), hint = refused.hint(), "{refused}");
                 Ok(REFUSED_DELAY)
+            }
+            End::StoodStill => {
+                event_loop.clean();
+                Ok(self.retries.fail(&self.address, &"this process stood still"))
             }
             End::Stalled => {
                 event_loop.clean();

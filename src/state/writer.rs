@@ -127,8 +127,11 @@ mod tests {
     use std::fs;
     use std::num::NonZeroU32;
 
+    use tokio::sync::oneshot;
+
     use super::super::database::read;
     use super::*;
+    use crate::mqtt::topic::{App, Channel, Layout};
     use crate::util::clock::Time;
 
     #[test]
@@ -152,5 +155,22 @@ mod tests {
             read(&writer.database.unwrap(), false, &Stamp::of(Time(7)), NonZeroU32::MIN).unwrap().saved.present,
             Some(Time(7))
         );
+    }
+
+    #[test]
+    fn nobody_waits_for_a_writer_that_panicked() {
+        let (queue, failure) = (Arc::new(Queue::default()), Arc::<Mutex<Option<String>>>::default());
+        let channel = Arc::new(Channel { domain: "d".into(), id: "c".into() });
+        let app = App { channel, layout: Layout::Plain, name: "a".into() };
+        let (done, mut written) = oneshot::channel();
+        queue.change(|waiting| waiting.version(app, Vec::new(), Some(done)));
+        let (shared, told) = (Arc::clone(&queue), Arc::clone(&failure));
+        let panicked = thread::spawn(move || {
+            let _abandoned = Abandoned { queue: &shared, failure: told };
+            panic!("as the test wants");
+        });
+        panicked.join().unwrap_err();
+        assert!(written.try_recv().unwrap().is_err() && lock(&queue.waiting).is_closed);
+        assert!(lock(&failure).is_some());
     }
 }
