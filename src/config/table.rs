@@ -187,7 +187,7 @@ settings! {
 
         MAX_FETCHES: usize = "PROXY_MAX_FETCHES", parse count::<64>, default Some("8"),
             accepts "1 to 64",
-            help "Lookups, and downloads, at once from each registry.";
+            help "Lookups, and downloads, at once from each registry; a channel that has none there gets one beyond.";
     }
 
     Store {

@@ -44,7 +44,7 @@ impl Pipeline {
             work: JoinSet::new(),
             sender: Sender::new(publisher, config.delivery.max_in_flight),
             withdrawals: FuturesUnordered::new(),
-            places: FairSemaphore::new(MAX_OPEN_MODULES),
+            places: FairSemaphore::new(MAX_OPEN_MODULES, 0),
             next_request: first_request,
             registry: config.registry.url.clone(),
             group: config.share_group.clone(),

@@ -49,7 +49,7 @@ pub(super) async fn fetch(
             }
         }
     };
-    let (place, module) = if let Some(place) = places.try_acquire() {
+    let (place, module) = if let Some(place) = places.try_acquire(&party) {
         (place, module)
     } else {
         // It is not open while it waits. One that was evicted meanwhile is fetched again in its place.

@@ -142,6 +142,7 @@ impl Telemetry {
 
     /// Logs how many failures were not logged one by one since the last call. Due each minute, and at the end.
     pub(crate) fn tell_repeats(&self) {
+        self.status.tell_lost();
         for (code, channel, failures) in self.repeats.take() {
             let channel = channel.as_ref().map(|channel| &*channel.id);
             warn!(event = "failures-not-logged", code, channel, failures, "further failures of this kind were counted");

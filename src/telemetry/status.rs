@@ -1,5 +1,6 @@
 //! Status messages: what becomes of each delivery, for devices and operators elsewhere.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use crate::mqtt::Publisher;
 use crate::mqtt::status::{DeliveryState, Failure, Status};
 use crate::mqtt::topic::{App, Channel, Layout, Role};
 use crate::util::clock::{Clock, Time};
-use crate::util::json;
 use crate::util::sync::lock;
+use crate::util::{int, json};
 
 /// Status messages a second about requests that cannot be parsed.
 #[doc(alias = "bound")]
@@ -32,12 +33,14 @@ pub(super) struct StatusPublisher {
     unreadable: Mutex<(Time, u32)>,
     /// When the last message was published.
     last: Mutex<Time>,
+    /// Messages that were not published, and not counted in the log yet.
+    lost: AtomicU64,
 }
 
 impl StatusPublisher {
     pub(super) fn new(instance: String, clock: Clock) -> Self {
         let (publisher, unreadable, last) = Default::default();
-        Self { instance, clock, publisher, unreadable, last }
+        Self { instance, clock, publisher, unreadable, last, lost: AtomicU64::new(0) }
     }
 
     pub(super) fn instance(&self) -> &str {
@@ -63,6 +66,18 @@ impl StatusPublisher {
     /// Publishes that a delivery failed.
     pub(super) fn publish_failure(&self, app: &App, error: &Error) {
         self.send(app, DeliveryState::Failed, None, 0, Some(error));
+    }
+
+    /// Says in the log how many messages were not published since the last call.
+    pub(super) fn tell_lost(&self) {
+        let messages = self.lost.swap(0, Relaxed);
+        if messages > 1 {
+            warn!(
+                event = "statuses-not-published",
+                messages = int(messages),
+                "statuses were not published: too many messages waited for the broker"
+            );
+        }
     }
 
     /// Publishes that a request could not be read, unless there are too many.
@@ -106,7 +121,13 @@ impl StatusPublisher {
             time: Time::of_system().to_string(),
         };
         if !publisher.try_publish(&app.topic(Role::Status), json(&status).into(), false) {
-            warn!(app_name = &*app.name, ?state, "status not published: too many messages wait for the broker");
+            let is_first = self.lost.fetch_add(1, Relaxed) == 0;
+            if is_first {
+                warn!(
+                    event = "statuses-not-published",
+                    "a status was not published: too many messages wait for the broker"
+                );
+            }
         }
     }
 }

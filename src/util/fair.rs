@@ -71,47 +71,52 @@ impl<K: Clone + Eq + Hash> Portions<K> {
     }
 }
 
-/// A semaphore whose permits go in turns to the parties that wait, one at a time.
+/// A semaphore whose permits go in turns to the parties that wait, one at a time. A party that has none need not wait for what
+/// others hold: there is a number of spare permits for those.
 #[derive(Debug)]
-pub(crate) struct FairSemaphore(Mutex<Turns>);
+pub(crate) struct FairSemaphore {
+    permits: usize,
+    spare: usize,
+    turns: Mutex<Turns>,
+}
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Turns {
-    free: usize,
+    /// Permits that are held, by party and in all. No party is here that has none.
+    held: HashMap<Party, usize>,
+    total: usize,
     /// Who waits, by party, the next one first. No queue is empty.
     waiting: VecDeque<(Party, VecDeque<oneshot::Sender<Permit>>)>,
 }
 
 /// A permit of a semaphore, to which it returns when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Permit(Option<Arc<FairSemaphore>>);
+pub(crate) struct Permit(Option<(Arc<FairSemaphore>, Party)>);
 
 impl FairSemaphore {
-    /// A semaphore of so many permits.
-    pub(crate) fn new(permits: usize) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Turns { free: permits, waiting: VecDeque::new() })))
+    /// A semaphore of so many permits, and so many `spare` ones, each for a party that has no other.
+    pub(crate) fn new(permits: usize, spare: usize) -> Arc<Self> {
+        Arc::new(Self { permits, spare, turns: Mutex::default() })
     }
 
-    /// How many permits are free.
+    /// How many permits are free, spare ones excluded.
     pub(crate) fn free(&self) -> usize {
-        lock(&self.0).free
+        self.permits.saturating_sub(lock(&self.turns).total)
     }
 
-    /// Takes a permit if one is free.
-    pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<Permit> {
-        let mut turns = lock(&self.0);
-        turns.free = turns.free.checked_sub(1)?;
-        Some(Permit(Some(Arc::clone(self))))
+    /// Takes a permit if there is one for this party.
+    pub(crate) fn try_acquire(self: &Arc<Self>, party: &Party) -> Option<Permit> {
+        let mut turns = lock(&self.turns);
+        self.permits_one(&turns, party).then(|| self.grant(&mut turns, party))
     }
 
     /// Waits for a permit. May be dropped.
     pub(crate) async fn acquire(self: &Arc<Self>, party: &Party) -> Permit {
         loop {
             let permit = {
-                let mut turns = lock(&self.0);
-                if turns.free > 0 {
-                    turns.free -= 1;
-                    return Permit(Some(Arc::clone(self)));
+                let mut turns = lock(&self.turns);
+                if self.permits_one(&turns, party) {
+                    return self.grant(&mut turns, party);
                 }
                 turns.queue(party)
             };
@@ -119,6 +124,32 @@ impl FairSemaphore {
             if let Ok(permit) = permit.await {
                 return permit;
             }
+        }
+    }
+
+    /// Whether this party may have one more permit now.
+    fn permits_one(&self, turns: &Turns, party: &Party) -> bool {
+        let has_none = !turns.held.contains_key(party);
+        turns.total < self.permits || has_none && turns.total < self.permits + self.spare
+    }
+
+    fn grant(self: &Arc<Self>, turns: &mut Turns, party: &Party) -> Permit {
+        turns.total += 1;
+        *turns.held.entry(Arc::clone(party)).or_default() += 1;
+        Permit(Some((Arc::clone(self), Arc::clone(party))))
+    }
+
+    /// Takes a permit back, and gives it to the next party that may have it.
+    fn release(self: &Arc<Self>, party: &Party) {
+        let mut turns = lock(&self.turns);
+        turns.give_back(party);
+        while let Some(index) = turns.waiting.iter().position(|(party, _)| self.permits_one(&turns, party)) {
+            let Some((party, next)) = turns.next(index) else { continue };
+            let permit = self.grant(&mut turns, &party);
+            let Err(mut unused) = next.send(permit) else { return };
+            // That one does not wait any more.
+            unused.0 = None;
+            turns.give_back(&party);
         }
     }
 }
@@ -133,32 +164,31 @@ impl Turns {
         permit
     }
 
-    /// Who is next. Those that do not wait any more are passed over.
-    fn next(&mut self) -> Option<oneshot::Sender<Permit>> {
-        while let Some((party, mut queue)) = self.waiting.pop_front() {
-            while let Some(next) = queue.pop_front() {
-                if !next.is_closed() {
-                    if !queue.is_empty() {
-                        self.waiting.push_back((party, queue));
-                    }
-                    return Some(next);
-                }
+    /// The first who waits of the party at `index`, which goes to the end.
+    fn next(&mut self, index: usize) -> Option<(Party, oneshot::Sender<Permit>)> {
+        let (party, mut queue) = self.waiting.remove(index)?;
+        let next = queue.pop_front()?;
+        if !queue.is_empty() {
+            self.waiting.push_back((Arc::clone(&party), queue));
+        }
+        Some((party, next))
+    }
+
+    fn give_back(&mut self, party: &Party) {
+        self.total -= 1;
+        if let Some(held) = self.held.get_mut(party) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(party);
             }
         }
-        None
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let Some(semaphore) = self.0.take() else { return };
-        let mut turns = lock(&semaphore.0);
-        let next = turns.next();
-        turns.free += usize::from(next.is_none());
-        drop(turns);
-        if let Some(next) = next {
-            // One that has gone meanwhile gives it back: that is a permit again, which is dropped here.
-            drop(next.send(Permit(Some(semaphore))));
+        if let Some((semaphore, party)) = self.0.take() {
+            semaphore.release(&party);
         }
     }
 }
@@ -184,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn permits_go_in_turns() {
-        let semaphore = FairSemaphore::new(1);
+        let semaphore = FairSemaphore::new(1, 0);
         let [many, few]: [Party; 2] = ["many".into(), "few".into()];
         let order = Mutex::new(Vec::new());
         let wait = async |party: &Party| {
@@ -204,8 +234,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_party_without_any_waits_for_no_other() {
+        let semaphore = FairSemaphore::new(2, 2);
+        let [many, few, late]: [Party; 3] = ["many".into(), "few".into(), "late".into()];
+        let take = |party| semaphore.try_acquire(party);
+        let held = [take(&many), take(&many)];
+        assert!(take(&many).is_none());
+        let (one, two) = (take(&few), take(&late));
+        assert!(held.iter().flatten().count() == 2 && one.is_some() && two.is_some());
+        assert!(take(&few).is_none() && take(&"last".into()).is_none());
+        // What is given back is first of all that of the others.
+        let mut waits = Box::pin(semaphore.acquire(&few));
+        assert!((&mut waits).now_or_never().is_none());
+        drop(two);
+        assert!((&mut waits).now_or_never().is_none(), "there are three");
+        drop(one);
+        assert!((&mut waits).now_or_never().is_some(), "it has none now");
+        drop(held);
+        assert_eq!(semaphore.free(), 2);
+    }
+
+    #[tokio::test]
     async fn a_permit_is_never_lost() {
-        let semaphore = FairSemaphore::new(2);
+        let semaphore = FairSemaphore::new(2, 0);
         let party: Party = "party".into();
         let (one, two) = (semaphore.acquire(&party).await, semaphore.acquire(&party).await);
         let mut gone = Box::pin(semaphore.acquire(&party));
@@ -221,6 +272,6 @@ mod tests {
         let last = last.await;
         drop((last, two));
         assert_eq!(semaphore.free(), 2);
-        assert!(semaphore.try_acquire().is_some());
+        assert!(semaphore.try_acquire(&party).is_some());
     }
 }

@@ -83,6 +83,31 @@ async fn channels_take_turns_at_a_registry() {
     assert!(sent < names.len() / 2, "{sent} of the other channel went first");
 }
 
+/// All places at the registry are held by downloads of one channel that take more than a minute.
+#[tokio::test]
+async fn a_channel_with_slow_downloads_keeps_no_other_waiting() {
+    const MODULES: u64 = 20;
+    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
+    registry.fill("many", (0..MODULES).map(|number| (number.to_string(), sample::noise(2_000_000, number))));
+    let module = wasm_of_size(1000);
+    registry.pusher().wasm("few", "latest", module.clone()).await;
+    let way = Relay::start(registry.host()).await;
+    way.limit(u32::MAX, 200_000);
+    let daemon = Daemon::with(&mosquitto.address(), &way.host(), &[TWO_CHANNELS]).await;
+    let client = Client::listening(&mosquitto, &STATUSES).await;
+    let names: Vec<_> = (0..MODULES).map(|number| format!("many:{number}")).collect();
+    client.request("flood", names.iter().map(String::as_str)).await;
+    daemon.nth_event("fetching", 8).await;
+    let calm = connect_on(&mosquitto, (DOMAIN, "calm"), None).await;
+    assert!(calm.request("few").await.is_some_and(|served| served == module), "{}", daemon.log());
+    let is_done = |message: &Message| {
+        message.is_status()
+            && message.app_name != "few"
+            && matches!(message.json()["state"].as_str(), Some("sent" | "failed"))
+    };
+    assert!(!client.messages().iter().any(is_done), "a place was free");
+}
+
 /// A channel with many transfers gets as many chunks as one with a single transfer.
 #[tokio::test]
 async fn channels_take_turns_at_the_broker() {

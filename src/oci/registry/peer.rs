@@ -16,6 +16,10 @@ use crate::util::ttl_cache::TtlCache;
 /// Lookups, and transfers, at once to all hosts together that no setting names.
 #[doc(alias = "bound")]
 const MAX_UNNAMED: usize = 64;
+/// How many times as many places there are beside, each for a party that has none at the host: so one that holds all others with
+/// slow downloads keeps nobody waiting.
+#[doc(alias = "bound")]
+const SPARE: usize = 7;
 /// How long a registry gets no requests after it left one, with all its retries, without any answer.
 #[doc(alias = "bound")]
 const REST: Duration = Duration::from_secs(30);
@@ -153,7 +157,8 @@ impl Peer {
 
 impl Places {
     fn new(count: usize) -> Self {
-        Self { lookups: FairSemaphore::new(count), transfers: FairSemaphore::new(count) }
+        let new = || FairSemaphore::new(count, count * SPARE);
+        Self { lookups: new(), transfers: new() }
     }
 
     fn of(&self, kind: Kind) -> &Arc<FairSemaphore> {
