@@ -180,7 +180,8 @@ impl Versions {
         now: Time,
     ) -> Result<ChunkPlan, Refusal> {
         let Candidate { root, digest, may_move, .. } = module;
-        let is_uncertain = may_move && self.is_uncertain(now) || now < self.recut_until;
+        // Of tags, none is forgotten that could be cut differently.
+        let is_uncertain = if may_move { self.is_uncertain(now) } else { now < self.recut_until };
         let versions = self.entry(app, now).ok_or(Refusal::TooManyApps)?;
         let is_same = |SentVersion { version, .. }: &SentVersion| {
             let Version { digest: sent, plan, .. } = version;
@@ -402,6 +403,8 @@ mod tests {
         let digest = Digest::of(b"a");
         let module = Candidate { root: digest, digest, size: 25, may_move: false };
         assert_ne!(versions.begin(&app_on("c", "a"), module, CHUNK_SIZE, Time(999)).unwrap().total_chunks(), 3);
+        let tag = Candidate { may_move: true, ..module };
+        assert_eq!(versions.begin(&app_on("c", "tag"), tag, CHUNK_SIZE, Time(999)).unwrap().total_chunks(), 3);
         assert_eq!(versions.begin(&app_on("c", "b"), module, CHUNK_SIZE, Time(1000)).unwrap().total_chunks(), 3);
     }
 
