@@ -105,12 +105,12 @@ impl Pull<'_> {
         let _cancel = cancelled.clone().drop_guard();
         let layer = Arc::new(ArchivedLayer { blob: layer, format, limit: options.max_module_size, cancelled });
         let candidate = {
-            let _permit = extracting.acquire().await;
+            let _permit = extracting.acquire(&self.party).await;
             let (layer, reference) = (Arc::clone(&layer), self.reference.clone());
             self.scope.blocking(move |_| Ok(layer.find(&reference, &path))).await??
         };
         let space = unpacked.space(candidate.size).await;
-        let _permit = extracting.acquire().await;
+        let _permit = extracting.acquire(&self.party).await;
         let reference = self.reference.clone();
         let extracted = self.scope.blocking(move |scope| {
             let file = scope.scratch()?;

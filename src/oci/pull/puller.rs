@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{OwnedMutexGuard, Semaphore};
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use super::lookups::Lookups;
@@ -16,7 +16,7 @@ use crate::oci::options::{PullPolicy, RegistryOptions};
 use crate::oci::reference::Reference;
 use crate::oci::registry::{Progress, Registry, Repository};
 use crate::oci::store::{Scope, Store, StoreOptions};
-use crate::util::fair::Party;
+use crate::util::fair::{FairSemaphore, Party};
 use crate::util::sync::lock;
 use crate::util::ttl_cache::TtlCache;
 
@@ -33,8 +33,8 @@ pub struct Puller {
     pub(super) options: RegistryOptions,
     pub(crate) registry: Registry,
     pub(crate) store: Arc<Store>,
-    /// Layers that are extracted at once: as many as are fetched.
-    pub(super) extracting: Semaphore,
+    /// Layers that are extracted at once: as many as are fetched, and as many again for parties that have none.
+    pub(super) extracting: Arc<FairSemaphore>,
     pub(super) unpacked: Unpacked,
     pub(super) single_flight: SingleFlight,
     pub(super) lookups: Lookups,
@@ -67,6 +67,8 @@ pub(super) struct Pull<'a> {
     pub(super) reference: &'a Reference,
     pub(super) repository: Arc<Repository<'a>>,
     pub(super) scope: Scope,
+    /// For whom it is.
+    pub(super) party: Party,
     pub(super) policy: PullPolicy,
     /// Of the download of the layer.
     pub(super) progress: Option<&'a Progress>,
@@ -83,7 +85,7 @@ impl Puller {
             registry: Registry::new(options)?,
             store: Store::open(store)?,
             options: options.clone(),
-            extracting: Semaphore::new(options.max_fetches),
+            extracting: FairSemaphore::new(options.max_fetches, options.max_fetches),
             unpacked: Unpacked::default(),
             single_flight: SingleFlight::default(),
             lookups: Lookups::default(),
@@ -106,12 +108,21 @@ impl Puller {
         party: Party,
         progress: Option<&'a Progress>,
     ) -> Result<Pull<'a>, Error> {
-        let mut repository = self.registry.repository(reference, party).await?;
+        let mut repository = self.registry.repository(reference, party.clone()).await?;
         let deadline = Instant::now() + self.options.fetch_timeout;
         repository.deadline = Some(deadline);
         let scope = self.store.scope(&repository.identity());
         let repository = Arc::new(repository);
-        Ok(Pull { puller: self, reference, repository, scope, policy: self.options.pull_policy, progress, deadline })
+        Ok(Pull {
+            puller: self,
+            reference,
+            repository,
+            scope,
+            party,
+            policy: self.options.pull_policy,
+            progress,
+            deadline,
+        })
     }
 
     /// Runs `work`, and drops it at the deadline, which is the limit of fetches after its begin; `what` names it in the
