@@ -10,7 +10,7 @@ use propeller_proxy::oci::pull::Puller;
 use propeller_proxy::oci::reference::Reference;
 use propeller_proxy::service::ServiceOptions;
 
-use super::sample::Sample;
+use super::sample::{Sample, megabytes};
 use super::site::Site;
 use crate::support::wasm_of_size;
 
@@ -51,7 +51,6 @@ pub async fn measure(site: &Site) -> Reading {
 }
 
 /// Reads all chunks; returns the processor time for each MB, milliseconds.
-#[allow(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
 fn read(mut read: impl FnMut(&mut [u8], u64)) -> f64 {
     let mut buffer = vec![0; CHUNK];
     let before = processor_time();
@@ -59,7 +58,7 @@ fn read(mut read: impl FnMut(&mut [u8], u64)) -> f64 {
         let length = CHUNK.min(SIZE - offset);
         read(&mut buffer[..length], offset as u64);
     }
-    processor_time().saturating_sub(before).as_secs_f64() * 1e3 / (SIZE as f64 / 1e6)
+    processor_time().saturating_sub(before).as_secs_f64() * 1e3 / megabytes(SIZE)
 }
 
 /// The time that this thread has run.

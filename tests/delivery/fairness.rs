@@ -1,5 +1,6 @@
 //! Channels share what there is: none takes what another one needs.
 
+use bytes::Bytes;
 use propeller_proxy::embedded::sample;
 
 use crate::support::clients::client::{Client, Message, STATUSES, request, request_topic};
@@ -60,73 +61,67 @@ async fn refused_requests_on_one_channel_cost_the_others_nothing() {
     assert!(growth < GROWTH, "{refused} requests took {} KiB", growth >> 10);
 }
 
-/// One place at the registry, for which one channel has forty modules waiting.
-#[tokio::test]
-async fn channels_take_turns_at_a_registry() {
-    const MODULES: u64 = 40;
-    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
-    registry.fill("many", (0..MODULES).map(|number| (number.to_string(), sample::noise(200_000, number))));
-    let module = wasm_of_size(1000);
+/// Fills the repository `many` with so many modules, and `few` with one; returns their names, and that one.
+async fn filled(registry: &DockerRegistry, modules: u64, size: usize, few: usize) -> (Vec<String>, Bytes) {
+    registry.fill("many", (0..modules).map(|number| (number.to_string(), sample::noise(size, number))));
+    let module = wasm_of_size(few);
     registry.pusher().wasm("few", "latest", module.clone()).await;
+    ((0..modules).map(|number| format!("many:{number}")).collect(), module)
+}
+
+/// Requests `few` on the calm channel, while `names` are sent on the other; fewer than `most` of those may be through by then.
+async fn is_served_before(mosquitto: &Mosquitto, client: &Client, names: &[String], module: &Bytes, most: usize) {
+    let calm = connect_on(mosquitto, (DOMAIN, "calm"), None).await;
+    assert!(calm.request("few").await.is_some_and(|served| served == *module), "{}", client.text());
+    let is_sent = |name: &&String| client.statuses(name).iter().any(|status| status["state"] == "sent");
+    let sent = names.iter().filter(is_sent).count();
+    assert!(sent < most, "{sent} of the other channel went first");
+}
+
+/// One place at the registry, for which one channel has forty modules waiting: the other one has a place of its own.
+#[tokio::test]
+async fn one_place_at_a_registry_is_no_other_channels() {
+    let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
+    let (names, module) = filled(&registry, 40, 200_000, 1000).await;
     let way = Relay::start(registry.host()).await;
     way.limit(u32::MAX, 1_000_000);
     let variables = [TWO_CHANNELS, ("PROXY_MAX_FETCHES", "1")];
-    let daemon = Daemon::with(&mosquitto.address(), &way.host(), &variables).await;
+    let _daemon = Daemon::with(&mosquitto.address(), &way.host(), &variables).await;
     let client = Client::listening(&mosquitto, &STATUSES).await;
-    let names: Vec<_> = (0..MODULES).map(|number| format!("many:{number}")).collect();
     client.request("flood", names.iter().map(String::as_str)).await;
     let is_sent = |message: &Message| message.is_status() && message.json()["state"] == "sent";
     client.finds("the end of one", |messages| messages.iter().any(is_sent).then_some(())).await;
-    let calm = connect_on(&mosquitto, (DOMAIN, "calm"), None).await;
-    assert!(calm.request("few").await.is_some_and(|served| served == module), "{}", daemon.log());
-    let sent = names.iter().filter(|name| client.statuses(name).iter().any(|status| status["state"] == "sent")).count();
-    assert!(sent < names.len() / 2, "{sent} of the other channel went first");
+    is_served_before(&mosquitto, &client, &names, &module, names.len() / 2).await;
 }
 
 /// All places at the registry are held by downloads of one channel that take more than a minute.
 #[tokio::test]
 async fn a_channel_with_slow_downloads_keeps_no_other_waiting() {
-    const MODULES: u64 = 20;
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
-    registry.fill("many", (0..MODULES).map(|number| (number.to_string(), sample::noise(2_000_000, number))));
-    let module = wasm_of_size(1000);
-    registry.pusher().wasm("few", "latest", module.clone()).await;
+    let (names, module) = filled(&registry, 20, 2_000_000, 1000).await;
     let way = Relay::start(registry.host()).await;
     way.limit(u32::MAX, 200_000);
     let daemon = Daemon::with(&mosquitto.address(), &way.host(), &[TWO_CHANNELS]).await;
     let client = Client::listening(&mosquitto, &STATUSES).await;
-    let names: Vec<_> = (0..MODULES).map(|number| format!("many:{number}")).collect();
     client.request("flood", names.iter().map(String::as_str)).await;
     daemon.nth_event("fetching", 8).await;
-    let calm = connect_on(&mosquitto, (DOMAIN, "calm"), None).await;
-    assert!(calm.request("few").await.is_some_and(|served| served == module), "{}", daemon.log());
-    let is_done = |message: &Message| {
-        message.is_status()
-            && message.app_name != "few"
-            && matches!(message.json()["state"].as_str(), Some("sent" | "failed"))
-    };
-    assert!(!client.messages().iter().any(is_done), "a place was free");
+    is_served_before(&mosquitto, &client, &names, &module, 1).await;
+    let has_failed = |message: &Message| message.is_status() && message.json()["state"] == "failed";
+    assert!(!client.messages().iter().any(has_failed), "a place was free");
 }
 
 /// A channel with many transfers gets as many chunks as one with a single transfer.
 #[tokio::test]
 async fn channels_take_turns_at_the_broker() {
-    const MODULES: u64 = 30;
     let (mosquitto, registry) = (Mosquitto::start().await, DockerRegistry::start().await);
-    registry.fill("many", (0..MODULES).map(|number| (number.to_string(), sample::noise(300_000, number))));
-    let module = wasm_of_size(300_000);
-    registry.pusher().wasm("few", "latest", module.clone()).await;
+    let (names, module) = filled(&registry, 30, 300_000, 300_000).await;
     let relay = Relay::before(&mosquitto, 2_000_000).await;
     let variables = [TWO_CHANNELS, ("PROXY_CHUNK_SIZE", "30000"), ("PROXY_MAX_IN_FLIGHT", "64KiB")];
-    let daemon = Daemon::with(&relay.address(), registry.host(), &variables).await;
+    let _daemon = Daemon::with(&relay.address(), registry.host(), &variables).await;
     let client = Client::listening(&mosquitto, &STATUSES).await;
-    let names: Vec<_> = (0..MODULES).map(|number| format!("many:{number}")).collect();
     client.request("flood", names.iter().map(String::as_str)).await;
     for name in &names {
         client.state(name, "sending").await;
     }
-    let calm = connect_on(&mosquitto, (DOMAIN, "calm"), None).await;
-    assert!(calm.request("few").await.is_some_and(|served| served == module), "{}", daemon.log());
-    let sent = names.iter().filter(|name| client.statuses(name).iter().any(|status| status["state"] == "sent")).count();
-    assert!(sent < names.len() / 2, "{sent} of the other channel went first");
+    is_served_before(&mosquitto, &client, &names, &module, names.len() / 2).await;
 }
